@@ -1,0 +1,95 @@
+"""How a model is deployed, and the parameters that model classes take. Plain data, checked strictly."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class GenerationSettings(BaseModel):
+    """Settings of generation, each of which may be left open. Where it is said four times, the nearest wins:
+    a manifest line over the command's flags, those over the model's config, that over the defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_new_tokens: int | None = Field(default=None, ge=1, description="Most new tokens to generate.")
+    temperature: float | None = Field(default=None, ge=0, allow_inf_nan=False, description="0 is greedy.")
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=1)
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    repetition_penalty: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    stop: list[str] | None = None
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+
+    def over(self, other: GenerationSettings) -> GenerationSettings:
+        """These settings, with the open ones taken from `other`."""
+        return GenerationSettings(**{**other.model_dump(exclude_none=True), **self.model_dump(exclude_none=True)})
+
+
+DEFAULT_GENERATION = GenerationSettings(max_new_tokens=128, temperature=1.0)
+"""What holds where nobody says anything: the documented temperature, and the command's `--max-new-tokens`."""
+
+
+class ModelDeploymentConfig(BaseModel):
+    """One deployable model: its name, its class, the class's parameters, and what a replica takes."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    name: str = Field(min_length=1, description="The name it is asked for by.")
+    capability: str = Field(default="vlm", description="What kind of model it is.")
+    model_class: str = Field(
+        default="TransformersVLMModel", description="A class name in the registry of model classes."
+    )
+    model_params: dict[str, Any] = Field(
+        default_factory=dict, description="Parameters of the class; `path` is the Hugging Face id or folder."
+    )
+    description: str = Field(default="", description="What it is and what it is good for, in one line.")
+    generation: GenerationSettings = Field(
+        default_factory=GenerationSettings, description="This model's own defaults of generation."
+    )
+    num_cpus: float = Field(default=1, ge=0, description="CPUs a replica takes.")
+    num_gpus: float = Field(default=0, ge=0, description="GPUs a replica takes; a fraction shares one.")
+
+
+DtypeName = Literal["auto", "float32", "float16", "bfloat16"]
+
+
+class TransformersParams(BaseModel):
+    """Parameters of `TransformersVLMModel`. Those of loading go to `from_pretrained` under the same names."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    path: str = Field(min_length=1, description="Hugging Face id, or a local folder.")
+    revision: str | None = Field(default=None, description="Branch, tag or commit of the id.")
+    dtype: DtypeName = Field(
+        default="auto",
+        description="`auto`: the checkpoint's; on a CPU without bfloat16 instructions, float32.",
+    )
+    device: str = Field(default="auto", description="`auto`: a GPU where there is one, else `cpu`.")
+    attn_implementation: str | None = Field(
+        default=None, description="As in from_pretrained; None lets the engine choose."
+    )
+    local_files_only: bool = Field(default=False, description="Never ask the hub.")
+    trust_remote_code: bool = Field(
+        default=False, description="Run Python code that comes with the checkpoint. Off unless asked."
+    )
+    cache_dir: str | None = Field(default=None, description="Where downloaded checkpoints are kept.")
+    processor_kwargs: dict[str, Any] = Field(
+        default_factory=dict, description="Options of the processor, such as min_pixels and max_pixels."
+    )
+    engine: Literal["auto", "in-flight", "static"] = Field(
+        default="auto", description="`auto`: in-flight batching where the model's cache allows it, else static."
+    )
+    max_batch_size: int = Field(default=32, ge=1, description="Most records decoded together.")
+    max_batch_tokens: int = Field(
+        default=65_536, ge=1, description="Most tokens, prompts and room for answers, held at a time."
+    )
+    prefill_tokens: int = Field(default=4_096, ge=1, description="Most prompt tokens in one prefill call.")
+    image_cache_bytes: int = Field(
+        default=512 * 2**20, ge=0, description="Budget for encoded images kept for reuse."
+    )
+    prefix_cache_bytes: int = Field(
+        default=512 * 2**20, ge=0, description="Budget for keys and values of shared prefixes; 0: off."
+    )
+    prepare_workers: int = Field(default=2, ge=1, description="Threads that decode and process images.")

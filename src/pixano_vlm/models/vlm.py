@@ -1,0 +1,141 @@
+"""The contract of a vision-language model: what goes in, what comes out, what a model class implements.
+
+Knows no file format, no screen and no deep-learning library. Shapes and meanings follow the documented
+`pixano_inference.models.vlm`; every field that is added here defaults to the documented behaviour.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Hashable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pixano_vlm.errors import GenerationError, RunError, VLMError
+from pixano_vlm.models.base import InferenceModel
+from pixano_vlm.models.limits import Limits
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class UsageInfo(BaseModel):
+    """Token counts of one record. Padding is never counted; an end token that was generated counts once."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt_tokens: int = Field(description="Tokens in the prompt, image tokens included.")
+    completion_tokens: int = Field(description="Tokens generated.")
+    total_tokens: int = Field(description="Both together.")
+
+
+class VLMInput(BaseModel):
+    """One request: a prompt, its images, and how to generate."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str | list[dict[str, Any]] = Field(
+        description="A string, or a list of chat messages for the model's chat template."
+    )
+    images: list[str | Path] | None = Field(
+        default=None, description="Paths, http(s) URLs or data URLs; None when they stand in the messages."
+    )
+    max_new_tokens: int = Field(ge=1, description="Most new tokens to generate.")
+    temperature: float = Field(
+        default=1.0, ge=0, allow_inf_nan=False, description="Sampling temperature; 0 is greedy decoding."
+    )
+    top_p: float | None = Field(
+        default=None, gt=0, le=1, description="Keep the likeliest tokens that sum to this probability."
+    )
+    top_k: int | None = Field(default=None, ge=1, description="Keep this many likeliest tokens.")
+    min_p: float | None = Field(
+        default=None, ge=0, le=1, description="Drop tokens below this share of the likeliest one's probability."
+    )
+    repetition_penalty: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="Divide the scores of tokens seen before by this."
+    )
+    stop: list[str] | None = Field(default=None, description="End before any of these strings.")
+    seed: int | None = Field(default=None, ge=0, lt=2**63, description="Seed of this record's own sampling.")
+
+
+class VLMOutput(BaseModel):
+    """What the model answered to one `VLMInput`."""
+
+    generated_text: str = Field(description="The text.")
+    usage: UsageInfo = Field(description="Token counts.")
+    generation_config: dict[str, Any] = Field(
+        default_factory=dict, description="The settings that were really used."
+    )
+    finish_reason: Literal["stop", "length"] | None = Field(
+        default=None, description="`stop`: the model ended by itself; `length`: max_new_tokens was reached."
+    )
+
+
+class VLMModel(InferenceModel):
+    """Base class of every vision-language model.
+
+    A subclass implements `load_model` and `predict`. One that can do better than one input at a time also
+    overrides `stream`.
+    """
+
+    capability_name: ClassVar[str] = "vlm"
+
+    limits: Limits = Limits()
+    """What this model may open and how large it may be. Whoever runs the model sets it before `stream`."""
+
+    @abstractmethod
+    def predict(self, input: VLMInput) -> VLMOutput:
+        """Answers one input.
+
+        Args:
+            input: The request. It is never changed.
+
+        Returns:
+            The text, its token counts and the settings used.
+
+        Raises:
+            VLMError: When this input cannot be answered.
+        """
+
+    def stream(self, inputs: Iterable[tuple[Key, VLMInput]]) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
+        """Answers many inputs, each key exactly once, in whatever order suits the model.
+
+        `inputs` is taken lazily with a bounded look-ahead, so it may be endless. An input that fails is
+        answered with its error and never ends the stream. This default calls `predict` one by one.
+
+        Args:
+            inputs: Pairs of a key, unique in this call, and a request.
+
+        Yields:
+            Pairs of a key and its answer or its error.
+
+        Raises:
+            RunError: When the model can answer nothing any more; keys not yielded so far are unanswered.
+        """
+        for key, input in inputs:
+            yield key, self._answer(input)
+
+    def _answer(self, input: VLMInput) -> VLMOutput | VLMError:
+        try:
+            return self.predict(input)
+        except VLMError as error:
+            return error
+        except RunError:
+            raise
+        # A model class is someone else's code: whatever it raises on one input is that record's result.
+        except Exception as error:
+            return GenerationError(f"{type(self).__name__}.predict failed: {type(error).__name__}: {error}")
+
+    def describe(self) -> dict[str, str | int | float | bool | None]:
+        """Facts about the loaded model for people: the rows that `pixano-vlm load` prints, in order."""
+        return {"class": type(self).__name__}
+
+    def fingerprint(self) -> str:
+        """What distinguishes this model's answers from another's; part of what resuming a run compares.
+
+        Needs no loaded model. The default covers the class and its parameters; an engine adds the identity
+        of the weights.
+        """
+        params = repr(sorted(self.config.model_params.items(), key=lambda item: item[0]))
+        return f"{type(self).__module__}.{type(self).__qualname__}:{params}"
