@@ -1,0 +1,236 @@
+"""What a model allows, found out from its structure and from a trial run. Holds no model names.
+
+The trial is the proof: a few prompts through the model's own `generate`, each alone, and through the engine
+together; where the logits agree, the engine may be used. Everything that a left-padded, shared or split prefill
+could break (bidirectional prompts, states that are no keys and values, positions that cannot be given) shows
+there as a difference.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+
+from pixano_vlm.batching.engine import Engine, Plan
+from pixano_vlm.batching.prepare import PromptMaker
+from pixano_vlm.batching.sampling import choose
+from pixano_vlm.batching.sequence import Ending, Sequence
+from pixano_vlm.models.vlm import VLMInput
+
+TRIAL_STEPS = 4
+TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
+"""Largest difference of logits, relative to their norm, that is rounding. Other dtypes: `ROUGH`."""
+ROUGH = 0.08
+"""In bfloat16, rounding alone moves logits by one to four percent; a wrong mask moves them by tens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """How a model may be run."""
+
+    in_flight: bool
+    shared_prefill: bool
+    image_features: bool
+    reason: str
+    """Why not more, or what was checked."""
+    sliding: tuple[bool, ...] = ()
+
+
+def obstacle(model: Any) -> str | None:
+    """What in a model's structure rules out in-flight batching, or None."""
+    if getattr(model.config, "is_encoder_decoder", False):
+        return "it is an encoder-decoder"
+    arguments = inspect.signature(model.forward).parameters
+    missing = [n for n in ("input_ids", "attention_mask", "position_ids", "past_key_values") if n not in arguments]
+    if missing:
+        return f"its forward takes no {', '.join(missing)}"
+    if getattr(model, "_is_stateful", False):
+        return "it keeps a state between calls"
+    try:
+        layers = DynamicCache(config=model.config).layers
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        return f"its cache cannot be built from its config ({error})"
+    odd = sorted({type(layer).__name__ for layer in layers} - {"DynamicLayer", "DynamicSlidingWindowLayer"})
+    if odd:
+        return f"its cache has layers that are not keys and values alone: {', '.join(odd)}"
+    if not layers:
+        return "its cache has no layers"
+    kinds = set(getattr(model.config.get_text_config(decoder=True), "layer_types", None) or ())
+    if "chunked_attention" in kinds:
+        return "its attention goes by chunks of positions"
+    return None
+
+
+def sliding_layers(model: Any) -> tuple[bool, ...]:
+    """For each layer of the decoder, whether its attention slides."""
+    layers = DynamicCache(config=model.config).layers
+    assert all(isinstance(layer, (DynamicLayer, DynamicSlidingWindowLayer)) for layer in layers)
+    return tuple(isinstance(layer, DynamicSlidingWindowLayer) for layer in layers)
+
+
+def examine(model: Any, maker: PromptMaker, ending: Ending, plan: Plan) -> Capabilities:
+    """Finds the best way to run a model: shared prefill, whole prefill, or not in flight at all."""
+    reason = obstacle(model)
+    if reason is not None:
+        return Capabilities(False, False, False, reason)
+    sliding = sliding_layers(model)
+    trial = Trial(model, maker, ending, list(sliding))
+    if not trial.inputs:
+        return Capabilities(False, False, False, f"no trial prompt could be prepared ({trial.refusal})")
+    for shared in (True, False):
+        engine = trial.engine(replace(plan, shared_prefill=shared))
+        if shared and not engine.encoder.is_available:
+            reason = "the model takes no encoded images"
+            continue
+        difference = trial.difference(engine)
+        if isinstance(difference, float) and difference <= trial.tolerance:
+            why = f"trial against generate: logits within {difference:.1e}"
+            return Capabilities(True, shared, engine.encoder.is_available, why if shared else f"{why}; {reason}", sliding)
+        what = f"differs from generate by {difference:.2g}" if isinstance(difference, float) else difference
+        reason = f"{'shared' if shared else 'whole'} prefill: {what}"
+    return Capabilities(False, False, False, reason)
+
+
+class Trial:
+    """A few prompts, what `generate` says to each alone, and what an engine says to them together."""
+
+    def __init__(self, model: Any, maker: PromptMaker, ending: Ending, sliding: list[bool]) -> None:
+        self._model = model
+        self._maker = maker
+        self._ending = Ending(frozenset(), ending._tokenizer)  # goes on past end tokens
+        self._sliding = sliding
+        self.tolerance = TOLERANCE.get(model.dtype, ROUGH)
+        self.refusal = ""
+        self.inputs = self._usable(trial_inputs())
+        self._expected = [self._reference(input) for input in self.inputs]
+
+    def engine(self, plan: Plan) -> RecordingEngine:
+        """An engine that keeps its logits."""
+        return RecordingEngine(self._model, self._maker, self._ending, self._sliding, plan)
+
+    def difference(self, engine: RecordingEngine) -> float | str:
+        """The largest relative difference of logits before the tokens part; or what went wrong."""
+        worst = 0.0
+        # Two rounds: in the second, prefixes and images of the first are reused, and rows are of mixed ages.
+        for order in (list(range(len(self.inputs))), list(reversed(range(len(self.inputs))))):
+            sequences = {}
+            engine.logits.clear()
+            for index in order:
+                prompt = self._maker.make(self.inputs[index])
+                sequence = Sequence(index, self.inputs[index], prompt, TRIAL_STEPS, arrival=index)
+                sequence.shared_ids = self._maker.shared_ids(prompt)
+                sequences[index] = sequence
+                engine.scheduler.add(sequence)
+            failure = engine.finish()
+            if failure is not None:
+                return failure
+            for index, sequence in sequences.items():
+                worst = max(worst, self._compare(self._expected[index], engine.logits[id(sequence)], sequence.tokens))
+        return worst
+
+    def _usable(self, inputs: list[VLMInput]) -> list[VLMInput]:
+        usable = []
+        for input in inputs:
+            try:
+                self._maker.make(input)
+            except Exception as error:  # a processor that refuses text alone, or a second image, still has others
+                self.refusal = str(error)
+            else:
+                usable.append(input)
+        return usable
+
+    @torch.inference_mode()
+    def _reference(self, input: VLMInput) -> tuple[list[Tensor], list[int]]:
+        tensors = {
+            name: value.to(self._model.device, self._model.dtype if value.is_floating_point() else None)
+            if isinstance(value, Tensor)
+            else value
+            for name, value in self._maker.make(input).tensors.items()
+            if name != "labels"
+        }
+        length = tensors["input_ids"].shape[1]
+        output = self._model.generate(
+            **tensors,
+            max_new_tokens=TRIAL_STEPS,
+            min_new_tokens=TRIAL_STEPS,
+            do_sample=False,
+            num_beams=1,
+            repetition_penalty=1.0,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+        return [step[0].float() for step in output.logits], output.sequences[0, length:].tolist()
+
+    @staticmethod
+    def _compare(expected: tuple[list[Tensor], list[int]], logits: list[Tensor], tokens: list[int]) -> float:
+        worst = 0.0
+        for step, (wanted, got) in enumerate(zip(expected[0], logits, strict=True)):
+            finite = torch.isfinite(wanted) & torch.isfinite(got)
+            scale = float(wanted[finite].norm()) or 1.0
+            worst = max(worst, float((wanted[finite] - got[finite]).norm()) / scale)
+            if not bool(torch.isfinite(got).any()):
+                return float("inf")
+            if expected[1][step] != tokens[step]:
+                break  # from here on the two go on from different tokens
+        return worst
+
+
+class RecordingEngine(Engine):
+    """An engine that keeps the logits of every step."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.logits: dict[int, list[Tensor]] = {}
+
+    def finish(self) -> str | None:
+        """Runs all that waits to its end; returns the first failure."""
+        while self.scheduler.waiting or self.scheduler.active:
+            self._admit_and_prefill()
+            for _, answer in self._retire():
+                if isinstance(answer, Exception):
+                    return str(answer)
+            self._decode()
+            for _, answer in self._retire():
+                if isinstance(answer, Exception):
+                    return str(answer)
+        return None
+
+    def _choose(self, logits: Tensor, sequences: list[Sequence]) -> None:
+        for row, sequence in zip(logits, sequences, strict=True):
+            self.logits.setdefault(id(sequence), []).append(row.float())
+        for sequence, token in zip(sequences, choose(logits, sequences), strict=True):
+            self._ending.append(sequence, token)
+
+
+def trial_inputs() -> list[VLMInput]:
+    """Prompts of different lengths, with one image, the same again, another one, two, and none."""
+    first, second = (_picture(size, shade) for size, shade in (((96, 64), 40), ((64, 80), 200)))
+    long = "Describe this picture in one sentence. Then say what its main colour is, and where it is brightest."
+    asked = [
+        ("Describe this picture in one sentence. Then say how many things it shows.", [first]),
+        (long, [first]),
+        ("What is this?", [second]),
+        ("Compare the two.", [first, second]),
+        ("Name a colour.", None),
+    ]
+    return [
+        VLMInput(prompt=prompt, images=images, max_new_tokens=TRIAL_STEPS, temperature=0) for prompt, images in asked
+    ]
+
+
+def _picture(size: tuple[int, int], shade: int) -> str:
+    """A small picture with something to see in it, as a data URL."""
+    import base64
+    import io
+
+    picture = Image.linear_gradient("L").resize(size).convert("RGB")
+    picture.paste((shade, 255 - shade, 90), (size[0] // 4, size[1] // 4, size[0] // 2, size[1] // 2))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

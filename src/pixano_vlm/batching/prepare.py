@@ -1,0 +1,324 @@
+"""Preparation beside the model: requests become token ids and pixel values in worker threads, within bounds.
+
+Knows no batch: one request in, one `Prompt` or its error out. Decoding a JPEG, resizing and tokenising release
+the interpreter's lock for most of their time, so threads are enough.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from pixano_vlm.batching.prompt import PromptWriter
+from pixano_vlm.batching.sequence import PreparedImage, Prompt
+from pixano_vlm.errors import GenerationError, PromptError, VLMError
+from pixano_vlm.models.limits import Limits
+from pixano_vlm.models.vlm import VLMInput
+from pixano_vlm.records.images import decode_image, read_image_bytes
+
+DIGEST = "pixano_vlm_digest"
+"""Where an opened image carries the digest of its file, in `Image.info`."""
+
+
+class ImageProcessorMemo:
+    """A model's image processor that remembers what it made of each image alone.
+
+    Stands in the processor's `image_processor`, so that the processor's own code lays out the text. A picture
+    that several records ask about is processed once; a record with several pictures yields each of them alone
+    as well, which is what the vision encoder's cache is keyed by.
+    """
+
+    def __init__(self, inner: Any, budget: int) -> None:
+        self._inner = inner
+        self._budget = budget
+        self._kept: OrderedDict[tuple[bytes, str], Any] = OrderedDict()
+        self._nbytes = 0
+        self._lock = threading.Lock()
+        self._local = threading.local()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    @contextmanager
+    def watch(self) -> Iterator[list[PreparedImage]]:
+        """Collects the single images that this thread's next call processes."""
+        self._local.images = seen = []
+        try:
+            yield seen
+        finally:
+            self._local.images = None
+
+    def knows(self, digest: bytes) -> bool:
+        """Whether an image is remembered, so that decoding its file would be for nothing."""
+        return any(key[0] == digest for key in list(self._kept))
+
+    def __call__(self, images: Any, *args: Any, **kwargs: Any) -> Any:
+        """As the processor's own; remembers single images that carry a digest."""
+        pictures, nested = _flatten(images)
+        seen: list[PreparedImage] | None = getattr(self._local, "images", None)
+        digests = [picture.info.get(DIGEST) for picture in pictures if isinstance(picture, Image.Image)]
+        if args or not pictures or len(digests) < len(pictures) or None in digests:
+            return self._inner(images, *args, **kwargs)
+        alone = [
+            self._process(picture, digest, nested, kwargs)
+            for picture, digest in zip(pictures, digests, strict=True)
+        ]
+        if seen is not None:
+            seen.extend(
+                PreparedImage(digest, dict(features)) for digest, features in zip(digests, alone, strict=True)
+            )
+        if len(alone) == 1:
+            return type(alone[0])(dict(alone[0]))  # the processor takes entries out of what it is given
+        return self._inner(images, **kwargs)
+
+    def _process(self, picture: Image.Image, digest: bytes, nested: bool, kwargs: dict[str, Any]) -> Any:
+        key = (digest, repr(sorted(kwargs.items(), key=lambda item: item[0])))
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        features = self._inner([[picture]] if nested else [picture], **kwargs)
+        nbytes = _nbytes(features)
+        with self._lock:
+            if key not in self._kept and nbytes <= self._budget:
+                self._kept[key] = features
+                self._nbytes += nbytes
+                while self._nbytes > self._budget:
+                    self._nbytes -= _nbytes(self._kept.popitem(last=False)[1])
+        return features
+
+
+def _flatten(images: Any) -> tuple[list[Any], bool]:
+    """The images of a call, and whether they came nested, a list for each text."""
+    if isinstance(images, (list, tuple)):
+        nested = bool(images) and isinstance(images[0], (list, tuple))
+        return [picture for item in images for picture in (item if nested else [item])], nested
+    return [images], False
+
+
+def _nbytes(features: Any) -> int:
+    return sum(
+        value.nbytes if isinstance(value, np.ndarray) else value.numel() * value.element_size()
+        for value in dict(features).values()
+        if isinstance(value, (Tensor, np.ndarray))
+    )
+
+
+class PromptMaker:
+    """Turns one request into a `Prompt`. Called from several threads at once.
+
+    Args:
+        processor: The model's processor.
+        writer: Lays out the text.
+        image_token_id: The placeholder in the model's vocabulary, or None.
+        limits: What may be opened.
+        context: Longest prompt in tokens, or None.
+        options: Further options of the processor's call.
+        memo_bytes: Budget for processed images that may be asked about again.
+    """
+
+    def __init__(
+        self,
+        processor: Any,
+        writer: PromptWriter,
+        *,
+        image_token_id: int | None,
+        limits: Limits,
+        context: int | None,
+        options: dict[str, Any] | None = None,
+        memo_bytes: int = 256 * 2**20,
+    ) -> None:
+        self._processor = processor
+        self._writer = writer
+        self._image_token_id = image_token_id
+        self.limits = limits
+        self._context = context
+        self._options = options or {}
+        inner = getattr(processor, "image_processor", None)
+        if isinstance(inner, ImageProcessorMemo):
+            inner = inner._inner
+        self._memo = None if inner is None else ImageProcessorMemo(inner, memo_bytes)
+        if self._memo is not None:
+            processor.image_processor = self._memo
+        self._tokenizer = getattr(processor, "tokenizer", processor)
+        self._flat = False  # how this processor last took its images
+
+    def make(self, input: VLMInput) -> Prompt:
+        """Opens the images, lays out the prompt, and runs the model's processor.
+
+        Raises:
+            VLMError: When the request cannot be prepared; says why.
+        """
+        layout = self._writer.lay_out(input)
+        if len(layout.images) > self.limits.max_images:
+            raise PromptError(
+                f"the record has {len(layout.images)} images; the limit is {self.limits.max_images}.",
+                hint="Use fewer, or raise the limit.",
+            )
+        pictures = [self._open(source) for source in layout.images]
+        tensors, images = self._process(layout.text, pictures)
+        ids: NDArray[np.int64] = tensors["input_ids"][0].numpy().astype(np.int64)
+        self._check_length(len(ids))
+        nbytes = _nbytes(tensors) + sum(_nbytes(image.pixels) for image in images)
+        return Prompt(ids, tensors, tuple(images), nbytes)
+
+    def shared_ids(self, prompt: Prompt) -> NDArray[np.int64] | None:
+        """Ids in which placeholders stand for their image's content; None when that is not known."""
+        if not prompt.images:
+            return None if "pixel_values" in prompt.tensors else prompt.ids
+        if self._image_token_id is None:
+            return None
+        content = hashlib.blake2b(b"".join(image.digest for image in prompt.images), digest_size=8).digest()
+        # Negative, so that it can never be taken for a token.
+        stand_in = -1 - int.from_bytes(content, "little") % 2**62
+        return np.where(prompt.ids == self._image_token_id, stand_in, prompt.ids)
+
+    def _open(self, source: Any) -> Image.Image:
+        data = read_image_bytes(source, self.limits)
+        digest = hashlib.blake2b(data, digest_size=16).digest()
+        picture = decode_image(data, self.limits, str(source))
+        picture.info[DIGEST] = digest
+        return picture
+
+    def _process(self, text: str, pictures: list[Image.Image]) -> tuple[dict[str, Any], list[PreparedImage]]:
+        options = {"return_tensors": "pt", **self._options}
+        bos = getattr(self._tokenizer, "bos_token", None)
+        if bos and text.startswith(bos):
+            options["add_special_tokens"] = False  # the template wrote it already
+        if self._memo is None:
+            return dict(self._call(text, pictures, options)), []
+        with self._memo.watch() as seen:
+            tensors = dict(self._call(text, pictures, options))
+        return tensors, seen if len(seen) == len(pictures) else []
+
+    def _call(self, text: str, pictures: list[Image.Image], options: dict[str, Any]) -> Any:
+        # Chat models take a list of images for each text; some captioners take only the images themselves.
+        forms: list[Any] = [[pictures], pictures] if pictures else [None]
+        if self._flat:
+            forms.reverse()
+        failure: Exception | None = None
+        for form in forms:
+            try:
+                tensors = self._processor(text=[text], images=form, **options)
+            # The processor is a model's own code over a user's own prompt: what it refuses is that record's error.
+            except Exception as error:
+                failure = failure or error
+            else:
+                self._flat = form is pictures
+                return tensors
+        raise PromptError(f"the model's processor refuses this prompt: {failure}.") from failure
+
+    def _check_length(self, length: int) -> None:
+        limit = self.limits.max_prompt_tokens
+        if limit is not None and length > limit:
+            raise PromptError(
+                f"the prompt has {length} tokens, image tokens included; the limit is {limit}.",
+                hint="Shorten it, use fewer or smaller images, or raise --max-prompt-tokens.",
+            )
+        if self._context is not None and length >= self._context:
+            raise PromptError(
+                f"the prompt has {length} tokens, image tokens included; the model's context is {self._context}.",
+                hint="Shorten it, or use fewer or smaller images.",
+            )
+
+
+Prepared = tuple[Hashable, VLMInput, Prompt | VLMError]
+
+
+@dataclass(slots=True)
+class Preparer:
+    """Prepares the requests of a stream ahead of the model, never more than fits.
+
+    Args:
+        inputs: The stream; read in the caller's thread, as late as possible.
+        maker: Prepares one.
+        workers: Threads.
+        window: Most requests read and not yet taken by `take`.
+        budget: Most bytes prepared and not yet taken, about.
+    """
+
+    inputs: Iterator[tuple[Hashable, VLMInput]]
+    maker: PromptMaker
+    workers: int
+    window: int
+    budget: int = 512 * 2**20
+    is_exhausted: bool = False
+    _pending: int = 0
+    _ready_bytes: int = 0
+    _ready: SimpleQueue[Prepared] = field(default_factory=SimpleQueue)
+    _pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Preparer:
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="prepare")
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    @property
+    def pending(self) -> int:
+        """Requests read and not yet taken."""
+        return self._pending
+
+    def take(self, room: int, wait: float | None) -> list[Prepared]:
+        """Up to `room` prepared requests.
+
+        Args:
+            room: Most to take.
+            wait: Seconds to wait for the first when none is ready; None: until there is one, 0: not at all.
+        """
+        self._read(room)
+        taken: list[Prepared] = []
+        while len(taken) < room and self._pending:
+            try:
+                block = not taken and wait != 0
+                item = self._ready.get(block=block, timeout=wait if block else None)
+            except Empty:
+                break
+            self._pending -= 1
+            if isinstance(item[2], Prompt):
+                self._ready_bytes -= item[2].nbytes
+            taken.append(item)
+        self._read(room)
+        return taken
+
+    def _read(self, room: int) -> None:
+        assert self._pool is not None
+        # One at least is always under way, however large it is.
+        while not self.is_exhausted and (
+            self._pending == 0 or (self._pending < min(self.window, max(room, 1)) and self._ready_bytes < self.budget)
+        ):
+            try:
+                key, input = next(self.inputs)
+            except StopIteration:
+                self.is_exhausted = True
+                return
+            self._pending += 1
+            future = self._pool.submit(self.maker.make, input)
+            future.add_done_callback(lambda done, key=key, input=input: self._finish(key, input, done))  # type: ignore[misc]  # defaults bind the loop's values
+
+    def _finish(self, key: Hashable, input: VLMInput, done: Future[Prompt]) -> None:
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is None:
+            prompt = done.result()
+            self._ready_bytes += prompt.nbytes
+            self._ready.put((key, input, prompt))
+        elif isinstance(error, VLMError):
+            self._ready.put((key, input, error))
+        else:
+            self._ready.put((key, input, GenerationError(f"preparing failed: {type(error).__name__}: {error}")))

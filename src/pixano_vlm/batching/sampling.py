@@ -1,0 +1,110 @@
+"""From logits to the next token, for each record by its own settings and its own random numbers.
+
+What one record gets never depends on the others in the batch. The warping of probabilities is transformers'
+own; only the choice of who needs it is made here.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pixano_vlm.batching.sequence import Sequence
+from pixano_vlm.models.vlm import VLMInput
+
+
+def generation_config(model: Any, input: VLMInput, max_new_tokens: int) -> Any:
+    """The model's own `GenerationConfig` with every sampling setting replaced by what the record asks.
+
+    A checkpoint's taste in sampling (top_k 50, repetition_penalty 1.05, beams) is dropped, since it would
+    answer a question that nobody asked; what belongs to the model (end tokens, forced and suppressed tokens)
+    stays.
+    """
+    config = deepcopy(model.generation_config)
+    sample = input.temperature > 0
+    config.update(
+        max_new_tokens=max_new_tokens,
+        max_length=None,
+        min_length=0,
+        min_new_tokens=None,
+        num_beams=1,
+        num_return_sequences=1,
+        do_sample=sample,
+        temperature=input.temperature if sample else 1.0,
+        top_k=input.top_k if sample and input.top_k else 0,
+        top_p=input.top_p if sample and input.top_p else 1.0,
+        min_p=input.min_p if sample else None,
+        typical_p=1.0,
+        epsilon_cutoff=0.0,
+        eta_cutoff=0.0,
+        repetition_penalty=input.repetition_penalty or 1.0,
+        return_dict_in_generate=False,
+        output_logits=False,
+        output_scores=False,
+        use_cache=True,
+    )
+    return config
+
+
+def settings_used(input: VLMInput, max_new_tokens: int) -> dict[str, Any]:
+    """What `generation_config` of the output says: the settings that took part, and no others."""
+    sample = input.temperature > 0
+    used: dict[str, Any] = {
+        "max_new_tokens": max_new_tokens,
+        "do_sample": sample,
+        "temperature": input.temperature,
+    }
+    if sample:
+        names = ("top_p", "top_k", "min_p", "seed")
+        used |= {name: value for name in names if (value := getattr(input, name)) is not None}
+    if input.repetition_penalty is not None:
+        used["repetition_penalty"] = input.repetition_penalty
+    if input.stop:
+        used["stop"] = list(input.stop)
+    return used
+
+
+def attach_sampling(model: Any, sequence: Sequence) -> None:
+    """Gives a record its logits processors and, when it samples, its random numbers."""
+    config = generation_config(model, sequence.input, sequence.max_new_tokens)
+    sequence.processors = model._get_logits_processor(
+        generation_config=config,
+        input_ids_seq_length=sequence.prompt.length,
+        encoder_input_ids=None,
+        prefix_allowed_tokens_fn=None,
+        logits_processor=[],
+        device=str(model.device),
+        model_kwargs={},
+    )
+    if config.do_sample:
+        sequence.generator = torch.Generator()
+        seed = sequence.input.seed
+        sequence.generator.manual_seed(seed if seed is not None else int(torch.seed()) % 2**63)
+
+
+def choose(logits: Tensor, sequences: list[Sequence]) -> list[int]:
+    """The next token of each row.
+
+    Args:
+        logits: `[rows, vocabulary]`, the model's at each row's last position.
+        sequences: The records of those rows.
+    """
+    greedy: list[int] = logits.argmax(dim=-1).tolist()  # the one synchronisation with a GPU in a step
+    return [
+        token if not sequence.processors and sequence.generator is None else _choose_one(logits[row], sequence)
+        for row, (token, sequence) in enumerate(zip(greedy, sequences, strict=True))
+    ]
+
+
+def _choose_one(logits: Tensor, sequence: Sequence) -> int:
+    scores = logits.to(torch.float32, copy=True)[None]  # [1, vocabulary]
+    if sequence.processors:
+        seen = torch.tensor([*sequence.prompt.ids.tolist(), *sequence.tokens], device=scores.device)[None]
+        scores = sequence.processors(seen, scores)
+    if sequence.generator is None:
+        return int(scores.argmax(dim=-1))
+    probabilities = torch.softmax(scores, dim=-1).cpu()
+    return int(torch.multinomial(probabilities, 1, generator=sequence.generator))

@@ -1,0 +1,102 @@
+"""Who goes next: plain Python over lengths and arrivals. Knows no tensor.
+
+Records that share images go together, so that an image is encoded and its prefix computed while it is at hand;
+those that may generate longest go first, so that the tail of a run is short; nobody is overtaken for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pixano_vlm.batching.kv_cache import SLACK
+from pixano_vlm.batching.sequence import Sequence
+
+PATIENCE = 512
+"""A record that this many later ones have overtaken goes first."""
+
+
+class Scheduler:
+    """The records that wait, and those in flight in the order of their rows.
+
+    Args:
+        max_rows: Most records in flight.
+        max_tokens: Most tokens, prompts and room for answers, in flight; one record may exceed it alone.
+    """
+
+    def __init__(self, max_rows: int, max_tokens: int) -> None:
+        self.max_rows = max_rows
+        self._most_rows = max_rows
+        self.max_tokens = max_tokens
+        self.waiting: list[Sequence] = []
+        self.active: list[Sequence] = []
+        self._admitted = 0
+        self._grow_at = 0
+
+    @property
+    def free_rows(self) -> int:
+        """Rows that may be filled now."""
+        return max(0, self.max_rows - len(self.active))
+
+    def add(self, sequence: Sequence) -> None:
+        """Queues a record."""
+        self.waiting.append(sequence)
+
+    def admit(self) -> list[Sequence]:
+        """Takes from the queue what fits beside the records in flight, at least one when there are none."""
+        if not self.waiting or not self.free_rows:
+            return []
+        admitted: list[Sequence] = []
+        span = self._span(self.active)
+        for sequence in self._by_priority():
+            rows = len(self.active) + len(admitted) + 1
+            wider = max(span, sequence.length + sequence.remaining)
+            if rows > self.max_rows or (rows > 1 and not self._fits(rows, wider)):
+                break
+            admitted.append(sequence)
+            span = wider
+        taken = set(map(id, admitted))
+        self.waiting = [sequence for sequence in self.waiting if id(sequence) not in taken]
+        self._admitted += len(admitted)
+        if self._admitted >= self._grow_at:
+            self.max_rows = min(self._most_rows, 2 * self.max_rows)
+            self._grow_at = self._admitted + PATIENCE
+        return admitted
+
+    def row_limit(self, sequences: Iterable[Sequence]) -> int:
+        """Most rows that may be held for records as long as these."""
+        span = self._span(sequences) + SLACK
+        return max(1, min(self.max_rows, self.max_tokens // span))
+
+    def put_back(self, sequences: Iterable[Sequence]) -> None:
+        """Queues admitted records again, to begin anew."""
+        for sequence in sequences:
+            sequence.restart()
+            self.waiting.append(sequence)
+
+    def shrink(self) -> None:
+        """Half as many rows for a while: memory ran out with as many as there are."""
+        self.max_rows = max(1, len(self.active) // 2)
+        self._grow_at = self._admitted + PATIENCE
+
+    def _fits(self, rows: int, span: int) -> bool:
+        return rows * (span + SLACK) <= self.max_tokens
+
+    @staticmethod
+    def _span(sequences: Iterable[Sequence]) -> int:
+        return max((s.length + s.remaining for s in sequences), default=0)
+
+    def _by_priority(self) -> list[Sequence]:
+        groups: dict[object, list[Sequence]] = {}
+        for sequence in self.waiting:
+            images = tuple(image.digest for image in sequence.prompt.images)
+            groups.setdefault(images or sequence.arrival, []).append(sequence)
+
+        def rank(group: list[Sequence]) -> tuple[bool, int, int]:
+            first = min(sequence.arrival for sequence in group)
+            patient = self._admitted - first < PATIENCE
+            return patient, -max(s.max_new_tokens for s in group) if patient else 0, first
+
+        ordered: list[Sequence] = []
+        for group in sorted(groups.values(), key=rank):
+            ordered.extend(sorted(group, key=lambda s: (-s.max_new_tokens, s.arrival)))
+        return ordered

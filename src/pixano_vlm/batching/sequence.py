@@ -1,0 +1,152 @@
+"""One record on its way through a batch: what it asks, what it has generated, when it ends.
+
+Knows no model and no cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pixano_vlm.models.vlm import VLMInput
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(slots=True, frozen=True)
+class PreparedImage:
+    """One image as the vision encoder wants it."""
+
+    digest: bytes
+    """Of the encoded file: equal content, equal digest, whatever the path."""
+    pixels: dict[str, Any]
+    """What the model's image processor made of this image alone."""
+
+
+@dataclass(slots=True, frozen=True)
+class Prompt:
+    """One record's prompt, ready for the model. Everything is for a batch of one."""
+
+    ids: NDArray[np.int64]
+    """Token ids `[length]`, image placeholders included."""
+    tensors: dict[str, Any]
+    """All that the processor gave, `input_ids` and `attention_mask` too."""
+    images: tuple[PreparedImage, ...]
+    nbytes: int
+    """Memory this prompt holds, for bounding what is prepared ahead."""
+
+    @property
+    def length(self) -> int:
+        """Tokens in the prompt."""
+        return len(self.ids)
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """One record in flight."""
+
+    key: Hashable
+    input: VLMInput
+    prompt: Prompt
+    max_new_tokens: int
+    """As asked, or less where the model's context ends earlier."""
+    arrival: int = 0
+    """Which record of the stream this is."""
+    shared_ids: NDArray[np.int64] | None = None
+    """Token ids in which image placeholders stand for their image's content: equal prefixes, equal keys and
+    values. None when this prompt's prefixes cannot be shared."""
+    positions: Tensor | None = None
+    """Position ids `[length]` or `[axes, length]`."""
+    features: Any = None
+    """Encoded images, from encoding to prefill."""
+    processors: Any = None
+    """Logits processors; empty for plain greedy decoding."""
+    generator: Any = None
+    """This record's own random numbers; None for greedy decoding."""
+    constraint: Any = None
+    was_alone: bool = False
+    """Whether memory ran out on it with nothing else in flight."""
+    row: int = -1
+    prefix: int = 0
+    """Leading tokens whose keys and values came from the prefix store."""
+    tokens: list[int] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    text_end: int | None = None
+    """Where a stop string begins in the decoded text."""
+
+    @property
+    def length(self) -> int:
+        """Tokens in the cache once the last generated one has been fed."""
+        return self.prompt.length + len(self.tokens)
+
+    @property
+    def remaining(self) -> int:
+        """Tokens it may still generate."""
+        return self.max_new_tokens - len(self.tokens)
+
+    @property
+    def last_token(self) -> int:
+        """The token that the next decode step feeds."""
+        return self.tokens[-1]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has ended."""
+        return self.finish_reason is not None
+
+    def restart(self) -> None:
+        """Forgets what was generated, to begin again from the prompt."""
+        self.tokens.clear()
+        self.finish_reason = self.text_end = None
+        self.processors = self.generator = None
+        self.row, self.prefix = -1, 0
+
+
+class Ending:
+    """When a record ends: at an end token, before a stop string, or at its length.
+
+    Args:
+        end_ids: The model's end tokens.
+        tokenizer: Decodes tokens to look for stop strings.
+    """
+
+    def __init__(self, end_ids: frozenset[int], tokenizer: Any) -> None:
+        self.end_ids = end_ids
+        self._tokenizer = tokenizer
+
+    def append(self, sequence: Sequence, token: int) -> None:
+        """Adds a generated token and sets `finish_reason` when it is the last."""
+        sequence.tokens.append(token)
+        if token in self.end_ids:
+            sequence.finish_reason = "stop"
+        elif sequence.input.stop and self._meets_stop(sequence):
+            sequence.finish_reason = "stop"
+        elif sequence.remaining <= 0:
+            sequence.finish_reason = "length"
+
+    def text(self, sequence: Sequence) -> str:
+        """The generated text, special tokens left out, cut before a stop string, stripped of outer white space."""
+        text = self._decode(sequence.tokens)
+        return text[: sequence.text_end].strip()
+
+    def _meets_stop(self, sequence: Sequence) -> bool:
+        # A token is at least one byte, so a stop string that the newest token completed lies within its last
+        # `len(stop in bytes)` tokens and a few more that an unfinished character may take.
+        stops = sequence.input.stop or []
+        reach = max(len(stop.encode()) for stop in stops) + 8
+        tail = self._decode(sequence.tokens[-reach:])
+        if not any(stop in tail for stop in stops):
+            return False
+        text = self._decode(sequence.tokens)
+        found = [at for stop in stops if (at := text.find(stop)) >= 0]
+        sequence.text_end = min(found) if found else None
+        return bool(found)
+
+    def _decode(self, tokens: list[int]) -> str:
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)
+        return text

@@ -1,0 +1,149 @@
+"""The safe way back: static batches through the model's own `generate`, for models the engine cannot run.
+
+Exact because nothing is ever padded: only records whose inputs have equal shapes go together; a record that
+samples goes alone, with its own random numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pixano_vlm.batching.engine import Answer, _failure, is_out_of_memory
+from pixano_vlm.batching.prepare import Preparer
+from pixano_vlm.batching.sampling import generation_config, settings_used
+from pixano_vlm.batching.sequence import Ending, Sequence
+from pixano_vlm.errors import VLMError
+from pixano_vlm.models.vlm import UsageInfo, VLMInput, VLMOutput
+
+Shape = tuple[object, ...]
+
+
+@dataclass(slots=True)
+class StaticBatches:
+    """Runs one model over a stream of prepared requests, in batches of equal shapes.
+
+    Args:
+        model: The transformers model, in eval mode.
+        ending: When a record ends, and its text.
+        max_rows: Most records in a batch.
+        context: Most tokens of prompt and answer, or None.
+    """
+
+    model: Any
+    ending: Ending
+    max_rows: int
+    context: int | None
+    _waiting: dict[Shape, list[Sequence]] = field(default_factory=dict)
+
+    def run(self, source: Preparer) -> Iterator[Answer]:
+        """Answers every request of the source once."""
+        while True:
+            waiting = sum(map(len, self._waiting.values()))
+            wait = None if not waiting else 0.05
+            taken = source.take(max(1, 4 * self.max_rows - waiting), wait)
+            for key, input, prompt in taken:
+                if isinstance(prompt, VLMError):
+                    yield key, prompt
+                else:
+                    sequence = Sequence(key, input, prompt, self._bounded(input, prompt.length))
+                    self._waiting.setdefault(self._shape(sequence, key), []).append(sequence)
+            if not self._waiting:
+                if source.is_exhausted and not source.pending:
+                    return
+                continue
+            fullest = max(self._waiting, key=lambda shape: len(self._waiting[shape]))
+            if len(self._waiting[fullest]) < self.max_rows and taken:
+                continue  # more is under way: a fuller batch is worth a moment
+            yield from self._answer(self._take(fullest))
+
+    def _take(self, shape: Shape) -> list[Sequence]:
+        group = self._waiting[shape]
+        batch, rest = group[: self.max_rows], group[self.max_rows :]
+        if rest:
+            self._waiting[shape] = rest
+        else:
+            del self._waiting[shape]
+        return batch
+
+    def _bounded(self, input: VLMInput, length: int) -> int:
+        if self.context is None or self.model.config.is_encoder_decoder:
+            return input.max_new_tokens
+        return min(input.max_new_tokens, self.context - length)
+
+    @staticmethod
+    def _shape(sequence: Sequence, key: Hashable) -> Shape:
+        """What records of one batch have in common; unlike any other for a record that must go alone."""
+        input = sequence.input
+        shapes = tuple(
+            (name, tuple(value.shape) if isinstance(value, Tensor) else "")
+            for name, value in sorted(sequence.prompt.tensors.items())
+        )
+        rows = {value.shape[0] for value in sequence.prompt.tensors.values() if isinstance(value, Tensor)}
+        alone = input.temperature > 0 or bool(input.stop) or rows != {1} or any(not s for _, s in shapes)
+        return (*shapes, input.repetition_penalty, key if alone else None)
+
+    def _answer(self, batch: list[Sequence]) -> Iterator[Answer]:
+        try:
+            rows = self._generate(batch)
+        except Exception as error:  # the model's own code: halved until the one record is found that it fails on
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                yield from self._answer(batch[:middle])
+                yield from self._answer(batch[middle:])
+            else:
+                yield batch[0].key, _failure(error, is_out_of_memory(error))
+            return
+        for sequence, tokens in zip(batch, rows, strict=True):
+            for token in tokens:
+                if sequence.is_finished:
+                    break
+                self.ending.append(sequence, token)
+            yield sequence.key, self._output(sequence)
+
+    @torch.inference_mode()
+    def _generate(self, batch: list[Sequence]) -> list[list[int]]:
+        first = batch[0].input
+        config = generation_config(self.model, first, max(s.max_new_tokens for s in batch))
+        tensors = {
+            name: self._place(torch.cat([s.prompt.tensors[name] for s in batch]) if isinstance(value, Tensor) else value)
+            for name, value in batch[0].prompt.tensors.items()
+            if name != "labels"
+        }
+        with torch.random.fork_rng():
+            if first.seed is not None:
+                torch.manual_seed(first.seed)
+            tokens = self.model.generate(**tensors, generation_config=config)
+        skip = self._leading(tokens, batch[0].prompt.length)
+        return [row[skip:].tolist() for row in tokens]
+
+    def _leading(self, tokens: Tensor, prompt_length: int) -> int:
+        """Tokens in front of the generated ones: the prompt, or an encoder-decoder's start."""
+        if not self.model.config.is_encoder_decoder:
+            return prompt_length
+        start = self.model.generation_config.decoder_start_token_id
+        if start is None:
+            start = self.model.config.get_text_config(decoder=True).decoder_start_token_id
+        return int(start is not None and int(tokens[0, 0]) == start)
+
+    def _place(self, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        return value.to(self.model.device, self.model.dtype if value.is_floating_point() else None)
+
+    def _output(self, sequence: Sequence) -> VLMOutput:
+        count = len(sequence.tokens)
+        return VLMOutput(
+            generated_text=self.ending.text(sequence),
+            usage=UsageInfo(
+                prompt_tokens=sequence.prompt.length,
+                completion_tokens=count,
+                total_tokens=sequence.prompt.length + count,
+            ),
+            generation_config=settings_used(sequence.input, sequence.max_new_tokens),
+            finish_reason=sequence.finish_reason,
+        )

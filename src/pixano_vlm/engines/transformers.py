@@ -1,0 +1,234 @@
+"""Any Hugging Face image-text-to-text model, run by this package's own batching.
+
+Loads the model, finds out how it may be batched, and feeds the engine. Which architecture it is, nobody here
+asks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pixano_vlm.batching.capabilities import Capabilities, examine
+from pixano_vlm.batching.engine import Engine, EngineStats, Plan
+from pixano_vlm.batching.prepare import Preparer, PromptMaker
+from pixano_vlm.batching.prompt import PromptWriter
+from pixano_vlm.batching.sequence import Ending
+from pixano_vlm.batching.static import StaticBatches
+from pixano_vlm.engines.loading import load_model, load_processor, read_params
+from pixano_vlm.errors import ModelLoadError, VLMError
+from pixano_vlm.models.config import ModelDeploymentConfig
+from pixano_vlm.models.registry import register_model
+from pixano_vlm.models.vlm import Key, VLMInput, VLMModel, VLMOutput
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """What `load_model` took."""
+
+    model: Any
+    processor: Any
+    maker: PromptMaker
+    ending: Ending
+    plan: Plan
+    capabilities: Capabilities
+    engine: Engine | None
+    seconds: float
+
+
+@register_model
+class TransformersVLMModel(VLMModel):
+    """A model of `AutoModelForImageTextToText`, with its own processor and chat template.
+
+    Args:
+        config: `model_params` are those of `TransformersParams`.
+    """
+
+    def __init__(self, config: ModelDeploymentConfig) -> None:
+        super().__init__(config)
+        self.params = read_params(config)
+        self._loaded: _Loaded | None = None
+        self._lock = threading.Lock()
+
+    def load_model(self) -> None:
+        """Loads processor and weights, and finds out how the model may be batched."""
+        if self._loaded is not None:
+            return
+        began = time.perf_counter()
+        processor = load_processor(self.params)
+        model = load_model(self.params)
+        tokenizer = getattr(processor, "tokenizer", processor)
+        writer = PromptWriter(processor, prepends_images=_needs_image_tokens(processor, model))
+        context = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+        maker = PromptMaker(
+            processor,
+            writer,
+            image_token_id=getattr(model.config, "image_token_id", None),
+            limits=self.limits,
+            context=context if isinstance(context, int) else None,
+        )
+        ending = Ending(_end_ids(model, tokenizer), tokenizer)
+        plan = Plan(
+            max_rows=self.params.max_batch_size,
+            max_tokens=self.params.max_batch_tokens,
+            prefill_tokens=self.params.prefill_tokens,
+            image_bytes=self.params.image_cache_bytes,
+            prefix_bytes=self.params.prefix_cache_bytes,
+            shared_prefill=False,
+            context=context if isinstance(context, int) else None,
+        )
+        if self.params.engine == "static":
+            capabilities = Capabilities(False, False, False, "asked for by the parameter `engine`")
+        else:
+            capabilities = examine(model, maker, ending, plan)
+        if self.params.engine == "in-flight" and not capabilities.in_flight:
+            raise ModelLoadError(
+                f"model {self.model_name!r} cannot be batched in flight: {capabilities.reason}.",
+                hint="Leave the parameter `engine` at auto.",
+            )
+        engine = None
+        if capabilities.in_flight:
+            plan = _with_shared_prefill(plan, capabilities)
+            engine = Engine(model, maker, ending, list(capabilities.sliding), plan)
+        seconds = time.perf_counter() - began
+        self._loaded = _Loaded(model, processor, maker, ending, plan, capabilities, engine, seconds)
+
+    def unload(self) -> None:
+        """Frees the weights and every cache."""
+        self._loaded = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def predict(self, input: VLMInput) -> VLMOutput:
+        """Answers one input, by the same path as a stream of one."""
+        with self._lock:
+            ((_, answer),) = self.stream([(0, input)])
+        if isinstance(answer, VLMError):
+            raise answer
+        return answer
+
+    def stream(self, inputs: Iterable[tuple[Key, VLMInput]]) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
+        """Answers many inputs, batched; see `VLMModel.stream`."""
+        loaded = self._require()
+        loaded.maker.limits = self.limits
+        runner: Engine | StaticBatches
+        if loaded.engine is not None:
+            runner = loaded.engine
+            runner.reset()
+        else:
+            runner = StaticBatches(loaded.model, loaded.ending, loaded.plan.max_rows, loaded.plan.context)
+        window = max(64, 4 * loaded.plan.max_rows)
+        with Preparer(iter(inputs), loaded.maker, self.params.prepare_workers, window) as source:
+            yield from runner.run(source)  # type: ignore[misc]  # keys come back as they went in
+
+    @property
+    def stats(self) -> EngineStats | None:
+        """Counts and seconds of the in-flight engine since the last `stream` began; None for static batches."""
+        engine = self._require().engine
+        return None if engine is None else engine.stats
+
+    def describe(self) -> dict[str, str | int | float | bool | None]:
+        """Facts about the loaded model."""
+        loaded = self._require()
+        model, capabilities = loaded.model, loaded.capabilities
+        parameters = sum(p.numel() for p in model.parameters())
+        memory = sum(p.numel() * p.element_size() for p in model.parameters())
+        if capabilities.in_flight:
+            sharing = "shared prefixes" if capabilities.shared_prefill else "prompts prefilled one at a time"
+            images = "images encoded once" if capabilities.image_features else "images encoded with each prompt"
+            engine = f"in-flight batching, {images}, {sharing}"
+        else:
+            engine = "static batches of equal shapes"
+        return {
+            "class": type(self).__name__,
+            "path": self.params.path,
+            "architecture": type(model).__name__,
+            "parameters": parameters,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": str(model.device),
+            "memory_bytes": memory,
+            "load_seconds": round(loaded.seconds, 2),
+            "chat_template": bool(getattr(loaded.processor, "chat_template", None)),
+            "context_length": loaded.plan.context,
+            "image_token": getattr(loaded.processor, "image_token", None),
+            "engine": engine,
+            "engine_reason": capabilities.reason,
+        }
+
+    def fingerprint(self) -> str:
+        """Identity of the weights and of what shapes the answers, from files and parameters alone."""
+        shaping = self.params.model_dump(include={"path", "revision", "dtype", "processor_kwargs", "attn_implementation"})
+        digest = hashlib.blake2b(repr(sorted(shaping.items())).encode(), digest_size=16)
+        folder = _checkpoint_folder(self.params.path, self.params.revision, self.params.cache_dir)
+        for file in sorted(folder.iterdir()) if folder is not None else ():
+            if file.suffix in {".json", ".safetensors", ".jinja", ".txt", ".model"} and file.is_file():
+                digest.update(f"{file.name}:{file.stat().st_size}:".encode())
+                digest.update(_sample(file))
+        return f"{type(self).__name__}:{digest.hexdigest()}"
+
+    def _require(self) -> _Loaded:
+        if self._loaded is None:
+            raise ModelLoadError(f"model {self.model_name!r} is not loaded.", hint="Call load_model() first.")
+        return self._loaded
+
+
+def _with_shared_prefill(plan: Plan, capabilities: Capabilities) -> Plan:
+    from dataclasses import replace
+
+    return replace(plan, shared_prefill=capabilities.shared_prefill)
+
+
+def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end an answer: those of the generation config, as `generate` takes them."""
+    ids = model.generation_config.eos_token_id
+    if ids is None:
+        return frozenset()
+    return frozenset([ids] if isinstance(ids, int) else ids)
+
+
+def _needs_image_tokens(processor: Any, model: Any) -> bool:
+    """Whether a plain prompt must name its images itself, or the processor puts their places in."""
+    from PIL import Image
+
+    token = getattr(model.config, "image_token_id", None)
+    if token is None:
+        return False
+    # A processor that refuses the trial wants its places named; what else it may refuse shows later.
+    with suppress(Exception):
+        ids = processor(text=["a"], images=[Image.new("RGB", (32, 32))], return_tensors="pt")["input_ids"]
+        return bool((ids != token).all())
+    return True
+
+
+def _checkpoint_folder(path: str, revision: str | None, cache_dir: str | None) -> Path | None:
+    """Where a checkpoint's files lie, if they are on this machine."""
+    if Path(path).is_dir():
+        return Path(path)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    with suppress(LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError):
+        return Path(snapshot_download(path, revision=revision, cache_dir=cache_dir, local_files_only=True))
+    return None
+
+
+def _sample(file: Path, size: int = 1 << 20) -> bytes:
+    """Digest of a file's first and last MiB: a safetensors header with every tensor's shape, and some weights.
+
+    A whole read would cost minutes for large models at every start.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    with file.open("rb") as stream:
+        digest.update(stream.read(size))
+        if file.stat().st_size > 2 * size:
+            stream.seek(-size, 2)
+        digest.update(stream.read(size))
+    return digest.digest()
