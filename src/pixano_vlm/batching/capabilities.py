@@ -40,6 +40,8 @@ class Capabilities:
     reason: str
     """Why not more, or what was checked."""
     sliding: tuple[bool, ...] = ()
+    kernels: bool = False
+    """Whether the faster kernels are in."""
 
 
 def obstacle(model: Any) -> str | None:
@@ -67,22 +69,18 @@ def obstacle(model: Any) -> str | None:
     return None
 
 
-def sliding_layers(model: Any) -> tuple[bool, ...]:
+def sliding_layers(model: Any) -> list[bool]:
     """For each layer of the decoder, whether its attention slides."""
     layers = DynamicCache(config=model.config).layers
     assert all(isinstance(layer, (DynamicLayer, DynamicSlidingWindowLayer)) for layer in layers)
-    return tuple(isinstance(layer, DynamicSlidingWindowLayer) for layer in layers)
+    return [isinstance(layer, DynamicSlidingWindowLayer) for layer in layers]
 
 
-def examine(model: Any, maker: PromptMaker, ending: Ending, plan: Plan) -> Capabilities:
+def examine(trial: Trial, plan: Plan) -> Capabilities:
     """Finds the best way to run a model: shared prefill, whole prefill, or not in flight at all."""
-    reason = obstacle(model)
-    if reason is not None:
-        return Capabilities(False, False, False, reason)
-    sliding = sliding_layers(model)
-    trial = Trial(model, maker, ending, list(sliding))
     if not trial.inputs:
         return Capabilities(False, False, False, f"no trial prompt could be prepared ({trial.refusal})")
+    reason = ""
     for shared in (True, False):
         engine = trial.engine(replace(plan, shared_prefill=shared))
         if shared and not engine.encoder.is_available:
@@ -91,7 +89,9 @@ def examine(model: Any, maker: PromptMaker, ending: Ending, plan: Plan) -> Capab
         difference = trial.difference(engine)
         if isinstance(difference, float) and difference <= trial.tolerance:
             why = f"trial against generate: logits within {difference:.1e}"
-            return Capabilities(True, shared, engine.encoder.is_available, why if shared else f"{why}; {reason}", sliding)
+            if not shared:
+                why = f"{why}; {reason}"
+            return Capabilities(True, shared, engine.encoder.is_available, why, tuple(trial.sliding))
         what = f"differs from generate by {difference:.2g}" if isinstance(difference, float) else difference
         reason = f"{'shared' if shared else 'whole'} prefill: {what}"
     return Capabilities(False, False, False, reason)
@@ -100,11 +100,11 @@ def examine(model: Any, maker: PromptMaker, ending: Ending, plan: Plan) -> Capab
 class Trial:
     """A few prompts, what `generate` says to each alone, and what an engine says to them together."""
 
-    def __init__(self, model: Any, maker: PromptMaker, ending: Ending, sliding: list[bool]) -> None:
+    def __init__(self, model: Any, maker: PromptMaker, ending: Ending) -> None:
         self._model = model
         self._maker = maker
         self._ending = Ending(frozenset(), ending._tokenizer)  # goes on past end tokens
-        self._sliding = sliding
+        self.sliding = sliding_layers(model)
         self.tolerance = TOLERANCE.get(model.dtype, ROUGH)
         self.refusal = ""
         self.inputs = self._usable(trial_inputs())
@@ -112,7 +112,7 @@ class Trial:
 
     def engine(self, plan: Plan) -> RecordingEngine:
         """An engine that keeps its logits."""
-        return RecordingEngine(self._model, self._maker, self._ending, self._sliding, plan)
+        return RecordingEngine(self._model, self._maker, self._ending, self.sliding, plan)
 
     def difference(self, engine: RecordingEngine) -> float | str:
         """The largest relative difference of logits before the tokens part; or what went wrong."""

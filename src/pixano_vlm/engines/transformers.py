@@ -11,14 +11,15 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pixano_vlm.batching.capabilities import Capabilities, examine
+from pixano_vlm.batching.capabilities import Capabilities, Trial, examine, obstacle
 from pixano_vlm.batching.engine import Engine, EngineStats, Plan
+from pixano_vlm.batching.kernels import is_applicable, speed_up
 from pixano_vlm.batching.prepare import Preparer, PromptMaker
 from pixano_vlm.batching.prompt import PromptWriter
 from pixano_vlm.batching.sequence import Ending
@@ -41,6 +42,9 @@ class _Loaded:
     plan: Plan
     capabilities: Capabilities
     engine: Engine | None
+    parameters: int
+    memory: int
+    """Bytes of the weights."""
     seconds: float
 
 
@@ -65,6 +69,9 @@ class TransformersVLMModel(VLMModel):
         began = time.perf_counter()
         processor = load_processor(self.params)
         model = load_model(self.params)
+        # Counted now: packed layers have no parameters that could be counted.
+        parameters = sum(p.numel() for p in model.parameters())
+        memory = sum(p.numel() * p.element_size() for p in model.parameters())
         tokenizer = getattr(processor, "tokenizer", processor)
         writer = PromptWriter(processor, prepends_images=_needs_image_tokens(processor, model))
         context = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
@@ -88,7 +95,7 @@ class TransformersVLMModel(VLMModel):
         if self.params.engine == "static":
             capabilities = Capabilities(False, False, False, "asked for by the parameter `engine`")
         else:
-            capabilities = examine(model, maker, ending, plan)
+            capabilities = self._examine(model, maker, ending, plan)
         if self.params.engine == "in-flight" and not capabilities.in_flight:
             raise ModelLoadError(
                 f"model {self.model_name!r} cannot be batched in flight: {capabilities.reason}.",
@@ -96,10 +103,27 @@ class TransformersVLMModel(VLMModel):
             )
         engine = None
         if capabilities.in_flight:
-            plan = _with_shared_prefill(plan, capabilities)
+            plan = replace(plan, shared_prefill=capabilities.shared_prefill)
             engine = Engine(model, maker, ending, list(capabilities.sliding), plan)
         seconds = time.perf_counter() - began
-        self._loaded = _Loaded(model, processor, maker, ending, plan, capabilities, engine, seconds)
+        self._loaded = _Loaded(
+            model, processor, maker, ending, plan, capabilities, engine, parameters, memory, seconds
+        )
+
+    def _examine(self, model: Any, maker: PromptMaker, ending: Ending, plan: Plan) -> Capabilities:
+        """How the model may be run, with the faster kernels where they pass the same trial."""
+        reason = obstacle(model)
+        if reason is not None:
+            return Capabilities(False, False, False, reason)
+        trial = Trial(model, maker, ending)
+        if not is_applicable(model):
+            return examine(trial, plan)
+        undo = speed_up(model, attention=self.params.attn_implementation is None)
+        faster = examine(trial, plan)
+        if faster.shared_prefill:
+            return replace(faster, kernels=True)
+        undo()
+        return examine(trial, plan)
 
     def unload(self) -> None:
         """Frees the weights and every cache."""
@@ -139,22 +163,20 @@ class TransformersVLMModel(VLMModel):
         """Facts about the loaded model."""
         loaded = self._require()
         model, capabilities = loaded.model, loaded.capabilities
-        parameters = sum(p.numel() for p in model.parameters())
-        memory = sum(p.numel() * p.element_size() for p in model.parameters())
         if capabilities.in_flight:
             sharing = "shared prefixes" if capabilities.shared_prefill else "prompts prefilled one at a time"
             images = "images encoded once" if capabilities.image_features else "images encoded with each prompt"
-            engine = f"in-flight batching, {images}, {sharing}"
+            engine = f"in-flight batching, {images}, {sharing}" + (", packed weights" if capabilities.kernels else "")
         else:
             engine = "static batches of equal shapes"
         return {
             "class": type(self).__name__,
             "path": self.params.path,
             "architecture": type(model).__name__,
-            "parameters": parameters,
+            "parameters": loaded.parameters,
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": str(model.device),
-            "memory_bytes": memory,
+            "memory_bytes": loaded.memory,
             "load_seconds": round(loaded.seconds, 2),
             "chat_template": bool(getattr(loaded.processor, "chat_template", None)),
             "context_length": loaded.plan.context,
@@ -178,12 +200,6 @@ class TransformersVLMModel(VLMModel):
         if self._loaded is None:
             raise ModelLoadError(f"model {self.model_name!r} is not loaded.", hint="Call load_model() first.")
         return self._loaded
-
-
-def _with_shared_prefill(plan: Plan, capabilities: Capabilities) -> Plan:
-    from dataclasses import replace
-
-    return replace(plan, shared_prefill=capabilities.shared_prefill)
 
 
 def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:

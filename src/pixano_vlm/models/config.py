@@ -45,6 +45,9 @@ class ModelDeploymentConfig(BaseModel):
         default_factory=dict, description="Parameters of the class; `path` is the Hugging Face id or folder."
     )
     description: str = Field(default="", description="What it is and what it is good for, in one line.")
+    architecture: str = Field(
+        default="", description="The checkpoint's `model_type`; tests hold it against transformers' own list."
+    )
     generation: GenerationSettings = Field(
         default_factory=GenerationSettings, description="This model's own defaults of generation."
     )
@@ -81,7 +84,7 @@ class TransformersParams(BaseModel):
     engine: Literal["auto", "in-flight", "static"] = Field(
         default="auto", description="`auto`: in-flight batching where the model's cache allows it, else static."
     )
-    max_batch_size: int = Field(default=32, ge=1, description="Most records decoded together.")
+    max_batch_size: int = Field(default=64, ge=1, description="Most records decoded together.")
     max_batch_tokens: int = Field(
         default=65_536, ge=1, description="Most tokens, prompts and room for answers, held at a time."
     )
