@@ -107,8 +107,16 @@ class Trial:
         self.sliding = sliding_layers(model)
         self.tolerance = TOLERANCE.get(model.dtype, ROUGH)
         self.refusal = ""
-        self.inputs = self._usable(trial_inputs())
-        self._expected = [self._reference(input) for input in self.inputs]
+        self.inputs: list[VLMInput] = []
+        self._expected: list[tuple[list[Tensor], list[int]]] = []
+        for input in trial_inputs():
+            try:
+                expected = self._reference(input)
+            except Exception as error:  # a model that takes no text alone, or no second image, still has others
+                self.refusal = str(error)
+            else:
+                self.inputs.append(input)
+                self._expected.append(expected)
 
     def engine(self, plan: Plan) -> RecordingEngine:
         """An engine that keeps its logits."""
@@ -133,17 +141,6 @@ class Trial:
             for index, sequence in sequences.items():
                 worst = max(worst, self._compare(self._expected[index], engine.logits[id(sequence)], sequence.tokens))
         return worst
-
-    def _usable(self, inputs: list[VLMInput]) -> list[VLMInput]:
-        usable = []
-        for input in inputs:
-            try:
-                self._maker.make(input)
-            except Exception as error:  # a processor that refuses text alone, or a second image, still has others
-                self.refusal = str(error)
-            else:
-                usable.append(input)
-        return usable
 
     @torch.inference_mode()
     def _reference(self, input: VLMInput) -> tuple[list[Tensor], list[int]]:

@@ -21,7 +21,7 @@ from pixano_vlm.batching.prefix import PrefixStore, without_followers
 from pixano_vlm.batching.prepare import Preparer, PromptMaker
 from pixano_vlm.batching.sampling import attach_sampling, choose, settings_used
 from pixano_vlm.batching.scheduler import Scheduler
-from pixano_vlm.batching.sequence import Ending, Sequence
+from pixano_vlm.batching.sequence import Ending, PreparedImage, Sequence
 from pixano_vlm.batching.vision import PIXEL_ARGUMENTS, ImageEncoder, join
 from pixano_vlm.errors import GenerationError, VLMError
 from pixano_vlm.models.vlm import UsageInfo, VLMInput, VLMOutput
@@ -188,7 +188,10 @@ class Engine:
     def _recover(self, group: list[Sequence], error: Exception) -> None:
         starved = is_out_of_memory(error)
         self.stats.out_of_memory += starved
-        if len(group) > 1:
+        if isinstance(error, _Apart):
+            for sequence in group:
+                self._prefill([sequence])
+        elif len(group) > 1:
             middle = len(group) // 2
             self._prefill(group[:middle])
             self._prefill(group[middle:])
@@ -224,6 +227,9 @@ class Engine:
             if sequence.features is None and self.encoder.is_available:
                 sequence.features = self._encode(sequence)
         self.stats.vision_seconds += time.perf_counter() - began
+        together = self._plan.shared_prefill and all(sequence.features is not None for sequence in group)
+        if not together and len(group) > 1:
+            raise _Apart
         lengths = [sequence.prompt.length for sequence in group]
         everyone = [*self.scheduler.active, *group]
         self.cache.make_room(
@@ -235,7 +241,7 @@ class Engine:
         for row, sequence in enumerate(group, start=rows.start):
             sequence.row = row
         began = time.perf_counter()
-        logits = self._prefill_together(group, rows) if self._plan.shared_prefill else self._prefill_alone(group[0])
+        logits = self._prefill_together(group, rows) if together else self._prefill_alone(group[0])
         self.stats.prefill_seconds += time.perf_counter() - began
         self.stats.prefill_calls += 1
         self.stats.peak_cache_bytes = max(self.stats.peak_cache_bytes, self.cache.nbytes)
@@ -299,8 +305,7 @@ class Engine:
             slice(sequence.row, sequence.row + 1), clock - length, clock - length, clock
         )
         tensors = {name: self._place(value) for name, value in sequence.prompt.tensors.items()}
-        for name in ("attention_mask", "labels"):
-            tensors.pop(name, None)
+        tensors.pop("attention_mask", None)
         if sequence.features is not None:
             for name in PIXEL_ARGUMENTS:
                 tensors.pop(name, None)
@@ -333,17 +338,17 @@ class Engine:
     # -- images and prefixes -------------------------------------------------------------------------------
 
     def _encode(self, sequence: Sequence) -> Any:
-        """The record's encoded images in placeholder order; None where they cannot be told apart."""
+        """The record's encoded images in placeholder order; None where they do not fill the places."""
         images = sequence.prompt.images
         if not images:
             return None if any(name in sequence.prompt.tensors for name in PIXEL_ARGUMENTS) else []
-        features = [self.encoder.encode(image) for image in images]
         places = int((sequence.prompt.ids == self._image_token).sum())
+        features = [self.encoder.encode(image) for image in images]
         if sum(f.tokens for f in features) != places:
-            raise GenerationError(
-                f"the images encode to {sum(f.tokens for f in features)} tokens but the prompt has {places} places."
-            )
-        return features
+            # This model looks at images differently when there are several: then all of the record's as one.
+            everything = b"".join(image.digest for image in images)
+            features = [self.encoder.encode(PreparedImage(everything, sequence.prompt.tensors))]
+        return features if sum(f.tokens for f in features) == places else None
 
     def _restore_prefix(self, sequence: Sequence) -> int:
         """Copies the longest kept beginning into the record's row; returns its length."""
@@ -494,6 +499,10 @@ class Engine:
             generation_config=settings_used(sequence.input, sequence.max_new_tokens),
             finish_reason=sequence.finish_reason,
         )
+
+
+class _Apart(Exception):
+    """These prompts cannot be prefilled in one call."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -125,6 +125,8 @@ class PromptMaker:
         image_token_id: The placeholder in the model's vocabulary, or None.
         limits: What may be opened.
         context: Longest prompt in tokens, or None.
+        prompts_decoder: Whether the prompt is what the decoder starts from, since the encoder reads the
+            image alone.
         options: Further options of the processor's call.
         memo_bytes: Budget for processed images that may be asked about again.
     """
@@ -137,6 +139,7 @@ class PromptMaker:
         image_token_id: int | None,
         limits: Limits,
         context: int | None,
+        prompts_decoder: bool = False,
         options: dict[str, Any] | None = None,
         memo_bytes: int = 256 * 2**20,
     ) -> None:
@@ -145,6 +148,7 @@ class PromptMaker:
         self._image_token_id = image_token_id
         self.limits = limits
         self._context = context
+        self._prompts_decoder = prompts_decoder
         self._options = options or {}
         inner = getattr(processor, "image_processor", None)
         if isinstance(inner, ImageProcessorMemo):
@@ -169,7 +173,12 @@ class PromptMaker:
             )
         pictures = [self._open(source) for source in layout.images]
         tensors, images = self._process(layout.text, pictures)
-        ids: NDArray[np.int64] = tensors["input_ids"][0].numpy().astype(np.int64)
+        tensors.pop("labels", None)  # for training; some processors always give them
+        if self._prompts_decoder:
+            self._move_to_decoder(tensors, layout.text)
+        named = "input_ids" if "input_ids" in tensors else "decoder_input_ids"
+        # A model that reads its prompt off the image alone (Pix2Struct) has no ids at all.
+        ids = np.asarray(tensors[named][0], dtype=np.int64) if named in tensors else np.zeros(0, np.int64)
         self._check_length(len(ids))
         nbytes = _nbytes(tensors) + sum(_nbytes(image.pixels) for image in images)
         return Prompt(ids, tensors, tuple(images), nbytes)
@@ -219,6 +228,13 @@ class PromptMaker:
                 self._flat = form is pictures
                 return tensors
         raise PromptError(f"the model's processor refuses this prompt: {failure}.") from failure
+
+    def _move_to_decoder(self, tensors: dict[str, Any], text: str) -> None:
+        for name in ("input_ids", "attention_mask"):
+            tensors.pop(name, None)
+        if text and "decoder_input_ids" not in tensors:
+            started = self._tokenizer(text, add_special_tokens=False, return_tensors="pt")
+            tensors["decoder_input_ids"] = started["input_ids"]
 
     def _check_length(self, length: int) -> None:
         limit = self.limits.max_prompt_tokens

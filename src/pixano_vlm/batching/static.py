@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import LogitsProcessor
 
 from pixano_vlm.batching.engine import Answer, _failure, is_out_of_memory
 from pixano_vlm.batching.prepare import Preparer
@@ -21,6 +22,21 @@ from pixano_vlm.errors import VLMError
 from pixano_vlm.models.vlm import UsageInfo, VLMInput, VLMOutput
 
 Shape = tuple[object, ...]
+
+
+class _Start(LogitsProcessor):  # type: ignore[misc]  # transformers' classes are untyped
+    """Notes how many tokens `generate` begins with, which it returns before the new ones.
+
+    The prompt, for most models; all of it but its end token, an encoder-decoder's start, or nothing for some.
+    """
+
+    length = 0
+    _called = False
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if not self._called:
+            self._called, self.length = True, input_ids.shape[1]
+        return scores
 
 
 @dataclass(slots=True)
@@ -112,23 +128,13 @@ class StaticBatches:
         tensors = {
             name: self._place(torch.cat([s.prompt.tensors[name] for s in batch]) if isinstance(value, Tensor) else value)
             for name, value in batch[0].prompt.tensors.items()
-            if name != "labels"
         }
         with torch.random.fork_rng():
             if first.seed is not None:
                 torch.manual_seed(first.seed)
-            tokens = self.model.generate(**tensors, generation_config=config)
-        skip = self._leading(tokens, batch[0].prompt.length)
-        return [row[skip:].tolist() for row in tokens]
-
-    def _leading(self, tokens: Tensor, prompt_length: int) -> int:
-        """Tokens in front of the generated ones: the prompt, or an encoder-decoder's start."""
-        if not self.model.config.is_encoder_decoder:
-            return prompt_length
-        start = self.model.generation_config.decoder_start_token_id
-        if start is None:
-            start = self.model.config.get_text_config(decoder=True).decoder_start_token_id
-        return int(start is not None and int(tokens[0, 0]) == start)
+            start = _Start()
+            tokens = self.model.generate(**tensors, generation_config=config, logits_processor=[start])
+        return [row[start.length :].tolist() for row in tokens]
 
     def _place(self, value: Any) -> Any:
         if not isinstance(value, Tensor):

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ class TransformersVLMModel(VLMModel):
             image_token_id=getattr(model.config, "image_token_id", None),
             limits=self.limits,
             context=context if isinstance(context, int) else None,
+            prompts_decoder=_prompts_decoder(model),
         )
         ending = Ending(_end_ids(model, tokenizer), tokenizer)
         plan = Plan(
@@ -208,6 +210,11 @@ def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     if ids is None:
         return frozenset()
     return frozenset([ids] if isinstance(ids, int) else ids)
+
+
+def _prompts_decoder(model: Any) -> bool:
+    """Whether the encoder takes no text, so that a prompt is what the decoder starts from (Donut, TrOCR)."""
+    return bool(model.config.is_encoder_decoder) and "input_ids" not in signature(model.forward).parameters
 
 
 def _needs_image_tokens(processor: Any, model: Any) -> bool:
