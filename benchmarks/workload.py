@@ -181,7 +181,9 @@ def write_manifest(folder: Path, images: int, questions: int, seed: int = 0) -> 
         for number in range(images):
             name = f"images/{number:05d}.jpg"
             coarse = draw.integers(0, 256, (12, 16, 3), dtype=np.uint8)
-            Image.fromarray(coarse).resize((1024, 768), Image.Resampling.BICUBIC).save(folder / name, quality=90)
+            Image.fromarray(coarse).resize((1024, 768), Image.Resampling.BICUBIC).save(
+                folder / name, quality=90
+            )
             for question in QUESTIONS[:questions]:
                 record = {
                     "id": f"{number}-{QUESTIONS.index(question)}",

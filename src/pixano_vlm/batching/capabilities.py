@@ -49,7 +49,9 @@ def obstacle(model: Any) -> str | None:
     if getattr(model.config, "is_encoder_decoder", False):
         return "it is an encoder-decoder"
     arguments = inspect.signature(model.forward).parameters
-    missing = [n for n in ("input_ids", "attention_mask", "position_ids", "past_key_values") if n not in arguments]
+    missing = [
+        n for n in ("input_ids", "attention_mask", "position_ids", "past_key_values") if n not in arguments
+    ]
     if missing:
         return f"its forward takes no {', '.join(missing)}"
     if getattr(model, "_is_stateful", False):
@@ -112,7 +114,9 @@ class Trial:
         for input in trial_inputs():
             try:
                 expected = self._reference(input)
-            except Exception as error:  # a model that takes no text alone, or no second image, still has others
+            except (
+                Exception
+            ) as error:  # a model that takes no text alone, or no second image, still has others
                 self.refusal = str(error)
             else:
                 self.inputs.append(input)
@@ -139,7 +143,9 @@ class Trial:
             if failure is not None:
                 return failure
             for index, sequence in sequences.items():
-                worst = max(worst, self._compare(self._expected[index], engine.logits[id(sequence)], sequence.tokens))
+                worst = max(
+                    worst, self._compare(self._expected[index], engine.logits[id(sequence)], sequence.tokens)
+                )
         return worst
 
     @torch.inference_mode()
@@ -205,10 +211,12 @@ class RecordingEngine(Engine):
             self._ending.append(sequence, token)
 
 
-def trial_inputs() -> list[VLMInput]:
+def trial_inputs(max_new_tokens: int = TRIAL_STEPS) -> list[VLMInput]:
     """Prompts of different lengths, with one image, the same again, another one, two, and none."""
     first, second = (_picture(size, shade) for size, shade in (((96, 64), 40), ((64, 80), 200)))
-    long = "Describe this picture in one sentence. Then say what its main colour is, and where it is brightest."
+    long = (
+        "Describe this picture in one sentence. Then say what its main colour is, and where it is brightest."
+    )
     asked = [
         ("Describe this picture in one sentence. Then say how many things it shows.", [first]),
         (long, [first]),
@@ -217,7 +225,8 @@ def trial_inputs() -> list[VLMInput]:
         ("Name a colour.", None),
     ]
     return [
-        VLMInput(prompt=prompt, images=images, max_new_tokens=TRIAL_STEPS, temperature=0) for prompt, images in asked
+        VLMInput(prompt=prompt, images=images, max_new_tokens=max_new_tokens, temperature=0)
+        for prompt, images in asked
     ]
 
 

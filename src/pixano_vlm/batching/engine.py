@@ -167,7 +167,9 @@ class Engine:
         leaders = sorted((admitted[i] for i in first), key=lambda s: -fresh[id(s)])
         longest = fresh[id(leaders[0])]
         # Padding is work for nothing: prompts under half of the longest wait for a call of their own.
-        group = [s for s in leaders if 2 * fresh[id(s)] >= longest][: max(1, self._plan.prefill_tokens // longest)]
+        group = [s for s in leaders if 2 * fresh[id(s)] >= longest][
+            : max(1, self._plan.prefill_tokens // longest)
+        ]
         chosen = set(map(id, group))
         return group, [s for s in admitted if id(s) not in chosen]
 
@@ -262,7 +264,9 @@ class Engine:
         valid = None
         if padded:
             counts = torch.tensor(fresh, device=self._device)
-            valid = (torch.arange(begin, clock, device=self._device) >= clock - counts[:, None])[:, None, :, None]
+            valid = (torch.arange(begin, clock, device=self._device) >= clock - counts[:, None])[
+                :, None, :, None
+            ]
         window = self.cache.window(rows, start, begin, clock, valid)
         features = [f for sequence in group for f in self._fresh_features(sequence)]
         logits = self._forward(
@@ -518,6 +522,7 @@ def _failure(error: Exception, starved: bool) -> VLMError:
         return error
     if starved:
         return GenerationError(
-            "memory ran out on this record alone.", hint="Use smaller images, fewer new tokens, or a smaller dtype."
+            "memory ran out on this record alone.",
+            hint="Use smaller images, fewer new tokens, or a smaller dtype.",
         )
     return GenerationError(f"the model failed on this record: {type(error).__name__}: {error}")

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -46,8 +47,9 @@ class PackedLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear | PackedLinear, gelu: str | None = None) -> None:
         super().__init__()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.bias = linear.bias
+        self.in_features: int = linear.in_features
+        self.out_features: int = linear.out_features
+        self.bias: nn.Parameter | None = linear.bias
         self.gelu = gelu
         self.packed: Tensor = (
             linear.packed
@@ -70,7 +72,7 @@ class PackedLinear(nn.Module):
         """The plain layer again."""
         linear = nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta")
         linear.weight = nn.Parameter(self.weight, requires_grad=False)
-        linear.bias = self.bias
+        linear.register_parameter("bias", self.bias)
         return linear
 
 
@@ -96,7 +98,7 @@ def speed_up(model: Any, *, attention: bool) -> Undo:
         for name, child in list(module.named_children()):
             if type(child) is nn.Linear and child.weight.dtype == torch.bfloat16:
                 setattr(module, name, PackedLinear(child))
-                undo.append(lambda module=module, name=name: setattr(module, name, getattr(module, name).unpacked()))  # type: ignore[misc]  # defaults bind the loop's values
+                undo.append(partial(_unpack, module, name))
     for module in list(model.modules()):
         fused = _fuse_gelu(module)
         if fused is not None:
@@ -116,6 +118,10 @@ def speed_up(model: Any, *, attention: bool) -> Undo:
     return put_back
 
 
+def _unpack(module: nn.Module, name: str) -> None:
+    setattr(module, name, getattr(module, name).unpacked())
+
+
 def _fuse_gelu(module: nn.Module) -> Undo | None:
     """Fuses `fc2(activation_fn(fc1(x)))`, the form of transformers' vision encoders, where it is just that."""
     first, second = getattr(module, "fc1", None), getattr(module, "fc2", None)
@@ -125,7 +131,11 @@ def _fuse_gelu(module: nn.Module) -> Undo | None:
     if not isinstance(activation, nn.Module):
         return None
     ramp = torch.linspace(-4, 4, 257)
-    forms = [form for form in ("tanh", "none") if torch.equal(activation(ramp), functional.gelu(ramp, approximate=form))]
+    forms = [
+        form
+        for form in ("tanh", "none")
+        if torch.equal(activation(ramp), functional.gelu(ramp, approximate=form))
+    ]
     if not forms:
         return None
     probe = torch.sin(torch.arange(4 * first.in_features, dtype=torch.float32)).to(torch.bfloat16)

@@ -52,7 +52,10 @@ class SlotCache:
     def nbytes(self) -> int:
         """Bytes that keys and values take."""
         return sum(
-            t.numel() * t.element_size() for layer in self.layers for t in (layer.keys, layer.values) if t is not None
+            t.numel() * t.element_size()
+            for layer in self.layers
+            for t in (layer.keys, layer.values)
+            if t is not None
         )
 
     @property
@@ -105,7 +108,9 @@ class SlotCache:
         self.clock += 1
         self.lengths = [length + 1 for length in self.lengths]
 
-    def window(self, rows: slice, start: int, begin: int, end: int, valid: Tensor | None = None) -> CacheWindow:
+    def window(
+        self, rows: slice, start: int, begin: int, end: int, valid: Tensor | None = None
+    ) -> CacheWindow:
         """The cache as one forward call sees it: some rows, columns [start, end), of which it writes [begin, end).
 
         Args:
@@ -124,7 +129,9 @@ class SlotCache:
         begin = self.clock - self.lengths[row]
         part = slice(begin, begin + count)
         return [
-            None if layer.keys is None else (layer.keys[row, :, part].clone(), layer.values[row, :, part].clone())
+            None
+            if layer.keys is None
+            else (layer.keys[row, :, part].clone(), layer.values[row, :, part].clone())
             for layer in self.layers
         ]
 
@@ -188,13 +195,13 @@ class CacheWindow(Cache):
         self.span = _Span(rows, start, begin, end, valid)
 
 
-class SlotLayer(CacheLayerMixin):
+class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init_subclass__ is untyped
     """One layer's keys and values `[rows, heads, columns, head_dim]`, allocated when their shape is first seen."""
 
     is_compileable = False
 
     def __init__(self, slots: SlotCache, window: CacheWindow, is_sliding: bool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.keys: Any = None
         self.values: Any = None
         self.is_sliding = is_sliding
@@ -231,7 +238,9 @@ class SlotLayer(CacheLayerMixin):
         """Allocates on the first update."""
         self.allocate(key_states, value_states)
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
         """Writes the call's columns `[batch, heads, tokens, head_dim]`; returns all that it may see."""
         self.allocate(key_states, value_states)
         span = self._window.span

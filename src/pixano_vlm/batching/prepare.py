@@ -54,7 +54,8 @@ class ImageProcessorMemo:
     @contextmanager
     def watch(self) -> Iterator[list[PreparedImage]]:
         """Collects the single images that this thread's next call processes."""
-        self._local.images = seen = []
+        seen: list[PreparedImage] = []
+        self._local.images = seen
         try:
             yield seen
         finally:
@@ -68,8 +69,12 @@ class ImageProcessorMemo:
         """As the processor's own; remembers single images that carry a digest."""
         pictures, nested = _flatten(images)
         seen: list[PreparedImage] | None = getattr(self._local, "images", None)
-        digests = [picture.info.get(DIGEST) for picture in pictures if isinstance(picture, Image.Image)]
-        if args or not pictures or len(digests) < len(pictures) or None in digests:
+        digests: list[bytes] = [
+            picture.info[DIGEST]
+            for picture in pictures
+            if isinstance(picture, Image.Image) and DIGEST in picture.info
+        ]
+        if args or not pictures or len(digests) < len(pictures):
             return self._inner(images, *args, **kwargs)
         alone = [
             self._process(picture, digest, nested, kwargs)
@@ -315,7 +320,8 @@ class Preparer:
         assert self._pool is not None
         # One at least is always under way, however large it is.
         while not self.is_exhausted and (
-            self._pending == 0 or (self._pending < min(self.window, max(room, 1)) and self._ready_bytes < self.budget)
+            self._pending == 0
+            or (self._pending < min(self.window, max(room, 1)) and self._ready_bytes < self.budget)
         ):
             try:
                 key, input = next(self.inputs)
@@ -337,4 +343,6 @@ class Preparer:
         elif isinstance(error, VLMError):
             self._ready.put((key, input, error))
         else:
-            self._ready.put((key, input, GenerationError(f"preparing failed: {type(error).__name__}: {error}")))
+            self._ready.put(
+                (key, input, GenerationError(f"preparing failed: {type(error).__name__}: {error}"))
+            )

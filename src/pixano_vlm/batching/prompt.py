@@ -82,7 +82,11 @@ class PromptWriter:
         from jinja2 import TemplateError
 
         answered = messages[-1]["role"] == "assistant"  # an answer already begun is gone on with
-        options = {"tokenize": False, "add_generation_prompt": not answered, "continue_final_message": answered}
+        options = {
+            "tokenize": False,
+            "add_generation_prompt": not answered,
+            "continue_final_message": answered,
+        }
         try:
             text: str = self._processor.apply_chat_template(messages, **options)
         except (TemplateError, TypeError, ValueError, KeyError, IndexError) as error:
@@ -114,7 +118,9 @@ def read_messages(
     for number, message in enumerate(prompt, start=1):
         role = message.get("role")
         if role not in ROLES:
-            raise PromptError(f"message {number} has the role {role!r}.", hint=f"Roles are {', '.join(ROLES)}.")
+            raise PromptError(
+                f"message {number} has the role {role!r}.", hint=f"Roles are {', '.join(ROLES)}."
+            )
         parts = message.get("content")
         if isinstance(parts, str):
             parts = [{"type": "text", "text": parts}]

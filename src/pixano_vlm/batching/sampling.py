@@ -94,7 +94,9 @@ def choose(logits: Tensor, sequences: list[Sequence]) -> list[int]:
     """
     greedy: list[int] = logits.argmax(dim=-1).tolist()  # the one synchronisation with a GPU in a step
     return [
-        token if not sequence.processors and sequence.generator is None else _choose_one(logits[row], sequence)
+        token
+        if not sequence.processors and sequence.generator is None
+        else _choose_one(logits[row], sequence)
         for row, (token, sequence) in enumerate(zip(greedy, sequences, strict=True))
     ]
 

@@ -122,9 +122,7 @@ class Ending:
     def append(self, sequence: Sequence, token: int) -> None:
         """Adds a generated token and sets `finish_reason` when it is the last."""
         sequence.tokens.append(token)
-        if token in self.end_ids:
-            sequence.finish_reason = "stop"
-        elif sequence.input.stop and self._meets_stop(sequence):
+        if token in self.end_ids or (sequence.input.stop and self._meets_stop(sequence)):
             sequence.finish_reason = "stop"
         elif sequence.remaining <= 0:
             sequence.finish_reason = "length"

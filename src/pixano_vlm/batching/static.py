@@ -24,7 +24,7 @@ from pixano_vlm.models.vlm import UsageInfo, VLMInput, VLMOutput
 Shape = tuple[object, ...]
 
 
-class _Start(LogitsProcessor):  # type: ignore[misc]  # transformers' classes are untyped
+class Start(LogitsProcessor):
     """Notes how many tokens `generate` begins with, which it returns before the new ones.
 
     The prompt, for most models; all of it but its end token, an encoder-decoder's start, or nothing for some.
@@ -34,6 +34,7 @@ class _Start(LogitsProcessor):  # type: ignore[misc]  # transformers' classes ar
     _called = False
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Leaves the scores as they are."""
         if not self._called:
             self._called, self.length = True, input_ids.shape[1]
         return scores
@@ -106,7 +107,9 @@ class StaticBatches:
     def _answer(self, batch: list[Sequence]) -> Iterator[Answer]:
         try:
             rows = self._generate(batch)
-        except Exception as error:  # the model's own code: halved until the one record is found that it fails on
+        except (
+            Exception
+        ) as error:  # the model's own code: halved until the one record is found that it fails on
             if len(batch) > 1:
                 middle = len(batch) // 2
                 yield from self._answer(batch[:middle])
@@ -126,13 +129,15 @@ class StaticBatches:
         first = batch[0].input
         config = generation_config(self.model, first, max(s.max_new_tokens for s in batch))
         tensors = {
-            name: self._place(torch.cat([s.prompt.tensors[name] for s in batch]) if isinstance(value, Tensor) else value)
+            name: self._place(
+                torch.cat([s.prompt.tensors[name] for s in batch]) if isinstance(value, Tensor) else value
+            )
             for name, value in batch[0].prompt.tensors.items()
         }
         with torch.random.fork_rng():
             if first.seed is not None:
                 torch.manual_seed(first.seed)
-            start = _Start()
+            start = Start()
             tokens = self.model.generate(**tensors, generation_config=config, logits_processor=[start])
         return [row[start.length :].tolist() for row in tokens]
 

@@ -75,7 +75,9 @@ class ImageEncoder:
         accepts = "mm_encoder_outputs" in inspect.signature(model.forward).parameters
         self.is_available = self._encode is not None and accepts
         self._arguments = (
-            frozenset(inspect.signature(self._encode).parameters) - {"kwargs"} if self._encode else frozenset()
+            frozenset(inspect.signature(self._encode).parameters) - {"kwargs"}
+            if self._encode
+            else frozenset()
         )
         self._device = model.device
         self._dtype = model.dtype

@@ -29,7 +29,9 @@ def read_params(config: ModelDeploymentConfig) -> TransformersParams:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
         close = nearest(name, TransformersParams.model_fields) if first["type"] == "extra_forbidden" else []
-        what = f"has no parameter {name!r}" if first["type"] == "extra_forbidden" else f"{name}: {first['msg']}"
+        what = (
+            f"has no parameter {name!r}" if first["type"] == "extra_forbidden" else f"{name}: {first['msg']}"
+        )
         raise ConfigError(
             f"model {config.name!r}: TransformersVLMModel {what}.",
             hint=f"Did you mean {close[0]!r}?"
@@ -47,7 +49,9 @@ def choose_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise ConfigError(f"{name!r} is no device.", hint="Use auto, cpu, cuda, cuda:1 or mps.") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device {name!r} was asked for, but this torch sees no GPU.", hint="Use --device cpu.")
+        raise ConfigError(
+            f"device {name!r} was asked for, but this torch sees no GPU.", hint="Use --device cpu."
+        )
     return device
 
 
@@ -77,7 +81,7 @@ def load_processor(params: TransformersParams) -> Any:
     from transformers import AutoProcessor
 
     try:
-        return AutoProcessor.from_pretrained(
+        return AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
             params.path,
             revision=params.revision,
             local_files_only=params.local_files_only,
@@ -108,7 +112,7 @@ def load_model(params: TransformersParams) -> Any:
     try:
         config = AutoConfig.from_pretrained(params.path, **source)
         stored = getattr(config, "dtype", None) or getattr(config.get_text_config(), "dtype", None)
-        model = AutoModelForImageTextToText.from_pretrained(
+        model: Any = AutoModelForImageTextToText.from_pretrained(
             params.path,
             config=config,
             dtype=choose_dtype(params.dtype, stored, device),
@@ -139,7 +143,9 @@ def explain(error: Exception, params: TransformersParams, part: str) -> ModelLoa
         return MissingPackageError(f"{where}: it needs {names}.", hint=f"Run: pip install {names}{extra}.")
     folder = Path(params.path)
     if folder.is_dir() and not (folder / "config.json").exists():
-        return ModelLoadError(f"{where}: the folder has no config.json.", hint="Give the folder of a saved model.")
+        return ModelLoadError(
+            f"{where}: the folder has no config.json.", hint="Give the folder of a saved model."
+        )
     if "safetensors" in text:
         return ModelLoadError(
             f"{where}: it has no safetensors weights, and pickled ones are not loaded.",
@@ -147,7 +153,8 @@ def explain(error: Exception, params: TransformersParams, part: str) -> ModelLoa
         )
     if "trust_remote_code" in text:
         return ModelLoadError(
-            f"{where}: it brings code of its own.", hint="If you trust it, set trust_remote_code: true in its config."
+            f"{where}: it brings code of its own.",
+            hint="If you trust it, set trust_remote_code: true in its config.",
         )
     if isinstance(error, OSError):
         hint = "Check the name, and your network or cache; a gated model needs `hf auth login`."

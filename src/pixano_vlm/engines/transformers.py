@@ -18,18 +18,22 @@ from typing import Any
 
 import torch
 
-from pixano_vlm.batching.capabilities import Capabilities, Trial, examine, obstacle
+from pixano_vlm.batching.capabilities import Capabilities, Trial, examine, obstacle, trial_inputs
 from pixano_vlm.batching.engine import Engine, EngineStats, Plan
 from pixano_vlm.batching.kernels import is_applicable, speed_up
 from pixano_vlm.batching.prepare import Preparer, PromptMaker
 from pixano_vlm.batching.prompt import PromptWriter
 from pixano_vlm.batching.sequence import Ending
 from pixano_vlm.batching.static import StaticBatches
+from pixano_vlm.batching.verification import Verification, verify
 from pixano_vlm.engines.loading import load_model, load_processor, read_params
 from pixano_vlm.errors import ModelLoadError, VLMError
 from pixano_vlm.models.config import ModelDeploymentConfig
 from pixano_vlm.models.registry import register_model
 from pixano_vlm.models.vlm import Key, VLMInput, VLMModel, VLMOutput
+
+VERIFIED_TOKENS = 24
+"""Most tokens of each record that `verify` compares."""
 
 
 @dataclass(slots=True)
@@ -155,6 +159,16 @@ class TransformersVLMModel(VLMModel):
         with Preparer(iter(inputs), loaded.maker, self.params.prepare_workers, window) as source:
             yield from runner.run(source)  # type: ignore[misc]  # keys come back as they went in
 
+    def verify(self) -> Verification:
+        """Runs a handful of records together and each alone, and compares their tokens."""
+        loaded = self._require()
+        usable = []
+        for input in trial_inputs(VERIFIED_TOKENS):
+            with suppress(VLMError):  # a model that takes no text alone, or no second image, has others
+                self.predict(input)
+                usable.append(input)
+        return verify(loaded.model, loaded.maker, loaded.ending, self.stream, usable)
+
     @property
     def stats(self) -> EngineStats | None:
         """Counts and seconds of the in-flight engine since the last `stream` began; None for static batches."""
@@ -167,8 +181,12 @@ class TransformersVLMModel(VLMModel):
         model, capabilities = loaded.model, loaded.capabilities
         if capabilities.in_flight:
             sharing = "shared prefixes" if capabilities.shared_prefill else "prompts prefilled one at a time"
-            images = "images encoded once" if capabilities.image_features else "images encoded with each prompt"
-            engine = f"in-flight batching, {images}, {sharing}" + (", packed weights" if capabilities.kernels else "")
+            images = (
+                "images encoded once" if capabilities.image_features else "images encoded with each prompt"
+            )
+            engine = f"in-flight batching, {images}, {sharing}" + (
+                ", packed weights" if capabilities.kernels else ""
+            )
         else:
             engine = "static batches of equal shapes"
         return {
@@ -189,7 +207,9 @@ class TransformersVLMModel(VLMModel):
 
     def fingerprint(self) -> str:
         """Identity of the weights and of what shapes the answers, from files and parameters alone."""
-        shaping = self.params.model_dump(include={"path", "revision", "dtype", "processor_kwargs", "attn_implementation"})
+        shaping = self.params.model_dump(
+            include={"path", "revision", "dtype", "processor_kwargs", "attn_implementation"}
+        )
         digest = hashlib.blake2b(repr(sorted(shaping.items())).encode(), digest_size=16)
         folder = _checkpoint_folder(self.params.path, self.params.revision, self.params.cache_dir)
         for file in sorted(folder.iterdir()) if folder is not None else ():

@@ -8,8 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class GenerationSettings(BaseModel):
-    """Settings of generation, each of which may be left open. Where it is said four times, the nearest wins:
-    a manifest line over the command's flags, those over the model's config, that over the defaults."""
+    """Settings of generation, each of which may be left open.
+
+    Where one is said several times, the nearest wins: a manifest line over the command's flags, those over the
+    model's config, that over the defaults.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -24,7 +27,8 @@ class GenerationSettings(BaseModel):
 
     def over(self, other: GenerationSettings) -> GenerationSettings:
         """These settings, with the open ones taken from `other`."""
-        return GenerationSettings(**{**other.model_dump(exclude_none=True), **self.model_dump(exclude_none=True)})
+        settled = other.model_dump(exclude_none=True) | self.model_dump(exclude_none=True)
+        return GenerationSettings(**settled)
 
 
 DEFAULT_GENERATION = GenerationSettings(max_new_tokens=128, temperature=1.0)
@@ -82,7 +86,7 @@ class TransformersParams(BaseModel):
         default_factory=dict, description="Options of the processor, such as min_pixels and max_pixels."
     )
     engine: Literal["auto", "in-flight", "static"] = Field(
-        default="auto", description="`auto`: in-flight batching where the model's cache allows it, else static."
+        default="auto", description="`auto`: in-flight batching where the model allows it, else static."
     )
     max_batch_size: int = Field(default=64, ge=1, description="Most records decoded together.")
     max_batch_tokens: int = Field(

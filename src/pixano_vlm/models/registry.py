@@ -27,7 +27,8 @@ ModelClass = TypeVar("ModelClass", bound=type[InferenceModel])
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """The known names that look most like `name`, best first, letter case ignored."""
     by_lower = {candidate.lower(): candidate for candidate in known}
-    return [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=count, cutoff=0.5)]
+    matches = difflib.get_close_matches(name.lower(), by_lower, n=count, cutoff=0.5)
+    return [by_lower[match] for match in matches]
 
 
 class ClassRegistry:
@@ -94,7 +95,8 @@ class ClassRegistry:
         # An installed package is someone else's code: it may raise anything on import.
         except Exception as error:
             raise PluginError(
-                f"the installed model class {name!r} ({value}) cannot be imported: {type(error).__name__}: {error}."
+                f"the installed model class {name!r} ({value}) cannot be imported: "
+                f"{type(error).__name__}: {error}."
             ) from error
         # An entry point names the class itself, or a module whose import runs @register_model.
         if isinstance(loaded, type) and issubclass(loaded, InferenceModel) and name not in self._classes:
@@ -164,5 +166,5 @@ def register_model(name: str | type[InferenceModel] | None = None) -> Callable[[
         return cls
 
     if isinstance(name, type):  # used bare, without parentheses
-        return decorate(name)  # type: ignore[arg-type,return-value]  # the bare form returns the class itself
+        return decorate(name)  # type: ignore[return-value]  # the bare form returns the class itself
     return decorate

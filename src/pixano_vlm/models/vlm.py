@@ -50,10 +50,10 @@ class VLMInput(BaseModel):
     )
     top_k: int | None = Field(default=None, ge=1, description="Keep this many likeliest tokens.")
     min_p: float | None = Field(
-        default=None, ge=0, le=1, description="Drop tokens below this share of the likeliest one's probability."
+        default=None, ge=0, le=1, description="Drop tokens below this share of the likeliest's probability."
     )
     repetition_penalty: float | None = Field(
-        default=None, gt=0, allow_inf_nan=False, description="Divide the scores of tokens seen before by this."
+        default=None, gt=0, allow_inf_nan=False, description="Divides the scores of tokens seen before."
     )
     stop: list[str] | None = Field(default=None, description="End before any of these strings.")
     seed: int | None = Field(default=None, ge=0, lt=2**63, description="Seed of this record's own sampling.")

@@ -1,0 +1,152 @@
+"""What records/ and job.py cost beside a model that answers at once: time, memory, and how soon a resume starts.
+
+    python benchmarks/records.py [--records 10000,100000,1000000] [--folder DIR]
+
+Each measurement is a process of its own. Prints one JSON line for each: records a second end to end (reading,
+answering, writing, ordering), peak resident memory, and for the largest manifest the seconds from the start of a
+resumed process to its first new request, after 90 % of the records were done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+STARTED = time.monotonic()
+
+from pixano_vlm.job import run_job  # noqa: E402 - the start is measured before the imports
+from pixano_vlm.models import (  # noqa: E402
+    GenerationSettings,
+    ModelDeploymentConfig,
+    UsageInfo,
+    VLMInput,
+    VLMModel,
+    VLMOutput,
+)
+from pixano_vlm.records.manifest import Manifest  # noqa: E402
+from pixano_vlm.records.outputs import open_outputs  # noqa: E402
+from pixano_vlm.records.preflight import check_manifest_keys  # noqa: E402
+from pixano_vlm.records.request import Result  # noqa: E402
+
+
+class Instant(VLMModel):
+    """Answers at once, eight at a time and the last of them first, as a model that batches does."""
+
+    def load_model(self) -> None: ...
+
+    def predict(self, input: VLMInput) -> VLMOutput:
+        return VLMOutput(
+            generated_text=f"An answer to: {input.prompt}",
+            usage=UsageInfo(prompt_tokens=12, completion_tokens=8, total_tokens=20),
+            generation_config={"max_new_tokens": input.max_new_tokens, "do_sample": False},
+            finish_reason="stop",
+        )
+
+    def stream(self, inputs: Iterable[tuple[Any, VLMInput]]) -> Iterator[tuple[Any, VLMOutput]]:
+        batch = []
+        for key, input in inputs:
+            batch.append((key, input))
+            if len(batch) == 8:
+                for later, question in reversed(batch):
+                    yield later, self.predict(question)
+                batch.clear()
+        for key, input in batch:
+            yield key, self.predict(input)
+
+
+def write_manifest(path: Path, records: int) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for i in range(records):
+            line = {"id": f"record-{i}", "prompt": f"What is on picture {i}?", "metadata": {"answer": str(i)}}
+            file.write(json.dumps(line) + "\n")
+
+
+def measure(folder: Path, records: int, *, stop_after: int | None, resume: bool) -> dict[str, Any]:
+    manifest_path = folder / f"{records}.jsonl"
+    checked = check_manifest_keys(manifest_path)
+    manifest = Manifest(manifest_path, settings=GenerationSettings(temperature=0, max_new_tokens=16))
+    stop, first = threading.Event(), 0.0
+
+    def on_result(result: Result) -> None:
+        nonlocal first
+        first = first or time.monotonic() - STARTED
+        if stop_after is not None and result.request.index >= stop_after:
+            stop.set()
+
+    options = {"resume": resume, "overwrite": not resume}
+    name = folder / f"{records}.outputs.jsonl"
+    with open_outputs(name, manifest, model="instant", fingerprint="1", **options) as outputs:
+        model = Instant(ModelDeploymentConfig(name="instant"))
+        started = time.monotonic()
+        summary = run_job(outputs.requests(), model, outputs, on_result=on_result, stop=stop)
+        seconds = time.monotonic() - started
+    return {
+        "records": checked,
+        "answered": summary.ok,
+        "reused": summary.reused,
+        "records_per_second": round(summary.ok / seconds),
+        "first_result_after_s": round(first, 2),
+        "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "resume": resume,
+    }
+
+
+def parse_rate(folder: Path, records: int) -> dict[str, Any]:
+    """Lines parsed a second, by themselves."""
+    started = time.monotonic()
+    for _ in Manifest(folder / f"{records}.jsonl"):
+        pass
+    lines = records / (time.monotonic() - started)
+    started = time.monotonic()
+    check_manifest_keys(folder / f"{records}.jsonl")
+    return {
+        "records": records,
+        "lines_parsed_per_second": round(lines),
+        "preflight_us_per_line": round(1e6 * (time.monotonic() - started) / records, 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", default="10000,100000,1000000", help="Sizes of manifest, by comma.")
+    parser.add_argument("--folder", type=Path, help="Where the files go. Default: a temporary folder.")
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        folder, records, stop_after, how = arguments.one
+        if how == "parse":
+            found = parse_rate(Path(folder), int(records))
+        else:
+            found = measure(
+                Path(folder), int(records), stop_after=int(stop_after) or None, resume=how == "resume"
+            )
+        print(json.dumps(found), flush=True)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.folder or Path(temporary)
+        sizes = [int(size) for size in arguments.records.split(",")]
+        for size in sizes:
+            write_manifest(folder / f"{size}.jsonl", size)
+            run_one(folder, size, 0, "fresh")
+        largest = sizes[-1]
+        run_one(folder, largest, 0, "parse")
+        run_one(folder, largest, largest * 9 // 10, "fresh")
+        run_one(folder, largest, 0, "resume")
+
+
+def run_one(folder: Path, *rest: object) -> None:
+    command = [sys.executable, __file__, "--one", str(folder), *map(str, rest)]
+    subprocess.run(command, check=True)
+
+
+if __name__ == "__main__":
+    main()
