@@ -422,8 +422,11 @@ class Engine:
         for first, rows in logits:
             self._choose(rows, active[first : first + len(rows)])
 
-    def _decode_rows(self, first: int, last: int) -> list[tuple[int, Tensor]]:
-        """Logits of rows [first, last) in one call; in two calls of half the rows where that fails."""
+    def _decode_rows(self, first: int, last: int, *, again: bool = True) -> list[tuple[int, Tensor]]:
+        """Logits of rows [first, last) in one call; in two calls of half the rows where that fails.
+
+        The column is the same in every try, so that nothing is lost by trying.
+        """
         try:
             return [(first, self._forward_step(first, last))]
         except Exception as error:  # what can fail is the model's code: sorted below
@@ -431,6 +434,8 @@ class Engine:
             self.stats.out_of_memory += starved
             if starved and self._free_caches():
                 return self._decode_rows(first, last)
+            if last - first == 1 and starved and again:
+                return self._decode_rows(first, last, again=False)  # others may have given memory back
             if last - first == 1:
                 sequence = self.scheduler.active[first]
                 sequence.finish_reason = "stop"  # leaves its row

@@ -18,7 +18,11 @@ from pixano_vlm.models.config import ModelDeploymentConfig
 
 ENTRY_POINT_GROUP = "pixano_vlm.models"
 
-BUILT_IN_CLASSES = {"TransformersVLMModel": "pixano_vlm.engines.transformers"}
+BUILT_IN_CLASSES = {
+    "TransformersVLMModel": "pixano_vlm.engines.transformers",
+    "VLLMVLMModel": "pixano_vlm.engines.vllm",
+    "OpenAIVLMModel": "pixano_vlm.engines.openai",
+}
 """Class name -> the module whose import registers it."""
 
 ModelClass = TypeVar("ModelClass", bound=type[InferenceModel])

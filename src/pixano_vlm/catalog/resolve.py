@@ -1,0 +1,128 @@
+"""A name into a model: the catalog of registered models, what a name stands for in it, and its class made.
+
+Loads no weights and imports no torch: a class's module is imported only when `create_model` asks for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pixano_vlm.catalog.config_files import describe_problem, read_config
+from pixano_vlm.catalog.weights import resolve_path
+from pixano_vlm.errors import ConfigError, PixanoVLMError, UnknownModelError
+from pixano_vlm.models.config import ModelDeploymentConfig
+from pixano_vlm.models.registry import BUILT_IN_CLASSES, CLASSES, ModelRegistry, nearest
+from pixano_vlm.models.vlm import VLMModel
+
+__all__ = ["built_in_configs", "create_model", "load_catalog", "resolve_model"]
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+"""What a Hugging Face id looks like: an owner, a slash, a name."""
+
+
+def built_in_configs() -> Path:
+    """The folder of the config files that come with this package."""
+    packaged = Path(__file__).parents[1] / "configs"
+    # An editable install has no copy inside the package: the repository's own folder is the one to read.
+    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "configs"
+
+
+def load_catalog(config_paths: Sequence[Path] = ()) -> ModelRegistry:
+    """Every registered model: the built-in ones, then those of `config_paths`, YAML files or folders of them.
+
+    Raises:
+        ConfigError: When a file is missing or wrong; the message names the file, the line and the key.
+        DuplicateModelError: When two entries claim one name.
+    """
+    catalog = ModelRegistry()
+    for folder_or_file in (built_in_configs(), *config_paths):
+        for file in _config_files(folder_or_file):
+            for line, config in read_config(file):
+                catalog.add(config, f"{file}:{line}")
+    return catalog
+
+
+def _config_files(path: Path) -> Iterable[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.iterdir() if file.suffix in {".yaml", ".yml"})
+    if not files:
+        raise ConfigError(f"the folder {path} holds no config file (*.yaml).")
+    return files
+
+
+def resolve_model(name: str, catalog: ModelRegistry) -> ModelDeploymentConfig:
+    """What to run under `name`: a registered model, else a registered class, a local folder, or a hub id.
+
+    Raises:
+        UnknownModelError: When it is none of these; it names the nearest and says how to register one.
+    """
+    if (config := catalog.get(name)) is not None:
+        return config
+    if name in CLASSES.names() and name not in BUILT_IN_CLASSES:
+        return ModelDeploymentConfig(name=name, model_class=name)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UnknownModelError(
+                f"the folder {name} is no checkpoint: it holds no config.json.",
+                hint="Name the folder that save_pretrained wrote, or a model that `pixano-vlm list` shows.",
+            )
+        return ModelDeploymentConfig(name=name, model_params={"path": str(folder)})
+    if HUB_ID.fullmatch(name):
+        return ModelDeploymentConfig(name=name, model_params={"path": name})
+    raise _unknown(name, catalog)
+
+
+def _unknown(name: str, catalog: ModelRegistry) -> UnknownModelError:
+    known = {*catalog.names(), *CLASSES.names()} - set(BUILT_IN_CLASSES)
+    close = nearest(name, known)
+    if Path(name).is_absolute() or name.startswith((".", "~")):
+        what = f"there is no folder {name}"
+    else:
+        what = f"there is no model {name!r}"
+    meant = f"; near it: {', '.join(close)}" if close else ""
+    return UnknownModelError(
+        f"{what}{meant}.",
+        hint="`pixano-vlm list` shows the registered ones; a Hugging Face id (owner/name) or a local folder "
+        "runs as it is; --config FILE registers more models, --plugin FILE a class of your own.",
+    )
+
+
+def create_model(config: ModelDeploymentConfig) -> VLMModel:
+    """An instance of the config's class, its weights not loaded yet.
+
+    Raises:
+        UnknownModelError: When no such class is registered.
+        ConfigError: When the class is no `VLMModel`, or refuses its parameters.
+        PluginError: When importing the class fails.
+    """
+    cls = CLASSES.get(config.model_class)
+    if not issubclass(cls, VLMModel):
+        raise ConfigError(
+            f"model {config.name!r}: class {config.model_class!r} is not a vision-language model."
+        )
+    if isinstance(path := config.model_params.get("path"), str):
+        params = {**config.model_params, "path": resolve_path(path)}
+        config = config.model_copy(update={"model_params": params})
+    try:
+        return cls(config)
+    except PixanoVLMError:
+        raise
+    except ValidationError as error:
+        raise _refused(config, cls, error) from error
+
+
+def _refused(config: ModelDeploymentConfig, cls: type, error: ValidationError) -> ConfigError:
+    """A class's complaint about its parameters, with the nearest parameter that it does take.
+
+    A class says what it takes in `params_class`, a pydantic model.
+    """
+    known = list(getattr(getattr(cls, "params_class", None), "model_fields", {}))
+    first = error.errors(include_url=False)[0]
+    message, hint = describe_problem(first, known, "parameter")
+    return ConfigError(f"model {config.name!r} ({config.model_class}): {message}", hint=hint)

@@ -1,0 +1,88 @@
+"""The command line: parse, call, print. One file a command; no work is done here.
+
+Importing it imports neither torch nor transformers, so that `--help` and `list` answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from pixano_vlm import __version__
+from pixano_vlm.cli.errors import run
+from pixano_vlm.cli.generate import generate
+from pixano_vlm.cli.help import epilog, help_text
+from pixano_vlm.cli.list import list_models
+from pixano_vlm.cli.load import load
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="pixano-vlm",
+    epilog="Start here: pixano-vlm list, then pixano-vlm generate MANIFEST --model NAME.",
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+app.command(
+    "list",
+    help=help_text(list_models),
+    epilog=epilog("pixano-vlm list", "pixano-vlm list --config my-models.yaml"),
+)(list_models)
+app.command(
+    "load",
+    help=help_text(load),
+    epilog=epilog(
+        "pixano-vlm load shapes", "pixano-vlm load HuggingFaceTB/SmolVLM-256M-Instruct --device cpu"
+    ),
+)(load)
+app.command(
+    "generate",
+    help=help_text(generate),
+    epilog=epilog(
+        "pixano-vlm generate examples/shapes/manifest.jsonl --model shapes",
+        "pixano-vlm generate photos.jsonl --model qwen3-vl-4b-instruct -o answers.jsonl --temperature 0.7",
+        "pixano-vlm generate photos.jsonl --model qwen3-vl-4b-instruct -o answers.jsonl --resume",
+    ),
+)(generate)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"pixano-vlm {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            metavar="",
+            help="Print the version and exit.",
+            callback=_print_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """Batch vision-language generation: a manifest of prompts and pictures in, one answer a line out."""
+    if context.invoked_subcommand is None:
+        context.get_help()  # prints it
+        raise typer.Exit(2)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """The `pixano-vlm` command. Ends the process with the command's exit code.
+
+    0: every record is ok. 1: some failed. 2: wrong use or configuration. 3: the model could not be loaded, or
+    the run could not go on. 130: interrupted.
+
+    Args:
+        args: The arguments after the command's name; by default the process's own.
+    """
+    sys.exit(run(app, sys.argv[1:] if args is None else args))

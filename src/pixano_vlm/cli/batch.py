@@ -1,0 +1,234 @@
+"""One run of `generate`: opens its two ends, runs the job between them, and tells how it went.
+
+Everything that can be found wrong cheaply is found before the model is loaded: the model's name and its
+parameters, misspelt keys in the manifest, an output that exists.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pixano_vlm.catalog import create_model, weights_on_disk
+from pixano_vlm.cli.errors import EXIT_INTERRUPTED
+from pixano_vlm.cli.interruption import Interruption
+from pixano_vlm.cli.load import load_weights
+from pixano_vlm.cli.progress import Progress
+from pixano_vlm.cli.tables import print_facts
+from pixano_vlm.errors import OutputError
+from pixano_vlm.models.config import GenerationSettings, ModelDeploymentConfig
+from pixano_vlm.models.limits import Limits
+from pixano_vlm.models.vlm import VLMModel
+
+if TYPE_CHECKING:
+    from pixano_vlm.records.outputs import Outputs
+    from pixano_vlm.records.provenance import Provenance
+    from pixano_vlm.records.request import Result
+    from pixano_vlm.records.summary import Summary
+
+__all__ = ["Batch", "run_batch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What `generate` was asked to do."""
+
+    manifest: Path | None
+    """`None` is standard input."""
+    output: Path | None
+    """`None` is standard output."""
+    model: ModelDeploymentConfig
+    settings: GenerationSettings
+    run_seed: int | None
+    limits: Limits
+    limit: int | None
+    resume: bool
+    retry_failed: bool
+    overwrite: bool
+    summary_json: Path | None
+    quiet: bool
+    command: tuple[str, ...] = ()
+    """The arguments it was asked with, for the message that says how to go on."""
+
+
+def run_batch(batch: Batch) -> int:
+    """Does it, and returns the exit code: 0, 1 when records failed, 130 when interrupted.
+
+    Raises:
+        UsageError: When the model, the manifest or the output is not to be had as asked.
+        ModelLoadError: When the model cannot be loaded.
+        RunError: When the run cannot go on.
+    """
+    from pixano_vlm.records.manifest import Manifest
+    from pixano_vlm.records.outputs import open_outputs
+    from pixano_vlm.records.preflight import check_manifest_keys
+
+    if batch.overwrite and batch.resume:
+        raise OutputError(
+            "--overwrite and --resume ask for opposite things.",
+            hint="--resume keeps the answers that are there, --overwrite discards them.",
+        )
+    model = create_model(batch.model)
+    model.limits = batch.limits
+    manifest = Manifest(batch.manifest, settings=batch.settings, limits=batch.limits, run_seed=batch.run_seed)
+    records = check_manifest_keys(batch.manifest)
+    if records is not None and batch.limit is not None:
+        records = min(records, batch.limit)
+    with Progress(quiet=batch.quiet) as progress:
+        weights = Weights(model, progress)
+        if weights_on_disk(batch.model) is False and not _refused(batch):
+            # The fingerprint, which resuming compares, is that of the weights: they have to be here first.
+            weights.load()
+        fingerprint = model.fingerprint()
+        with open_outputs(
+            batch.output,
+            manifest,
+            model=batch.model.name,
+            fingerprint=fingerprint,
+            resume=batch.resume,
+            overwrite=batch.overwrite,
+            retry_failed=batch.retry_failed,
+            limit=batch.limit,
+        ) as outputs:
+            progress.expect(records if outputs.to_do is None else outputs.to_do)
+            with _provenance(batch, fingerprint) as record:
+                summary = _run(weights, outputs, progress, record)
+    _tell(batch, summary)
+    if summary.interrupted:
+        return EXIT_INTERRUPTED
+    return 1 if summary.failed or summary.reused_failed else 0
+
+
+def _refused(batch: Batch) -> bool:
+    """Whether opening the output will fail because it exists: nothing is fetched before that is told."""
+    return batch.output is not None and batch.output.exists() and not (batch.resume or batch.overwrite)
+
+
+class Weights:
+    """The model, loaded at most once, and only when something needs it."""
+
+    def __init__(self, model: VLMModel, progress: Progress) -> None:
+        self.model = model
+        self._progress = progress
+        self._loaded = False
+
+    def load(self) -> None:
+        """Loads them, unless they are."""
+        if not self._loaded:
+            self._progress.say(f"loading {self.model.model_name} ...")
+            load_weights(self.model)
+            self._loaded = True
+
+
+def _run(weights: Weights, outputs: Outputs, progress: Progress, record: RunRecord) -> Summary:
+    from pixano_vlm.job import run_job
+
+    def load() -> VLMModel:
+        # Called when the first record needs the model: a run that has nothing left to do never loads it.
+        with interruption.at_once():
+            weights.load()
+        record.describe(weights.model)
+        progress.begin()
+        return weights.model
+
+    def count(result: Result) -> None:
+        tokens = result.output.usage.completion_tokens if result.output is not None else 0
+        progress.add(ok=result.ok, tokens=tokens)
+
+    if outputs.to_do == 0:
+        progress.say("nothing is left to do.")
+    with Interruption(lambda: progress.say(STOPPING)) as interruption:
+        summary = run_job(outputs.requests(), load, outputs, on_result=count, stop=interruption.stop)
+    record.summary = summary
+    return summary
+
+
+STOPPING = "stopping: what is under way is finished first; once more ends at once."
+
+
+class RunRecord:
+    """The run's file of facts beside its output, or nothing where the output is a stream."""
+
+    def __init__(self, provenance: Provenance | None) -> None:
+        self.summary: Summary | None = None
+        self._provenance = provenance
+
+    def describe(self, model: VLMModel) -> None:
+        """Adds what the loaded model says of itself."""
+        if self._provenance is not None:
+            self._provenance.describe(model.describe())
+
+    def end(self) -> None:
+        """Says how the run ended: without a summary it failed."""
+        if self._provenance is None:
+            return
+        how = "failed" if self.summary is None else "interrupted" if self.summary.interrupted else "complete"
+        self._provenance.end(self.summary, how)
+
+
+@contextmanager
+def _provenance(batch: Batch, fingerprint: str) -> Iterator[RunRecord]:
+    from pixano_vlm.records.provenance import Provenance
+
+    if batch.output is None or not batch.output.is_file():
+        yield RunRecord(None)
+        return
+    provenance = Provenance(
+        batch.output,
+        command=["pixano-vlm", *batch.command],
+        model={**batch.model.model_dump(exclude_defaults=True), "fingerprint": fingerprint},
+        settings=batch.settings.model_dump(exclude_none=True) | {"run_seed": batch.run_seed},
+        manifest="standard input" if batch.manifest is None else str(batch.manifest),
+        resumed=batch.resume,
+    )
+    provenance.write()
+    record = RunRecord(provenance)
+    try:
+        yield record
+    finally:
+        record.end()
+
+
+def _tell(batch: Batch, summary: Summary) -> None:
+    if batch.summary_json is not None:
+        text = json.dumps(summary.to_dict(), indent=2) + "\n"
+        batch.summary_json.write_text(text, encoding="utf-8")
+    if batch.quiet:
+        return
+    print_facts(_rows(batch, summary), file=sys.stderr)
+    if summary.interrupted and batch.output is not None and batch.manifest is not None:
+        sys.stderr.write(f"interrupted; go on with: {resume_command(batch.command)}\n")
+
+
+def _rows(batch: Batch, summary: Summary) -> dict[str, Any]:
+    rows: dict[str, Any] = {"records ok": summary.ok, "records failed": summary.failed}
+    if summary.reused or summary.reused_failed:
+        rows["done before"] = summary.reused
+        rows["failed before"] = summary.reused_failed
+    for error, count in summary.errors.most_common():
+        rows[f"  {error}"] = count
+    rows |= {
+        "images": summary.images,
+        "prompt tokens": summary.prompt_tokens,
+        "completion tokens": summary.completion_tokens,
+        "total tokens": summary.total_tokens,
+        "completion tokens, mean a record": round(summary.tokens_per_record, 1),
+        "tokens/s": summary.tokens_per_second,
+        "records/s": summary.records_per_second,
+        "wall time (s)": summary.seconds,
+        "output": "standard output" if batch.output is None else str(batch.output),
+    }
+    return rows
+
+
+def resume_command(args: Sequence[str]) -> str:
+    """The command that goes on where this one stopped."""
+    # Not --retry-failed either: what this run has retried would be tried once more.
+    kept = [arg for arg in args if arg not in {"--overwrite", "--resume", "--retry-failed"}]
+    return shlex.join(["pixano-vlm", *kept, "--resume"])

@@ -1,0 +1,27 @@
+"""How much of what the libraries underneath say reaches the screen.
+
+They log, warn and draw bars on standard error by their own lights. Here they are quiet unless `-v` asks for
+them; the bars of a download stay where there is a terminal to draw them on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+
+__all__ = ["set_noise"]
+
+
+def set_noise(*, verbose: bool, quiet: bool = False) -> None:
+    """Sets it for this process. Call it before transformers is imported: it reads its level only then."""
+    for name in ("TRANSFORMERS_VERBOSITY", "HF_HUB_VERBOSITY"):
+        os.environ.setdefault(name, "info" if verbose else "error")
+    if quiet or not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # Not basicConfig: transformers and the hub's client have handlers of their own, and would speak twice.
+    logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
+    logging.captureWarnings(True)
+    # Captured warnings are logged at WARNING, which the level above hides unless -v was given.
+    warnings.simplefilter("default" if verbose else "ignore")

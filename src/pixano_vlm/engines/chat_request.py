@@ -1,0 +1,164 @@
+"""From a request to the body of a POST to `/v1/chat/completions`, its pictures inside it or named by URL.
+
+Knows the form that OpenAI published and other servers took over; knows no connection. What a request leaves
+open is left out of the body, so that the server's own default holds.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pixano_vlm.batching.prompt import read_messages
+from pixano_vlm.errors import PromptError
+from pixano_vlm.models.limits import Limits
+from pixano_vlm.models.vlm import VLMInput
+from pixano_vlm.records.images import decode_image, is_url, read_image_bytes, shortened
+
+__all__ = ["ChatRequest", "RequestWriter"]
+
+WEB_FORMATS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+"""Formats that every server reads; a picture in another one is sent as PNG."""
+
+_ORIENTATION = 0x0112
+_JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One request as it is sent."""
+
+    messages: list[dict[str, Any]]
+    settings: dict[str, Any]
+    """Everything of the body but `model` and `messages`."""
+    used: dict[str, Any]
+    """The settings under this project's names, for the output."""
+
+
+class RequestWriter:
+    """Writes requests for one server.
+
+    Args:
+        send_urls: Whether http(s) URLs are left to the server to fetch.
+        max_image_side: Longest side of a picture in pixels; a larger one is made smaller. None: as it is.
+        limit_name: What the server calls the most new tokens.
+        extra_body: Further entries of every body.
+    """
+
+    def __init__(
+        self, *, send_urls: bool, max_image_side: int | None, limit_name: str, extra_body: dict[str, Any]
+    ) -> None:
+        self._send_urls = send_urls
+        self._max_side = max_image_side
+        self._limit_name = limit_name
+        self._extra_body = extra_body
+
+    def write(self, input: VLMInput, limits: Limits) -> ChatRequest:
+        """The request for one input. Opens its pictures, so it takes its time: call it from a thread.
+
+        Raises:
+            VLMError: When an image cannot be used, or the messages are malformed.
+        """
+        prompt: list[dict[str, Any]]
+        if isinstance(input.prompt, str):
+            places: list[dict[str, Any]] = [{"type": "image"} for _ in input.images or ()]
+            prompt = [{"role": "user", "content": [*places, {"type": "text", "text": input.prompt}]}]
+        else:
+            prompt = input.prompt
+        messages, sources = read_messages(prompt, input.images or ())
+        if len(sources) > limits.max_images:
+            raise PromptError(
+                f"the record has {len(sources)} images; the limit is {limits.max_images}.",
+                hint="Use fewer, or raise the limit.",
+            )
+        waiting = iter(sources)
+        for message in messages:
+            message["content"] = _content(
+                [
+                    self._picture(next(waiting), limits) if part["type"] == "image" else part
+                    for part in message["content"]
+                ]
+            )
+        return ChatRequest(messages, self._settings(input, messages), _used(input))
+
+    def _settings(self, input: VLMInput, messages: list[dict[str, Any]]) -> dict[str, Any]:
+        used = _used(input)
+        settings: dict[str, Any] = dict(self._extra_body)
+        settings[self._limit_name] = used.pop("max_new_tokens")
+        del used["do_sample"]
+        settings |= used
+        # A field that later versions of the contract have.
+        response_format = getattr(input, "response_format", None)
+        if response_format is not None:
+            settings["response_format"] = response_format
+        if messages[-1]["role"] == "assistant":  # an answer already begun is gone on with
+            settings |= {"continue_final_message": True, "add_generation_prompt": False}
+        return settings
+
+    def _picture(self, source: str | Path, limits: Limits) -> dict[str, Any]:
+        url = str(source)
+        fetched_there = self._send_urls and is_url(url) and url[:5].lower() != "data:"
+        if not fetched_there:
+            url = self._data_url(source, limits)
+        return {"type": "image_url", "image_url": {"url": url}}
+
+    def _data_url(self, source: str | Path, limits: Limits) -> str:
+        data = read_image_bytes(source, limits)
+        # Decoded here although the server decodes it again: a damaged or oversized picture is this record's
+        # error before it is sent, and every engine is shown the same upright RGB image.
+        image = decode_image(data, limits, shortened(str(source)))
+        kind = _kind_if_plain(data)
+        if self._max_side is not None and max(image.size) > self._max_side:
+            image.thumbnail((self._max_side, self._max_side), Image.Resampling.LANCZOS)
+            data, kind = _encode(image, "JPEG" if kind == "image/jpeg" else "PNG")
+        elif kind is None:
+            data, kind = _encode(image, "PNG")
+        return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    """Text alone as a string, which every server takes for every role; some take lists for users alone."""
+    if len(parts) == 1 and parts[0]["type"] == "text":
+        text: str = parts[0]["text"]
+        return text
+    return parts
+
+
+def _used(input: VLMInput) -> dict[str, Any]:
+    sample = input.temperature > 0
+    used: dict[str, Any] = {
+        "max_new_tokens": input.max_new_tokens,
+        "do_sample": sample,
+        "temperature": input.temperature,
+    }
+    # Greedy decoding has no use for the first four, and a server may refuse them beside temperature 0.
+    names = (*(("top_p", "top_k", "min_p", "seed") if sample else ()), "repetition_penalty")
+    used |= {name: value for name in names if (value := getattr(input, name)) is not None}
+    if input.stop:
+        used["stop"] = list(input.stop)
+    return used
+
+
+def _kind_if_plain(data: bytes) -> str | None:
+    """The media type of a file that any server sees as this project does: upright, opaque, 8 bits, one frame."""
+    with Image.open(BytesIO(data)) as image:
+        plain = (
+            image.mode in ("RGB", "L")
+            and "transparency" not in image.info
+            and image.getexif().get(_ORIENTATION, 1) == 1
+            and getattr(image, "n_frames", 1) == 1
+        )
+        return WEB_FORMATS.get(image.format or "") if plain else None
+
+
+def _encode(image: Image.Image, format: str) -> tuple[bytes, str]:
+    buffer = BytesIO()
+    # One that is compressed with loss already loses no more to speak of at this quality.
+    options = {"quality": _JPEG_QUALITY} if format == "JPEG" else {}
+    image.save(buffer, format, **options)
+    return buffer.getvalue(), WEB_FORMATS[format]

@@ -1,0 +1,84 @@
+"""Looks through a whole manifest for misspelt keys before anything expensive starts. Judges nothing else."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pixano_vlm.errors import ManifestError, RecordError
+from pixano_vlm.records.decode import decode_line
+from pixano_vlm.records.fields import FIELDS, suggestion
+from pixano_vlm.records.manifest import MAX_LINE_BYTES
+
+_CHUNK = 1 << 20
+# Whatever looks like a key at any depth, at most 64 bytes and without escapes. It finds too much rather than
+# too little, in well under a microsecond a line; only lines with a suspicious one are decoded.
+_KEY = re.compile(rb'"([^"\\\r\n]{1,64})"[ \t]*:')
+_MAX_REMEMBERED = 100_000
+
+
+def check_manifest_keys(source: Path | None) -> int | None:
+    """Refuses a key that is close to a known one, and counts the records on the way.
+
+    Args:
+        source: The manifest. Standard input and pipes can be read only once: their lines are checked as
+            they come, and one with such a key is an error record.
+
+    Returns:
+        How many records there are; None where they cannot be counted.
+
+    Raises:
+        ManifestError: Naming the line, the key, and the key that was meant.
+    """
+    if source is None or str(source) == "-" or not source.is_file():
+        return None
+    records = 0
+    line = 0
+    harmless = {key.encode() for key in FIELDS}
+    rest: list[bytes] = []
+    held = 0
+    try:
+        with source.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                cut = chunk.rfind(b"\n") + 1
+                if not cut:
+                    rest.append(chunk)
+                    held += len(chunk)
+                    if held > MAX_LINE_BYTES:  # an error record later; its keys are not worth the memory
+                        rest, held = [b"."], 1
+                    continue
+                data = b"".join([*rest, chunk[:cut]])
+                rest, held = [chunk[cut:]], len(chunk) - cut
+                records += _check(source, data, line, harmless)
+                line += data.count(b"\n")
+            records += _check(source, b"".join(rest), line, harmless)
+    except OSError as error:
+        raise ManifestError(f"{source} cannot be read: {error.strerror}.") from error
+    return records
+
+
+def _check(source: Path, data: bytes, line: int, harmless: set[bytes]) -> int:
+    lines = data.split(b"\n")
+    unseen = set(_KEY.findall(data)) - harmless
+    suspicious = {key for key in unseen if suggestion(key.decode("utf-8", "replace"))}
+    if suspicious:
+        for number, text in enumerate(lines, line + 1):
+            if any(key in text for key in suspicious):
+                _check_line(source, number, text)
+    if len(harmless) < _MAX_REMEMBERED:
+        harmless |= unseen - suspicious
+    # Blank lines are rare, and the last piece is what follows the last line end.
+    return len(lines) - sum(not text or text.isspace() for text in lines)
+
+
+def _check_line(source: Path, number: int, text: bytes) -> None:
+    try:
+        values = decode_line(text.strip().removeprefix(b"\xef\xbb\xbf"))
+    except RecordError:
+        return  # an error record of its own, later
+    for key in values:
+        if meant := suggestion(key):
+            raise ManifestError(
+                f"{source.name}:{number}: unknown key {key!r}.",
+                hint=f"Did you mean {meant!r}? Data of your own goes into metadata.",
+            )

@@ -1,0 +1,85 @@
+"""The records of a run, stage by stage: a manifest's line, the request it asks, the result that answers it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pixano_vlm.errors import VLMError
+from pixano_vlm.models.vlm import VLMInput, VLMOutput
+
+
+class FileStamp(NamedTuple):
+    """What tells one state of a file from another without reading it. All zero when there is no such file."""
+
+    path: str
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    """The kernel sets it on every change and nobody can set it back, unlike the modification time."""
+
+
+class Line(NamedTuple):
+    """One record as bytes."""
+
+    record: int
+    """Place among the manifest's records, from 0."""
+    number: int
+    """Line of the manifest, from 1."""
+    text: bytes | None
+    """Without surrounding white space; None when the line is too long to be read."""
+    raw_hash: bytes
+    offset: int
+    """Where the line starts in the file, in bytes."""
+
+
+def place(source: str, line: int, id: str | None) -> str:
+    """How messages name a record; `id` is None where the line number is all there is."""
+    return f"{source}:{line}" + ("" if id is None else f" (id {id!r})")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One manifest record. Either `input` or `error` is set."""
+
+    index: int
+    """Place among the manifest's records, from 0."""
+    line: int
+    """Line of the manifest, from 1."""
+    id: str
+    input: VLMInput | None
+    images: tuple[str, ...] = ()
+    """Images as the line writes them, for the output; data URLs shortened."""
+    metadata: dict[str, Any] | None = None
+    error: VLMError | None = None
+    """Why the line is not a usable record: a `RecordError`, `ImageError` or `PromptError`."""
+    raw_hash: bytes = b""
+    """BLAKE2b-128 of the line's bytes without surrounding white space."""
+    files: tuple[FileStamp, ...] = ()
+    """The local image files, those in the messages included, as they were when the line was read."""
+    id_hash: int = 0
+    """64 bits of the line's own id; 0 when it has none and `id` is the line number."""
+    own_seed: bool = False
+    """Whether the seed was asked for, rather than derived from the run's seed and the id."""
+    source: str = ""
+    """The manifest's name, for messages."""
+
+    @property
+    def where(self) -> str:
+        """How messages name the record: `manifest.jsonl:17`, with its id where it has one of its own."""
+        return place(self.source, self.line, self.id if self.id_hash else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A request and its outcome: an output, or the error that stands in for it."""
+
+    request: Request
+    output: VLMOutput | None = None
+    error: VLMError | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the model answered."""
+        return self.output is not None

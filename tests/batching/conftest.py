@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from pixano_vlm.engines.transformers import TransformersVLMModel
+from tests.batching.workload import Record, answer_alone, draw_pictures, load, requests
+from tests.tiny import ARCHITECTURES, build
+
+Answered = Callable[[str, int], list[Record]]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Matrices this small are slower on several threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return draw_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a tiny architecture, built once a session."""
+    folder = tmp_path_factory.mktemp("tiny")
+
+    def path(name: str) -> Path:
+        if not (folder / name).exists():
+            missing = ARCHITECTURES[name].missing
+            if missing:
+                pytest.skip(f"{name} needs {', '.join(missing)}; `make test-models` has them")
+            build(name, folder / name)
+        return folder / name
+
+    return path
+
+
+@pytest.fixture(scope="session")
+def open_model(checkpoint: Callable[[str], Path]) -> Callable[..., TransformersVLMModel]:
+    """`open_model("llava", max_batch_size=4)`, each combination loaded once a session."""
+    models: dict[str, TransformersVLMModel] = {}
+
+    def open_(name: str, **params: object) -> TransformersVLMModel:
+        key = repr((name, sorted(params.items())))
+        if key not in models:
+            models[key] = load(checkpoint(name), **params)
+        return models[key]
+
+    return open_
+
+
+@pytest.fixture(scope="session")
+def answered(open_model: Callable[..., TransformersVLMModel], pictures: list[Path]) -> Answered:
+    """`answered("llava", 24)`: so many requests of an architecture with their answers alone, once a session."""
+    known: dict[tuple[str, int], list[Record]] = {}
+
+    def answer(name: str, count: int) -> list[Record]:
+        if (name, count) not in known:
+            known[name, count] = answer_alone(open_model(name), requests(name, pictures, count))
+        return known[name, count]
+
+    return answer

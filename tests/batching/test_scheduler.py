@@ -1,0 +1,80 @@
+"""Who goes next: within the budgets, images together, long answers first, nobody left behind."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from pixano_vlm.batching.kv_cache import SLACK
+from pixano_vlm.batching.scheduler import PATIENCE, Scheduler
+from pixano_vlm.batching.sequence import PreparedImage, Prompt, Sequence
+from pixano_vlm.models import VLMInput
+
+
+def sequence(arrival: int, length: int = 10, new: int = 5, image: str | None = None) -> Sequence:
+    images = (PreparedImage(image.encode(), {}),) if image else ()
+    prompt = Prompt(np.arange(length), {}, images, 0)
+    return Sequence(
+        arrival, VLMInput(prompt="", max_new_tokens=new), prompt, max_new_tokens=new, arrival=arrival
+    )
+
+
+SEQUENCES = st.lists(
+    st.tuples(st.integers(1, 400), st.integers(1, 64), st.sampled_from([None, "a", "b", "c"])), max_size=40
+)
+
+
+@given(SEQUENCES, st.integers(1, 8), st.integers(1, 3000))
+def test_everything_is_admitted_once_and_budgets_hold(
+    sizes: list[tuple[int, int, str | None]], rows: int, tokens: int
+) -> None:
+    scheduler = Scheduler(rows, tokens)
+    for arrival, (length, new, image) in enumerate(sizes):
+        scheduler.add(sequence(arrival, length, new, image))
+    seen: list[int] = []
+    while scheduler.waiting:
+        admitted = scheduler.admit()
+        assert admitted, "with nothing in flight, something is always admitted"
+        scheduler.active += admitted
+        assert len(scheduler.active) <= rows
+        span = max(s.length + s.remaining for s in scheduler.active)
+        assert len(scheduler.active) == 1 or len(scheduler.active) * (span + SLACK) <= tokens
+        seen += [s.arrival for s in admitted]
+        scheduler.active.clear()
+    assert sorted(seen) == list(range(len(sizes)))
+
+
+def test_records_that_share_an_image_are_admitted_together() -> None:
+    scheduler = Scheduler(8, 10_000)
+    for arrival in range(8):
+        scheduler.add(sequence(arrival, image="ab"[arrival % 2]))
+    assert [s.prompt.images[0].digest for s in scheduler.admit()] == [b"a"] * 4 + [b"b"] * 4
+
+
+def test_the_longest_answers_begin_first() -> None:
+    scheduler = Scheduler(2, 10_000)
+    for arrival, new in enumerate([4, 64, 8, 32]):
+        scheduler.add(sequence(arrival, new=new))
+    assert [s.max_new_tokens for s in scheduler.admit()] == [64, 32]
+
+
+def test_a_short_answer_is_not_overtaken_for_ever() -> None:
+    scheduler = Scheduler(1, 10_000)
+    scheduler.add(sequence(0, new=1))
+    for arrival in range(1, PATIENCE + 10):
+        scheduler.add(sequence(arrival, new=64))
+        (admitted,) = scheduler.admit()
+        if admitted.arrival == 0:
+            return
+    raise AssertionError("overtaken for ever")
+
+
+def test_rows_are_filled_several_at_a_time() -> None:
+    scheduler = Scheduler(32, 100_000)
+    for arrival in range(64):
+        scheduler.add(sequence(arrival))
+    scheduler.active += scheduler.admit()
+    scheduler.active.pop()
+    assert scheduler.admit() == [], "one free row of 32 waits for company"
+    del scheduler.active[-3:]
+    assert len(scheduler.admit()) == 4

@@ -1,0 +1,120 @@
+"""Small random-weight models with real processors, saved as any checkpoint: what the tests run instead of a
+hub.
+
+`build(name, folder)` writes one; `ARCHITECTURES` says which there are and what each needs. `reference` runs
+one record through plain transformers.
+"""
+
+from functools import partial
+from pathlib import Path
+
+from tests.tiny import (
+    captioners,
+    early_fusion,
+    florence,
+    gemma,
+    glm,
+    granite,
+    idefics,
+    internvl,
+    janus,
+    lfm,
+    llava,
+    minicpm,
+    mistral,
+    mllama,
+    molmo,
+    qwen_vl,
+    readers,
+)
+from tests.tiny.building import Builder, save
+from transformers import Glm4vConfig, Glm4vMoeConfig, Glm46VConfig, GlmgaConfig, GlmOcrConfig
+
+__all__ = ["ARCHITECTURES", "Builder", "build"]
+
+TORCHVISION = ("torchvision",)
+
+ARCHITECTURES: dict[str, Builder] = {
+    builder.name: builder
+    for builder in (
+        Builder("idefics3", partial(idefics.idefics3, tiles=False)),
+        Builder("idefics3_tiles", partial(idefics.idefics3, tiles=True)),
+        Builder("llava", llava.llava),
+        Builder("llava_next", llava.llava_next),
+        Builder("gemma3", gemma.gemma3),
+        Builder("paligemma", gemma.paligemma, min_images=1, chat=False),
+        Builder("mistral3", mistral.mistral3, needs=TORCHVISION),
+        Builder("florence2", florence.florence2, min_images=1, max_images=1, chat=False),
+        Builder("internvl", internvl.internvl, needs=TORCHVISION),
+        Builder("qwen2_vl", qwen_vl.qwen2_vl, needs=TORCHVISION),
+        Builder("qwen2_5_vl", qwen_vl.qwen2_5_vl, needs=TORCHVISION),
+        Builder("qwen3_vl", qwen_vl.qwen3_vl, needs=TORCHVISION),
+        Builder("llava_onevision", llava.llava_onevision, needs=TORCHVISION),
+        Builder("smolvlm", idefics.smolvlm, needs=("torchvision", "num2words")),
+        Builder("vipllava", llava.vipllava),
+        Builder("idefics2", idefics.idefics2),
+        Builder("blip", captioners.blip, min_images=1, max_images=1, chat=False),
+        Builder("blip-2", partial(captioners.blip2, "opt"), min_images=1, max_images=1, chat=False),
+        Builder("blip-2_t5", partial(captioners.blip2, "t5"), min_images=1, max_images=1, chat=False),
+        Builder("instructblip", captioners.instructblip, min_images=1, max_images=1, chat=False),
+        Builder("git", captioners.git, max_images=1, chat=False),
+        Builder("pix2struct", readers.pix2struct, min_images=1, max_images=1, chat=False),
+        Builder("vision-encoder-decoder", readers.trocr, min_images=1, max_images=1, chat=False),
+        Builder("vision-encoder-decoder_donut", readers.donut, min_images=1, max_images=1, chat=False),
+        Builder("got_ocr2", internvl.got_ocr2, min_images=1, chat=False),
+        Builder("mllama", mllama.mllama),
+        Builder("aya_vision", internvl.aya_vision),
+        Builder("gemma4", gemma.gemma4, needs=TORCHVISION),
+        Builder("glm4v", partial(glm.glm, "Glm4v", Glm4vConfig), needs=TORCHVISION),
+        Builder(
+            "glm46v", partial(glm.glm, "Glm46V", Glm46VConfig, model_type="glm4v_text"), needs=TORCHVISION
+        ),
+        Builder("glm4v_moe", partial(glm.glm, "Glm4v", Glm4vMoeConfig, **glm.EXPERTS), needs=TORCHVISION),
+        Builder("glm_ocr", partial(glm.glm, "Glm46V", GlmOcrConfig), needs=TORCHVISION),
+        Builder("exaone4_5", qwen_vl.exaone4_5, needs=TORCHVISION),
+        Builder("video_llama_3", qwen_vl.video_llama_3, needs=TORCHVISION),
+        Builder("qianfan_ocr", internvl.qianfan_ocr),
+        Builder("cohere2_vision", internvl.cohere2_vision, needs=TORCHVISION),
+        Builder("ovis2", internvl.ovis2),
+        Builder("lighton_ocr", mistral.lighton_ocr, needs=TORCHVISION),
+        Builder("llava_next_video", llava.llava_next_video, needs=TORCHVISION),
+        Builder("paddleocr_vl", glm.paddleocr_vl),
+        Builder("lfm2_vl", lfm.lfm2_vl, needs=TORCHVISION),
+        Builder("qwen3_5", qwen_vl.qwen3_5, needs=TORCHVISION),
+        Builder("qwen3_5_moe", partial(qwen_vl.qwen3_5, experts=True), needs=TORCHVISION),
+        Builder("qwen3_vl_moe", qwen_vl.qwen3_vl_moe, needs=TORCHVISION),
+        Builder("molmo2", molmo.molmo2, needs=TORCHVISION),
+        Builder("janus", janus.janus),
+        Builder("deepseek_vl", janus.deepseek_vl),
+        Builder("llama4", mllama.llama4, needs=TORCHVISION),
+        Builder("granite4_vision", granite.granite4_vision),
+        Builder("granite_docling", granite.granite_docling),
+        Builder("hunyuan_vl", granite.hunyuan_vl),
+        Builder("deepseek_vl_hybrid", janus.deepseek_vl_hybrid),
+        Builder(
+            "glmga",
+            partial(glm.glm, "Glm46V", GlmgaConfig, images="Glmga", model_type="glm4v_text"),
+            needs=TORCHVISION,
+        ),
+        Builder("video_llava", llava.video_llava, needs=TORCHVISION),
+        Builder("kosmos-2.5", captioners.kosmos2_5, min_images=1, max_images=1, chat=False),
+        Builder("gemma4_unified", gemma.gemma4_unified, needs=TORCHVISION),
+        Builder("hyperclovax_vision_v2", qwen_vl.hyperclovax_vision_v2, needs=TORCHVISION),
+        Builder("kimi_k25", qwen_vl.kimi_k25, needs=TORCHVISION),
+        Builder("minicpmv4_6", partial(minicpm.minicpmv4, "6"), needs=TORCHVISION),
+        Builder("minicpmv4_7", partial(minicpm.minicpmv4, "7"), needs=TORCHVISION),
+        Builder("qwen4_exp", qwen_vl.qwen4_exp, needs=TORCHVISION),
+        Builder("mistral_large4", mistral.mistral_large4, needs=TORCHVISION),
+        Builder("lfm3_vl", lfm.lfm3_vl, needs=TORCHVISION),
+        Builder("t5gemma2", gemma.t5gemma2),
+        Builder("chameleon", early_fusion.chameleon, chat=False),
+        Builder("idefics", early_fusion.idefics, chat=False),
+        Builder("aria", early_fusion.aria),
+        Builder("kosmos-2", captioners.kosmos2, min_images=1, max_images=1, chat=False),
+    )
+}
+
+
+def build(name: str, folder: Path, seed: int = 0) -> Path:
+    """Build the architecture `name` in `folder`, the same for the same seed, and return the folder."""
+    return save(ARCHITECTURES[name].parts(), folder, seed)
