@@ -18,6 +18,9 @@ __all__ = ["resolve_path", "weights_on_disk"]
 PACKAGE_PATH = "package:"
 """What a path inside an installed Python package starts with: `package:pixano_vlm.shapes/model`."""
 
+REMOTE_CLASSES = {"OpenAIVLMModel"}
+"""Classes whose `path` is a name on a server: their weights are never on this machine's account."""
+
 
 def resolve_path(path: str) -> str:
     """A model's path as `from_pretrained` takes it: `package:` ones become folders, all others stay.
@@ -41,12 +44,12 @@ def resolve_path(path: str) -> str:
 
 
 def weights_on_disk(config: ModelDeploymentConfig) -> bool | None:
-    """Whether the model's weights are on this machine; `None` for a class that names no path.
+    """Whether the model's weights are on this machine; `None` where the class names no path to them.
 
     Reads folders only: neither the hub nor transformers is asked.
     """
     path = config.model_params.get("path")
-    if not isinstance(path, str):
+    if not isinstance(path, str) or config.model_class in REMOTE_CLASSES:
         return None
     try:
         folder = Path(resolve_path(path)).expanduser()

@@ -28,10 +28,15 @@ def check_hub(config: ModelDeploymentConfig) -> None:
     Raises:
         ModelLoadError: When it is out of reach and they are not here.
     """
-    path = config.model_params.get("path")
-    if config.model_class not in BUILT_IN_CLASSES or not isinstance(path, str):
+    here = weights_on_disk(config)
+    if (
+        config.model_class not in BUILT_IN_CLASSES
+        or here is None
+        or config.model_params.get("local_files_only")
+    ):
         return
-    if config.model_params.get("local_files_only") or Path(resolve_path(path)).expanduser().is_dir():
+    path = config.model_params["path"]
+    if Path(resolve_path(path)).expanduser().is_dir():
         return
     from huggingface_hub import constants
 
@@ -43,7 +48,7 @@ def check_hub(config: ModelDeploymentConfig) -> None:
     try:
         socket.create_connection((host, port), timeout=SECONDS).close()
     except OSError as error:
-        if not weights_on_disk(config):
+        if not here:
             raise ModelLoadError(
                 f"the weights of {path!r} are not on this machine, and {host} cannot be reached: "
                 f"{error.strerror or error}.",

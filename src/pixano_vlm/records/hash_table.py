@@ -1,6 +1,6 @@
-"""A table from 64-bit hashes to numbers that may outgrow memory: past a few megabytes it lives in a file.
+"""A table of 64-bit hashes that may outgrow memory: past a few megabytes it lives in a file.
 
-Knows nothing of what is hashed. A manifest of a hundred million ids costs disk (32 to 128 bytes an id in an
+Knows nothing of what is hashed. A manifest of a hundred million ids costs disk (16 to 64 bytes an id in an
 unnamed temporary file), not memory.
 """
 
@@ -12,115 +12,111 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import IO
 
-_ENTRY = Struct("<QQ")
 _PROBE = 8
 """Entries looked at in one read."""
-_PROBES = Struct(f"<{2 * _PROBE}Q")
+_TAIL = 4096
+"""Entries behind the last place, so that a probe never wraps around."""
+_PIECE = 1 << 16
 
 
 class HashTable:
-    """A multimap by open addressing with linear probing.
+    """A set of hashes, or a multimap from hashes to numbers, by open addressing with linear probing.
 
     Args:
-        memory_entries: Places held in memory at most, 16 bytes each; a larger table is a temporary file.
+        values: Whether each entry has a number beside its hash.
+        expected: How many entries there will be; more only cost time.
+        memory: Bytes held in memory at most; a larger table is a temporary file.
     """
 
-    def __init__(self, memory_entries: int = 1 << 18) -> None:
-        self._memory_entries = memory_entries
-        self._places = 1 << 10
+    def __init__(self, *, values: bool = False, expected: int = 0, memory: int = 2 << 20) -> None:
+        self._words = 2 if values else 1
+        self._entry = Struct(f"<{self._words}Q")
+        self._window = Struct(f"<{self._words * _PROBE}Q")
+        self._memory = memory
         self._used = 0
-        self._table: bytearray | _TableFile = self._allocate()
+        self._places = 1 << max(10, (2 * expected).bit_length())
+        self._store = self._allocate()
 
     def __len__(self) -> int:
         return self._used
 
     def add(self, key: int) -> bool:
-        """Puts `key` in unless it is there; True when it is new."""
+        """Puts a hash from 1 to 2**64 - 1 in unless it is there; True when it is new."""
         place = key & (self._places - 1)
-        read = self._read
         while True:
-            entries = read(place)
-            for i in range(0, 2 * _PROBE, 2):
-                found = entries[i]
-                if found == key:
-                    return False
-                if not found:
-                    self._write((place + (i >> 1)) & (self._places - 1), key, 0)
-                    return True
-            place = (place + _PROBE) & (self._places - 1)
+            hashes = self._hashes(place)
+            if key in hashes:
+                return False
+            if 0 in hashes:
+                self._put(place + hashes.index(0), key, 0)
+                return True
+            place += _PROBE
 
     def insert(self, key: int, value: int) -> None:
-        """Puts one more entry in; the same key may come again. Neither is 0 or above 2**64 - 1."""
+        """Puts one more entry in; the same hash may come again."""
         place = key & (self._places - 1)
-        while True:
-            entries = self._read(place)
-            for i in range(0, 2 * _PROBE, 2):
-                if not entries[i]:
-                    self._write((place + (i >> 1)) & (self._places - 1), key, value)
-                    return
-            place = (place + _PROBE) & (self._places - 1)
+        while 0 not in (hashes := self._hashes(place)):
+            place += _PROBE
+        self._put(place + hashes.index(0), key, value)
 
     def find(self, key: int) -> Iterator[int]:
-        """The values under `key`, in the order they were put in."""
+        """The numbers under a hash."""
         place = key & (self._places - 1)
         while True:
-            entries = self._read(place)
-            for i in range(0, 2 * _PROBE, 2):
-                if not entries[i]:
-                    return
+            entries = self._window.unpack(self._store.read(place * self._entry.size, self._window.size))
+            for i in range(0, len(entries), 2):
                 if entries[i] == key:
                     yield entries[i + 1]
-            place = (place + _PROBE) & (self._places - 1)
+            if 0 in entries[::2]:
+                return
+            place += _PROBE
 
     def close(self) -> None:
         """Frees the temporary file, where there is one."""
-        if isinstance(self._table, _TableFile):
-            self._table.close()
+        self._store.close()
 
-    def _read(self, place: int) -> tuple[int, ...]:
-        # The first places are repeated after the last, so that a probe never wraps in the middle of a read.
-        return (
-            _PROBES.unpack_from(self._table, place * 16)
-            if type(self._table) is bytearray
-            else _PROBES.unpack(
-                self._table.read(place * 16, 16 * _PROBE)  # type: ignore[union-attr]  # the other of the two
-            )
-        )
+    def _hashes(self, place: int) -> tuple[int, ...]:
+        entries = self._window.unpack(self._store.read(place * self._entry.size, self._window.size))
+        return entries if self._words == 1 else entries[::2]
 
-    def _write(self, place: int, key: int, value: int) -> None:
-        self._put(self._table, place, self._places, key, value)
+    def _put(self, place: int, key: int, value: int) -> None:
+        entry = self._entry
+        self._store.write(entry.pack(key, value) if self._words > 1 else entry.pack(key), place * entry.size)
         self._used += 1
-        if self._used * 2 > self._places:
+        # A cluster that reaches into the tail's end is as good a reason to grow as a table half full.
+        if self._used * 2 > self._places or place > self._places + _TAIL - 4 * _PROBE:
             self._grow()
 
-    @staticmethod
-    def _put(table: bytearray | _TableFile, place: int, places: int, key: int, value: int) -> None:
-        data = _ENTRY.pack(key, value)
-        table[place * 16 : place * 16 + 16] = data
-        if place < _PROBE:
-            table[(place + places) * 16 : (place + places) * 16 + 16] = data
-
-    def _allocate(self) -> bytearray | _TableFile:
-        size = (self._places + _PROBE) * 16
-        return bytearray(size) if self._places <= self._memory_entries else _TableFile(size)
+    def _allocate(self) -> _Memory | _TemporaryFile:
+        size = (self._places + _TAIL) * self._entry.size
+        return _Memory(size) if size <= self._memory else _TemporaryFile(size)
 
     def _grow(self) -> None:
-        old, old_places = self._table, self._places
+        old, size = self._store, (self._places + _TAIL) * self._entry.size
         self._places *= 4
         self._used = 0
-        self._table = self._allocate()
-        for start in range(0, old_places * 16, 1 << 20):
-            data = bytes(old[start : min(start + (1 << 20), old_places * 16)])
-            for key, value in _ENTRY.iter_unpack(data):
+        self._store = self._allocate()
+        for start in range(0, size, _PIECE):
+            for key, *value in self._entry.iter_unpack(old.read(start, min(_PIECE, size - start))):
                 if key:
-                    self.insert(key, value)
-        if isinstance(old, _TableFile):
-            old.close()
+                    self.insert(key, value[0] if value else 0)
+        old.close()
 
 
-class _TableFile:
-    """A temporary file without a name that is sliced like a bytearray."""
+class _Memory:
+    def __init__(self, size: int) -> None:
+        self._data = bytearray(size)
 
+    def read(self, offset: int, length: int) -> bytes | bytearray:
+        return self._data[offset : offset + length]
+
+    def write(self, data: bytes, offset: int) -> None:
+        self._data[offset : offset + len(data)] = data
+
+    def close(self) -> None: ...
+
+
+class _TemporaryFile:
     def __init__(self, size: int) -> None:
         self._file: IO[bytes] = tempfile.TemporaryFile(prefix="pixano-vlm-")  # noqa: SIM115 - lives as long as this
         self._fd = self._file.fileno()
@@ -129,11 +125,8 @@ class _TableFile:
     def read(self, offset: int, length: int) -> bytes:
         return os.pread(self._fd, length, offset)
 
-    def __getitem__(self, piece: slice) -> bytes:
-        return os.pread(self._fd, piece.stop - piece.start, piece.start)
-
-    def __setitem__(self, piece: slice, data: bytes) -> None:
-        os.pwrite(self._fd, data, piece.start)
+    def write(self, data: bytes, offset: int) -> None:
+        os.pwrite(self._fd, data, offset)
 
     def close(self) -> None:
         self._file.close()

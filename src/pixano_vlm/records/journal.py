@@ -31,8 +31,8 @@ REPEATABLE = 16
 """A sampled answer whose seed hangs on its place: equal records each want one of their own."""
 
 _BODY = Struct("<IIIIQQQ16s16s16s")
-_CRC = Struct("<I")
-_EMPTY = bytes(SLOT_BYTES)
+_SLOT = Struct(_BODY.format + "I4x")
+_BODY_BYTES = _BODY.size
 _CHUNK = 4096 * SLOT_BYTES
 
 
@@ -56,22 +56,22 @@ class Slot(NamedTuple):
     """What the record asks, image contents included; zeros when they could not be read."""
     state: bytes
     """Stamps of its image files."""
+    crc: int = 0
+    """CRC-32 of all of the above as it was read; `pack` computes it anew."""
 
 
 def pack(slot: Slot) -> bytes:
     """A slot as its 96 bytes."""
-    body = _BODY.pack(*slot)
-    return body + _CRC.pack(crc32(body)) + b"\0\0\0\0"
+    body = _BODY.pack(*slot[:-1])
+    return body + crc32(body).to_bytes(8, "little")
 
 
 def unpack(data: bytes) -> Slot | None:
     """The slot, or None when it is empty, torn or damaged."""
-    if data == _EMPTY or len(data) < SLOT_BYTES:
+    if len(data) < SLOT_BYTES:
         return None
-    body = data[: _BODY.size]
-    if _CRC.unpack_from(data, _BODY.size)[0] != crc32(body):
-        return None
-    return Slot._make(_BODY.unpack(body))
+    slot = Slot._make(_SLOT.unpack(data))
+    return slot if slot.crc == crc32(data[:_BODY_BYTES]) else None  # that of an empty slot's body is not 0
 
 
 class Journal:
@@ -112,10 +112,22 @@ class Journal:
     def slots(self, start: int = 0) -> Iterator[Slot | None]:
         """The slots from record `start` to the last one written, read in large pieces."""
         offset = HEADER_BYTES + start * SLOT_BYTES
+        make = tuple.__new__
         while data := self._disk.read(self.fd, _CHUNK, offset):
-            for place in range(0, len(data), SLOT_BYTES):
-                yield unpack(data[place : place + SLOT_BYTES])
-            offset += -(-len(data) // SLOT_BYTES) * SLOT_BYTES  # a torn last slot counts as a whole one
+            torn = len(data) % SLOT_BYTES
+            view = memoryview(data)[: len(data) - torn]
+            start = 0
+            for fields in _SLOT.iter_unpack(view):
+                yield make(Slot, fields) if fields[-1] == crc32(view[start : start + _BODY_BYTES]) else None
+                start += SLOT_BYTES
+            offset += len(view)
+            if torn:  # the last slot of a journal that was cut off; what follows, if ever, stands behind it
+                yield None
+                offset += SLOT_BYTES
+
+    def places(self) -> int:
+        """How many records the file has room for: at least those that are done."""
+        return max(0, self._disk.size(self.fd) - HEADER_BYTES) // SLOT_BYTES
 
     def sync(self) -> None:
         """Returns when all of it is on the disk itself."""
@@ -136,11 +148,18 @@ class SlotWriter:
 
     def put(self, index: int, slot: Slot) -> None:
         """Adds the slot of record `index`, which is above every earlier one."""
+        self._add(index, pack(slot))
+
+    def keep(self, index: int, slot: Slot) -> None:
+        """Adds a slot just as it was read."""
+        self._add(index, _SLOT.pack(*slot))
+
+    def _add(self, index: int, data: bytes) -> None:
         if self._pieces and (index != self._first + len(self._pieces) or len(self._pieces) >= 4096):
             self.flush()
         if not self._pieces:
             self._first = index
-        self._pieces.append(pack(slot))
+        self._pieces.append(data)
 
     def flush(self) -> None:
         """Writes what is held."""

@@ -174,6 +174,11 @@ class Manifest:
         self._last_taken = line.record
         return True
 
+    def expect_ids(self, count: int) -> None:
+        """Says before the first line is parsed how many ids there may be, which saves the table its growing."""
+        self.ids.close()
+        self.ids = HashTable(expected=count)
+
     def close(self) -> None:
         """Frees the temporary files, where there are some."""
         self.ids.close()

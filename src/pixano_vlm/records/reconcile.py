@@ -89,11 +89,12 @@ class _Reconciliation:
         """Claims the slots whose record is unchanged and still at its place."""
         found, writer = self.found, SlotWriter(self.disk, self.new)
         prefix, position = True, 0
+        self.manifest.expect_ids(self.old.places())
         for index, (line, slot) in enumerate(zip_longest(self.manifest.lines(), self._verified())):
             if slot is not None:
                 found.end = max(found.end, slot.offset + slot.length)
             if line is not None and slot is not None and self._claims(line, slot, prefix):
-                writer.put(index, slot)
+                writer.keep(index, slot)
                 self._count(slot)
                 found.in_order &= slot.offset == position
                 position += slot.length
@@ -120,7 +121,7 @@ class _Reconciliation:
                 if crc32(reader.read(total, slot.length)) == slot.line_crc:
                     self.old.put(index, moved)
                     total += slot.length
-                    yield moved
+                    yield self.old.get(index)
                 else:
                     total += slot.length
                     yield None
@@ -192,7 +193,7 @@ class _Reconciliation:
         return place(self.manifest.name, slot.number, json.loads(line)["id"] if slot.id_hash else None)
 
     def _index(self) -> HashTable:
-        left = HashTable()
+        left = HashTable(values=True)
         claimed = chain(self.new.slots(), repeat(None))
         for index, (slot, mine) in enumerate(zip(self._verified(), claimed, strict=False)):
             if slot is None or mine is not None or slot.flags & journals.LINE_ERROR or self._is_retried(slot):

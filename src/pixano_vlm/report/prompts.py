@@ -1,0 +1,126 @@
+"""What the records were asked: prompts and pictures, read from the manifest again.
+
+The outputs hold neither prompts nor data URLs, so the manifest is looked into for them, by id. Knows its
+lines only as far as that needs: a line that was refused still shows what it asked, where that can be made out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pixano_vlm.errors import RecordError
+from pixano_vlm.records.decode import decode_line
+from pixano_vlm.records.fields import check_id, check_images
+from pixano_vlm.records.manifest import Manifest
+from pixano_vlm.records.messages import check_messages
+from pixano_vlm.report.offsets import Offsets
+
+__all__ = ["Asked", "Message", "Prompts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation."""
+
+    role: str
+    parts: tuple[str | int, ...]
+    """Text, and pictures by their place among the record's, from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one record asked."""
+
+    prompt: str | tuple[Message, ...] | None
+    pictures: tuple[str, ...]
+    """Paths and URLs as the manifest writes them, data URLs whole, in the order the prompt has them."""
+
+
+class Prompts:
+    """The prompts of a manifest, by id.
+
+    Args:
+        source: A JSONL manifest.
+
+    Raises:
+        ManifestError: When it cannot be read.
+    """
+
+    def __init__(self, source: Path) -> None:
+        self.folder = source.resolve().parent
+        """Where relative paths start."""
+        self._offsets = Offsets()
+        for line in Manifest(source).lines():
+            values = _values(line.text or b"")
+            self._offsets.add(_id(values) or str(line.number), line.offset)
+        self._file = source.open("rb")
+
+    def find(self, id: str, occurrence: int) -> Asked | None:
+        """What a record asked; `None` where the manifest does not tell. Arguments as of `Offsets.find`."""
+        offset = self._offsets.find(id, occurrence)
+        if offset is None:
+            return None
+        self._file.seek(offset)
+        values = _values(self._file.readline().strip().removeprefix(b"\xef\xbb\xbf"))
+        return _asked(values) if values else None
+
+    def close(self) -> None:
+        """Closes the manifest."""
+        self._file.close()
+
+
+def _values(text: bytes) -> dict[str, Any]:
+    try:
+        return decode_line(text)
+    except RecordError:
+        return {}
+
+
+def _id(values: dict[str, Any]) -> str | None:
+    try:
+        return None if values.get("id") is None else check_id(values["id"])
+    except ValueError:
+        return None
+
+
+def _asked(values: dict[str, Any]) -> Asked:
+    prompt = values.get("prompt")
+    try:
+        pictures = check_images(values.get("images") or [])
+    except ValueError:
+        pictures = []
+    if not isinstance(prompt, list):
+        return Asked(prompt if isinstance(prompt, str) else None, tuple(pictures))
+    try:
+        check_messages(prompt)
+    except ValueError:
+        return Asked(str(prompt), tuple(pictures))
+    return _conversation(prompt, pictures)
+
+
+def _conversation(messages: list[dict[str, Any]], listed: list[str]) -> Asked:
+    """Checked messages as text and places of pictures. `listed` fill the bare placeholders, in order."""
+    waiting, pictures = iter(listed), list[str]()
+    shown = []
+    for message in messages:
+        content = message.get("content") or ""
+        parts: list[str | int] = []
+        for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
+            if part["type"] == "text":
+                parts.append(part["text"])
+                continue
+            source = _source(part) or next(waiting, None)
+            if source is not None:  # a placeholder without its picture is why the record was refused
+                parts.append(len(pictures))
+                pictures.append(source)
+        shown.append(Message(message["role"], tuple(parts)))
+    return Asked(tuple(shown), (*pictures, *waiting))
+
+
+def _source(part: dict[str, Any]) -> str | None:
+    if part["type"] == "image_url":
+        url = part["image_url"]
+        return str(url["url"] if isinstance(url, dict) else url)
+    return next((part[key] for key in ("image", "url", "path") if part.get(key) is not None), None)

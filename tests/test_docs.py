@@ -1,0 +1,175 @@
+"""The documentation is true: its commands parse, its flags exist, its files are there, its arrows hold."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import typer.main
+
+from pixano_vlm.cli import app
+from pixano_vlm.models import VLMInput, VLMOutput
+
+REPOSITORY = Path(__file__).parents[1]
+SOURCE = REPOSITORY / "src" / "pixano_vlm"
+DOCUMENTS = sorted(
+    [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md"), *REPOSITORY.glob("examples/**/*.md")]
+)
+
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group
+
+
+def options(command: Any) -> list[Any]:
+    return [parameter for parameter in command.params if parameter.param_type_name == "option"]
+
+
+FLAGS = [(name, option) for name, command in COMMANDS.items() for option in options(command)]
+
+
+def command_lines(text: str) -> list[str]:
+    """Every `pixano-vlm ...` line of a document or docstring, pipes and comments cut off."""
+    found = re.findall(r"^\s*(?:\$ |cat \S+ \| )?pixano-vlm (.+)$", text, re.MULTILINE)
+    return [re.split(r"\s[|#>]\s", line + " ")[0].rstrip("`. ") for line in found]
+
+
+def documented_commands() -> list[tuple[str, str]]:
+    files = [*DOCUMENTS, *REPOSITORY.glob("examples/*.py")]
+    lines = [(file.name, line) for file in files for line in command_lines(file.read_text(encoding="utf-8"))]
+    epilogs = [
+        (name, line) for name, command in COMMANDS.items() for line in command_lines(command.epilog or "")
+    ]
+    return lines + epilogs
+
+
+class TestCommands:
+    def test_there_are_documented_command_lines(self) -> None:
+        assert len(documented_commands()) > 12
+
+    @pytest.mark.parametrize(("where", "line"), documented_commands())
+    def test_a_documented_command_line_parses(self, where: str, line: str) -> None:
+        """Its command exists, and so does each of its flags, with a value of the right type."""
+        name, *args = shlex.split(line)
+        if name.startswith("-"):
+            assert name in {"--version", "--help", "--install-completion", "--show-completion"}
+            return
+        COMMANDS[name].make_context(name, args)
+
+    @pytest.mark.parametrize("name", COMMANDS)
+    def test_a_command_has_help_an_example_and_a_chapter(self, name: str) -> None:
+        command = COMMANDS[name]
+        assert command.help
+        assert f"pixano-vlm {name}" in command.epilog
+        assert f"\n## {name}\n" in (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
+
+    @pytest.mark.parametrize(("name", "option"), FLAGS, ids=[f"{n}{o.opts[0]}" for n, o in FLAGS])
+    def test_a_flag_has_help_and_stands_in_its_commands_chapter(self, name: str, option: Any) -> None:
+        assert option.help
+        chapters = re.split(
+            r"^## ", (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+        )
+        (chapter,) = [chapter for chapter in chapters if chapter.startswith(f"{name}\n")]
+        for flag in option.opts:
+            if flag not in {"--help", "-h"}:
+                assert re.search(rf"`{re.escape(flag)}[` ]", chapter), (
+                    f"{flag} is not in docs/cli.md under {name}"
+                )
+
+    @pytest.mark.parametrize("name", COMMANDS)
+    def test_a_chapter_has_no_flag_that_does_not_exist(self, name: str) -> None:
+        text = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
+        (chapter,) = [c for c in re.split(r"^## ", text, flags=re.MULTILINE) if c.startswith(f"{name}\n")]
+        known = {flag for option in options(COMMANDS[name]) for flag in option.opts}
+        for row in re.findall(r"^\| (`-.+?) \|", chapter, re.MULTILINE):
+            for flag in re.findall(r"`(--?[a-z-]+)", row):
+                assert flag in known, flag
+
+
+class TestDocuments:
+    @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+    def test_every_link_to_a_file_leads_somewhere(self, document: Path) -> None:
+        text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+    def test_the_readmes_records_are_records(self) -> None:
+        text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+        lines = [
+            line for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL) for line in block.splitlines()
+        ]
+        assert len(lines) == 4
+        for line in lines:
+            record = json.loads(line)
+            if "status" in record:
+                VLMOutput.model_validate({k: v for k, v in record.items() if k in VLMOutput.model_fields})
+            else:
+                asked = {k: v for k, v in record.items() if k in VLMInput.model_fields}
+                VLMInput.model_validate({"max_new_tokens": 1, **asked})
+
+    def test_the_config_file_in_the_documentation_is_read(self, tmp_path: Path) -> None:
+        from pixano_vlm.catalog import load_catalog
+
+        text = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
+        (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+        (tmp_path / "my.yaml").write_text(block)
+        assert load_catalog([tmp_path / "my.yaml"]).get("my-captioner") is not None
+
+    def test_no_document_holds_a_path_of_some_machine(self) -> None:
+        for document in DOCUMENTS:
+            assert not re.search(r"/(work|home|root|Users)/", document.read_text(encoding="utf-8")), (
+                document.name
+            )
+
+
+class TestArchitecture:
+    # What each part may import of this package; its own modules, `errors` and the version go without saying.
+    MAY: ClassVar = {
+        "errors": set[str](),
+        "models": set[str](),
+        "catalog": {"models"},
+        "records": {"models"},
+        "batching": {"records", "models"},
+        "engines": {"batching", "records", "models"},
+        "job": {"records", "models"},
+        "cli": {"job", "records", "catalog", "models"},
+        "shapes": set[str](),
+    }
+
+    @pytest.mark.parametrize("part", MAY)
+    def test_a_part_imports_only_what_stands_before_it(self, part: str) -> None:
+        files = [SOURCE / f"{part}.py"] if (SOURCE / f"{part}.py").exists() else (SOURCE / part).rglob("*.py")
+        allowed = self.MAY[part] | {part, "errors", "__version__"}
+        for file in files:
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                for name in imported(node):
+                    top, _, rest = name.partition(".")
+                    if top == "pixano_vlm":
+                        # `shapes` measures itself through the public names, as any user would.
+                        assert rest.split(".")[0] in allowed or part == "shapes", (
+                            f"{file.name} imports {name}"
+                        )
+
+    def test_the_picture_shows_every_module(self) -> None:
+        text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+        for file in SOURCE.rglob("*.py"):
+            if file.name not in {"__init__.py", "__main__.py"}:
+                assert re.search(rf"\b{file.name}\b", text), f"{file.name} is not in docs/architecture.md"
+
+    def test_the_picture_shows_no_module_that_is_not_there(self) -> None:
+        text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+        there = {file.name for file in SOURCE.rglob("*.py")}
+        assert set(re.findall(r"\b\w+\.py\b", text)) <= there
+
+
+def imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module:
+        if node.module == "pixano_vlm":
+            return [f"pixano_vlm.{alias.name}" for alias in node.names]
+        return [node.module]
+    return []
