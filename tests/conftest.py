@@ -36,12 +36,15 @@ class Ran:
 
 
 @pytest.fixture
-def classes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def classes() -> Iterator[None]:
     """Model classes that a test registers, and plugins that it loads, are forgotten after it."""
-    from pixano_vlm.models.registry import CLASSES
+    from pixano_vlm.models.registry import BUILT_IN_CLASSES, CLASSES
 
-    monkeypatch.setattr(CLASSES, "_classes", dict(CLASSES._classes))
+    before = set(CLASSES._classes)
     yield
+    # The package's own stay: their modules are imported once, and register them only then.
+    for name in set(CLASSES._classes) - before - set(BUILT_IN_CLASSES):
+        del CLASSES._classes[name]
     for name in [name for name in sys.modules if name.startswith("pixano_vlm_plugin_")]:
         del sys.modules[name]
 

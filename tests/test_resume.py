@@ -328,6 +328,24 @@ def test_a_damaged_line_in_the_output_is_done_again(folder: Path) -> None:
     job.assert_as_if_fresh()
 
 
+def test_a_damaged_journal_is_never_believed(folder: Path) -> None:
+    job = Run(folder, numbered(3))
+    job()
+    journal = journal_path(job.output)
+    whole, text = journal.read_bytes(), job.output.read_bytes()
+    for place in range(4096, 4096 + 92):
+        data = bytearray(whole)
+        data[place] ^= 0xFF
+        journal.write_bytes(data)
+        assert job().asked == ["question 0"]
+        assert (job.summary.reused, job.summary.reused_failed) == (2, 0)
+        assert job.output.read_bytes() == text
+    journal.write_bytes(b"\0" * 5000)
+    with pytest.raises(OutputError, match="has no journal"):
+        job()
+    assert job.output.read_bytes() == text
+
+
 # --- the disk ---
 
 
@@ -473,7 +491,7 @@ def test_a_stop_keeps_what_is_done_and_the_next_run_goes_on(folder: Path) -> Non
 
 
 @given(
-    kills=st.lists(st.integers(0, 70), max_size=6),
+    kills=st.lists(st.integers(0, 70) | st.integers(60, 110), max_size=6),
     window=st.integers(1, 6),
     shuffle=st.none() | st.integers(0, 99),
     seed=st.integers(0, 2**16),
@@ -504,6 +522,54 @@ def test_no_result_is_asked_for_twice_once_a_kill_or_once_synced_a_power_cut_fou
         assert disk.text(OUT) == fresh_text(manifest)
     finally:
         jsonl.SYNC_SECONDS, jsonl.SYNC_SHARE = was
+
+
+@pytest.mark.parametrize("power", [True, False], ids=["power_cut", "kill"])
+def test_cut_anywhere_while_the_lines_are_put_in_order_a_run_has_nothing_left_to_do(
+    folder: Path, power: bool
+) -> None:
+    manifest = write(folder / "m.jsonl", numbered(30))
+
+    def one(cut_at: int | None, seed: int) -> tuple[FakeDisk, int]:
+        disk, answered = FakeDisk(seed=seed, cut_at=cut_at), 0
+
+        def on_result(_: Any) -> None:
+            nonlocal answered
+            answered = disk.operations
+
+        with contextlib.suppress(PowerCut):
+            run(
+                manifest, OUT, FakeModel(window=5, shuffle=2), disk=disk, settings=GREEDY, on_result=on_result
+            )
+        return disk, answered
+
+    whole, answered = one(None, 0)
+    assert whole.operations - answered > 6
+    # The first two operations after the last answer make it durable; from then on nothing may be lost.
+    for cut_at in range(answered + 2, whole.operations + 1):
+        for seed in range(12):
+            disk, _ = one(cut_at, seed)
+            disk.power_cut() if power else disk.kill()
+            model = FakeModel()
+            run(manifest, OUT, model, disk=disk, settings=GREEDY, resume=True)
+            assert model.asked == []
+            assert disk.text(OUT) == whole.text(OUT)
+
+
+def test_an_interrupted_run_leaves_no_record_twice(folder: Path) -> None:
+    job, stop = Run(folder, numbered(20)), threading.Event()
+    fails = {f"question {i}": GenerationError("no.") for i in range(20)}
+    job(FakeModel(script=fails))
+    job(
+        FakeModel(on_answer=lambda input: stop.set() if input.prompt == "question 9" else None),
+        stop=stop,
+        retry_failed=True,
+    )
+    assert job.summary.interrupted
+    ids = [line["id"] for line in read(job.output)]
+    assert len(ids) == len(set(ids)) < 20
+    job(retry_failed=True)
+    job.assert_as_if_fresh()
 
 
 KILLED = """

@@ -165,6 +165,22 @@ class TestOutput:
         assert (ran.out, ran.err) == ("", "")
 
 
+class TestWeightsNotHereYet:
+    """Resuming compares what the weights are, so those still to be fetched are fetched before the output opens."""
+
+    CONFIG = "models: [{name: far, model_class: unloadable, model_params: {path: some/where}}]"
+
+    def test_they_are_fetched_before_the_output_is_made(self, generate: Generate) -> None:
+        Path("my.yaml").write_text(self.CONFIG)
+        assert generate([{"prompt": "one"}], "--config", "my.yaml", "--model", "far").code == 3
+        assert not Path("manifest.outputs.jsonl").exists()
+
+    def test_nothing_is_fetched_for_an_output_that_exists(self, generate: Generate) -> None:
+        Path("my.yaml").write_text(self.CONFIG)
+        Path("manifest.outputs.jsonl").write_text("precious")
+        assert generate([{"prompt": "one"}], "--config", "my.yaml", "--model", "far").code == 2
+
+
 class TestSettings:
     def test_a_line_wins_over_a_flag_that_over_the_config_that_over_the_defaults(
         self, generate: Generate

@@ -65,6 +65,11 @@ def test_no_secret_of_the_command_line_is_kept(tmp_path: Path, command: list[str
     assert "SECRET" not in provenance_path(tmp_path / "o.jsonl").read_text()
 
 
+def test_a_models_special_tokens_are_no_secrets(tmp_path: Path) -> None:
+    facts = write(tmp_path / "o.jsonl", model={"name": "m", "image_token": "<image>", "context_length": 5})
+    assert facts["model"]["image_token"] == "<image>"
+
+
 def test_ordinary_flags_are_kept() -> None:
     command = ["generate", "m.jsonl", "--max-new-tokens", "5", "--max-prompt-tokens=9", "--seed", "1"]
     assert redacted(command) == command

@@ -17,6 +17,7 @@ from pixano_vlm.cli.generate import generate
 from pixano_vlm.cli.help import epilog, help_text
 from pixano_vlm.cli.list import list_models
 from pixano_vlm.cli.load import load
+from pixano_vlm.cli.report import report
 
 __all__ = ["app", "main"]
 
@@ -48,6 +49,14 @@ app.command(
         "pixano-vlm generate photos.jsonl --model qwen3-vl-4b-instruct -o answers.jsonl --resume",
     ),
 )(generate)
+app.command(
+    "report",
+    help=help_text(report),
+    epilog=epilog(
+        "pixano-vlm report answers.jsonl",
+        "pixano-vlm report before.jsonl after.jsonl -o changes.html --title 'Before and after'",
+    ),
+)(report)
 
 
 def _print_version(asked: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from struct import Struct
 from typing import IO
 
@@ -43,8 +44,9 @@ class HashTable:
     def add(self, key: int) -> bool:
         """Puts a hash from 1 to 2**64 - 1 in unless it is there; True when it is new."""
         place = key & (self._places - 1)
+        read, unpack, size = self._store.read, self._window.unpack, self._entry.size
         while True:
-            hashes = self._hashes(place)
+            hashes = unpack(read(self._window.size, place * size))[:: self._words]
             if key in hashes:
                 return False
             if 0 in hashes:
@@ -63,7 +65,7 @@ class HashTable:
         """The numbers under a hash."""
         place = key & (self._places - 1)
         while True:
-            entries = self._window.unpack(self._store.read(place * self._entry.size, self._window.size))
+            entries = self._window.unpack(self._store.read(self._window.size, place * self._entry.size))
             for i in range(0, len(entries), 2):
                 if entries[i] == key:
                     yield entries[i + 1]
@@ -76,8 +78,9 @@ class HashTable:
         self._store.close()
 
     def _hashes(self, place: int) -> tuple[int, ...]:
-        entries = self._window.unpack(self._store.read(place * self._entry.size, self._window.size))
-        return entries if self._words == 1 else entries[::2]
+        return self._window.unpack(self._store.read(self._window.size, place * self._entry.size))[
+            :: self._words
+        ]
 
     def _put(self, place: int, key: int, value: int) -> None:
         entry = self._entry
@@ -97,7 +100,7 @@ class HashTable:
         self._used = 0
         self._store = self._allocate()
         for start in range(0, size, _PIECE):
-            for key, *value in self._entry.iter_unpack(old.read(start, min(_PIECE, size - start))):
+            for key, *value in self._entry.iter_unpack(old.read(min(_PIECE, size - start), start)):
                 if key:
                     self.insert(key, value[0] if value else 0)
         old.close()
@@ -107,7 +110,7 @@ class _Memory:
     def __init__(self, size: int) -> None:
         self._data = bytearray(size)
 
-    def read(self, offset: int, length: int) -> bytes | bytearray:
+    def read(self, length: int, offset: int) -> bytes | bytearray:
         return self._data[offset : offset + length]
 
     def write(self, data: bytes, offset: int) -> None:
@@ -119,14 +122,9 @@ class _Memory:
 class _TemporaryFile:
     def __init__(self, size: int) -> None:
         self._file: IO[bytes] = tempfile.TemporaryFile(prefix="pixano-vlm-")  # noqa: SIM115 - lives as long as this
-        self._fd = self._file.fileno()
-        os.ftruncate(self._fd, size)
-
-    def read(self, offset: int, length: int) -> bytes:
-        return os.pread(self._fd, length, offset)
-
-    def write(self, data: bytes, offset: int) -> None:
-        os.pwrite(self._fd, data, offset)
+        os.ftruncate(self._file.fileno(), size)
+        self.read = partial(os.pread, self._file.fileno())
+        self.write = partial(os.pwrite, self._file.fileno())
 
     def close(self) -> None:
         self._file.close()

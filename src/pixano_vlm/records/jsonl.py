@@ -52,6 +52,8 @@ class JsonlOutputs(Outputs):
         self._limit, self._disk = limit, disk
         self._fd, self._journal = fd, journal
         self._after, self._end = found.done_up_to, found.end
+        self._live = found.live
+        """Bytes of the lines that count; those of answers since replaced are still in the file."""
         self._in_order, self._highest = found.in_order, found.highest
         self._last_sync = time.monotonic()
         self._sync_every = SYNC_SECONDS
@@ -119,6 +121,7 @@ class JsonlOutputs(Outputs):
                 request = manifest.parse(line)
                 if not says(request, self._model, slot.length, slot.line_crc):
                     self.reused_failed -= 1
+                    self._live -= slot.length
                     yield request
             elif slot.id_hash and not manifest.ids.add(slot.id_hash):
                 # It was done, but an edit above has since taken its id: parsing it says so.
@@ -126,6 +129,7 @@ class JsonlOutputs(Outputs):
                     self.reused -= 1
                 else:
                     self.reused_failed -= 1
+                self._live -= slot.length
                 yield manifest.parse(line)
 
     def write(self, result: Result) -> Result:
@@ -141,6 +145,7 @@ class JsonlOutputs(Outputs):
         except OSError as error:
             raise self._failed(error) from error
         self._end += len(data)
+        self._live += len(data)
         if index <= self._highest:
             self._in_order = False
         else:
@@ -253,8 +258,8 @@ class JsonlOutputs(Outputs):
     def finish(self, *, complete: bool) -> None:
         """Syncs; then, unless the lines stand in order already, puts them in the manifest's order.
 
-        A run that is not complete keeps the order in which records were done: it is put in order when it is
-        gone on with.
+        A run that is not complete keeps the order in which records were done, unless there are lines among them
+        that no longer count; it is put in order when it is gone on with.
         """
         with self._syncing:
             if self._timer is not None:
@@ -265,12 +270,13 @@ class JsonlOutputs(Outputs):
             return
         if self._dirty:
             self._sync()
-        if complete and not self._in_order:
+        if not self._in_order and (complete or self._live != self._end):
             try:
                 self._put_in_order()
             except OSError as error:
-                with contextlib.suppress(OSError):
-                    self._disk.unlink(_new(self.path))
+                for path in (_new(self.path), _new(journal_path(self.path))):
+                    with contextlib.suppress(OSError):
+                        self._disk.unlink(path)
                 raise RunError(
                     f"{self.path} holds every result, but could not be put into the manifest's order: "
                     f"{error.strerror or error}.",
@@ -289,15 +295,26 @@ class JsonlOutputs(Outputs):
             disk.close(new)
             raise
         disk.close(self._fd)
-        self._fd, self._end, self._in_order = new, end, True
-        # Until the slots are changed, and if that is interrupted, a reader finds each line by adding up lengths.
-        writer, offset = SlotWriter(disk, self._journal), 0
-        for index, slot in enumerate(self._journal.slots()):
-            if slot is not None:
-                writer.put(index, slot._replace(offset=offset))
-                offset += slot.length
-        writer.flush()
-        self._journal.sync()
+        self._fd, self._end, self._live, self._in_order = new, end, end, True
+        # Until the journal follows, and if that is interrupted, a reader finds each line by adding up lengths. It
+        # is replaced, not changed: of a slot that a power cut tore, the length would be lost, and all after it.
+        beside = journal_path(self.path)
+        moved = Journal.create(disk, _new(beside), self._journal.context)
+        try:
+            writer, offset = SlotWriter(disk, moved), 0
+            for index, slot in enumerate(self._journal.slots()):
+                if slot is not None:
+                    writer.put(index, slot._replace(offset=offset))
+                    offset += slot.length
+            writer.flush()
+            moved.sync()
+            disk.rename(_new(beside), beside)
+            disk.sync_folder(beside.parent)
+        except BaseException:
+            moved.close()
+            raise
+        self._journal.close()
+        self._journal = moved
 
     def _copy_in_order(self, new: int) -> int:
         reader = FileReader(self._disk, self._fd)

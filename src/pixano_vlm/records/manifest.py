@@ -118,7 +118,7 @@ class Manifest:
             file.seek(after.offset)
             index, number, offset = after.record, after.number - 1, after.offset
         limit = self.max_line_bytes
-        readline = file.readline
+        readline, new = file.readline, tuple.__new__
         while piece := readline(limit + 1):
             start, number = offset, number + 1
             offset += len(piece)
@@ -137,7 +137,7 @@ class Manifest:
                     text = text[3:].strip()
                 if not text:
                     continue
-                line = Line(index, number, text, blake2b(text, digest_size=16).digest(), start)
+                line = new(Line, (index, number, text, blake2b(text, digest_size=16).digest(), start))
             if after is None or number > after.number:
                 yield line
             index += 1

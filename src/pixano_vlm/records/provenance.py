@@ -24,7 +24,7 @@ HIDDEN = "[hidden]"
 _SECRET = re.compile(
     r"(?i)(?:^|[-_.])(?:token|api[-_]?key|key|secret|password|passwd|credentials?|auth)(?:$|[-_.=])"
 )
-_NOT_SECRET = re.compile(r"(?i)tokens")
+_NOT_SECRET = re.compile(r"(?i)tokens|(?:image|video|eos|bos|pad|unk|sep|mask)_token")
 _SECRET_VALUE = re.compile(r"\b(?:hf_|sk-|ghp_|gho_|github_pat_|xox[bap]-|AKIA)[A-Za-z0-9_\-]{8,}")
 _USERINFO = re.compile(r"(?i)(\b[a-z][a-z0-9+.\-]*://)[^/\s@]+@")
 

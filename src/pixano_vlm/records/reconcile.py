@@ -24,6 +24,10 @@ from pixano_vlm.records.lines import relabelled, says
 from pixano_vlm.records.manifest import Manifest
 from pixano_vlm.records.request import Line, Request, place
 
+_UNUSUAL = journals.ERROR | journals.LINE_ERROR | journals.FILES
+_MOVED = 0
+"""In place of a slot's checksum: its offset is not the one that was read."""
+
 
 @dataclass(slots=True)
 class Reconciled:
@@ -40,6 +44,8 @@ class Reconciled:
     in_order: bool = True
     """Whether the output is exactly the done lines, in the manifest's order."""
     highest: int = -1
+    live: int = 0
+    """Bytes of the done lines."""
 
 
 def reconcile(
@@ -83,6 +89,8 @@ class _Reconciliation:
         self.left_over = 0
         """Old answers that no record at their place has claimed."""
         self.to_do = 0
+        self._moved = HashTable(values=True)
+        """Old slots, counted from 1, whose line stands elsewhere than they say: where, counted from 1."""
         self._unchanged = old.context == new.context
 
     def by_place(self) -> None:
@@ -94,7 +102,10 @@ class _Reconciliation:
             if slot is not None:
                 found.end = max(found.end, slot.offset + slot.length)
             if line is not None and slot is not None and self._claims(line, slot, prefix):
-                writer.keep(index, slot)
+                if slot.crc == _MOVED:
+                    writer.put(index, slot)
+                else:
+                    writer.keep(index, slot)
                 self._count(slot)
                 found.in_order &= slot.offset == position
                 position += slot.length
@@ -110,25 +121,20 @@ class _Reconciliation:
                 self.to_do += index < self.limit
         writer.flush()
         found.in_order &= found.end == position
+        found.live = position
 
     def _verified(self) -> Iterator[Slot | None]:
         """The old slots, in the manifest's order; None where there is none or its line is not in the output."""
         reader, total = FileReader(self.disk, self.output), 0
-        for index, slot in enumerate(self.old.slots()):
+        for slot in self.old.slots():
             if slot is not None and crc32(reader.read(slot.offset, slot.length)) != slot.line_crc:
-                # A crash after the lines were put in order and before the slots followed: add up the lengths.
-                moved = slot._replace(offset=total)
-                if crc32(reader.read(total, slot.length)) == slot.line_crc:
-                    self.old.put(index, moved)
-                    total += slot.length
-                    yield self.old.get(index)
-                else:
-                    total += slot.length
-                    yield None
-                continue
+                # A crash after the lines were put in order and before the journal followed: add up the lengths.
+                is_there = crc32(reader.read(total, slot.length)) == slot.line_crc
+                yield slot._replace(offset=total, crc=_MOVED) if is_there else None
+            else:
+                yield slot
             if slot is not None:
                 total += slot.length
-            yield slot
 
     def _is_retried(self, slot: Slot) -> bool:
         return self.retry_failed and bool(slot.flags & journals.ERROR)
@@ -136,6 +142,8 @@ class _Reconciliation:
     def _claims(self, line: Line, slot: Slot, prefix: bool) -> bool:
         if not self._unchanged or slot.raw_hash != line.raw_hash:
             return False
+        if not slot.flags & _UNUSUAL and slot.id_hash:  # nearly all, and a resume of a million waits for this
+            return not prefix or self.manifest.ids.add(slot.id_hash)
         if not slot.id_hash and slot.number != line.number:  # its id is its line number
             return False
         if slot.flags & journals.LINE_ERROR:
@@ -163,7 +171,7 @@ class _Reconciliation:
     def by_content(self) -> None:
         """Claims answers to the same question for records that were edited, inserted or moved."""
         found, writer = self.found, SlotWriter(self.disk, self.new)
-        with closing(self._index()) as left, closing(HashTable()) as used:
+        with closing(self._moved), closing(self._index()) as left, closing(HashTable()) as used:
             reader = FileReader(self.disk, self.output)
             for line, there in zip(
                 self.manifest.lines(), chain(self.new.slots(), repeat(None)), strict=False
@@ -186,6 +194,7 @@ class _Reconciliation:
                 )
                 writer.put(request.index, slot)
                 self._count(slot)
+                found.live += slot.length
                 self.to_do -= request.index < self.limit
             writer.flush()
 
@@ -200,6 +209,8 @@ class _Reconciliation:
                 continue
             if slot.key != UNKNOWN:
                 left.insert(slot.weak_key, index + 1)
+                if slot.crc == _MOVED:
+                    self._moved.insert(index + 1, slot.offset + 1)
         return left
 
     def _answer(self, request: Request, left: HashTable, used: HashTable) -> Slot | None:
@@ -216,5 +227,7 @@ class _Reconciliation:
             # Two equal records that are sampled with seeds of their own are owed two answers.
             if slot.flags & journals.REPEATABLE and not used.add(number):
                 continue
+            for offset in self._moved.find(number):
+                slot = slot._replace(offset=offset - 1)
             return slot
         return None

@@ -80,7 +80,8 @@ class Gallery:
     def load(self) -> tuple[list[Picture], list[str]]:
         """Reads them all: the pictures in the order of their numbers, and the thumbnails as data URLs."""
         numbers: dict[bytes, int] = {}
-        pictures, thumbnails = [], []
+        pictures: list[Picture] = []
+        thumbnails: list[str] = []
         for (where, place), loaded in zip(self._places.items(), self._all(), strict=True):
             name, link = self._names[place], self._link(where)
             if isinstance(loaded, ImageError):

@@ -1,0 +1,123 @@
+"""`pixano-vlm report`: outputs as a page to look at. Imports neither torch nor transformers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pixano_vlm.cli.options import Traceback
+
+if TYPE_CHECKING:
+    from pixano_vlm.report import Written
+
+__all__ = ["report"]
+
+PICTURES = "Pictures"
+
+
+def report(
+    outputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="OUTPUT...", help="What `generate` wrote; two of them are shown side by side."
+        ),
+    ],
+    page: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PATH", help="The HTML file to write.")
+    ] = Path("report.html"),
+    title: Annotated[
+        str | None,
+        typer.Option("--title", metavar="TEXT", help="The page's title. Default: the files' names."),
+    ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            "--manifest",
+            metavar="PATH",
+            help="The manifest with the prompts. Default: the one that each run read, named in "
+            "<output>.run.json.",
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            metavar="DIR",
+            help="Where relative paths of pictures start. Default: the manifest's folder.",
+            rich_help_panel=PICTURES,
+        ),
+    ] = None,
+    fetch_urls: Annotated[
+        bool,
+        typer.Option(
+            "--fetch-urls",
+            metavar="",
+            help="Fetch the pictures that are on the web, to put them into the page.",
+            rich_help_panel=PICTURES,
+        ),
+    ] = False,
+    thumbnail_size: Annotated[
+        int,
+        typer.Option(
+            "--thumbnail-size",
+            metavar="N",
+            min=16,
+            max=2048,
+            help="Longest edge of a picture on the page, in pixels.",
+            rich_help_panel=PICTURES,
+        ),
+    ] = 256,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", metavar="", help="No progress and no remarks, errors only.")
+    ] = False,
+    traceback: Traceback = False,
+) -> None:
+    """Make a page to look at from outputs: one HTML file that opens without a server.
+
+    It holds pictures, prompts, answers, tokens, errors and flags, to search, filter and sort; and makes no request
+    to any network. Two outputs are compared record by record, by id, with the differences marked. Past 5,000
+    records it goes on in report-2.html and so on. An earlier report of the same name is replaced.
+
+    Prints the names of the files that it wrote.
+    """
+    from pixano_vlm.report import ReportOptions, write_report
+
+    def progress(done: int, total: int) -> None:
+        if not quiet and done < total:
+            sys.stderr.write(f"{done:,} of {total:,} records\n")
+
+    written = write_report(
+        ReportOptions(
+            outputs=tuple(outputs),
+            page=page,
+            manifest=manifest,
+            images=images,
+            fetch_urls=fetch_urls,
+            thumbnail_size=thumbnail_size,
+            title=title,
+        ),
+        on_progress=progress,
+    )
+    if not quiet:
+        for remark in _remarks(written):
+            sys.stderr.write(f"{remark}\n")
+    for path in written.pages:
+        sys.stdout.write(f"{path}\n")
+
+
+def _remarks(written: Written) -> list[str]:
+    remarks = []
+    if written.missing:
+        remarks.append(
+            f"{written.missing:,} of {written.pictures:,} pictures are missing; the page says why. "
+            "--images DIR says where they are."
+        )
+    if written.without_prompt:
+        remarks.append(
+            f"{written.without_prompt:,} of {written.records:,} records have no prompt on the page. "
+            "--manifest PATH says where the prompts are."
+        )
+    return remarks
