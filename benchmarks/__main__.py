@@ -26,7 +26,9 @@ FOLDER = Path(__file__).parent
 def run_peer(python: str, peer: str, model: Path, manifest: Path, limit: int | None) -> dict[str, Any]:
     """One round of one peer."""
     command = [python, str(FOLDER / "peers.py"), peer, str(model), str(manifest)]
-    environment = dict(os.environ, HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", PYTHONWARNINGS="ignore")
+    environment = dict(
+        os.environ, HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", PYTHONWARNINGS="ignore"
+    )
     done = subprocess.run(
         command + ([str(limit)] if limit else []),
         capture_output=True,
@@ -94,18 +96,24 @@ def main() -> None:
                 limit = options.alone_records if peer == "alone" else None
                 rounds[peer].append(run_peer(python, peer, model, manifest, limit))
                 last = rounds[peer][-1]
-                print(f"{peer}: {last['records'] / last['seconds']:.2f} records/s", file=sys.stderr, flush=True)
+                print(
+                    f"{peer}: {last['records'] / last['seconds']:.2f} records/s", file=sys.stderr, flush=True
+                )
     rates = {
         peer: statistics.median(r["records"] / r["seconds"] for r in runs) for peer, runs in rounds.items()
     }
-    print(f"{options.images} images x {options.questions} questions, {platform.machine()}, {os.cpu_count()} cores")
+    print(
+        f"{options.images} images x {options.questions} questions, {platform.machine()}, {os.cpu_count()} cores"
+    )
     print(f"{'peer':<12} {'records/s':>10} {'ours is':>10}")
     for peer, rate in sorted(rates.items(), key=lambda item: item[1]):
         print(f"{peer:<12} {rate:>10.2f} {rates['pixano-vlm'] / rate:>9.2f}x")
     ours = min(rounds["pixano-vlm"], key=lambda run: run["seconds"])
     rate = matmul_rate()
     least = floor(SMOLVLM_256M, options.images, options.questions, ours["tokens"], rate)
-    print(f"\nbest run: {ours['seconds']:.1f} s, {100 * ours['in_model']:.1f} % of it inside the model's calls")
+    print(
+        f"\nbest run: {ours['seconds']:.1f} s, {100 * ours['in_model']:.1f} % of it inside the model's calls"
+    )
     print(f"{'part':<10} {'seconds':>8} {'floor':>8}   (floor: all at {rate / 1e9:.0f} GFLOP/s)")
     for part, seconds in least.items():
         print(f"{part:<10} {ours[part]:>8.2f} {seconds:>8.2f}")

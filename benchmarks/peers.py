@@ -152,9 +152,10 @@ def vllm(folder: str, records: list[dict[str, Any]]) -> Report:
 def pixano_vlm(folder: str, records: list[dict[str, Any]]) -> Report:
     """This package's engine through `VLMModel.stream`."""
     import torch
+    from transformers import logging
+
     from pixano_vlm.engines.transformers import TransformersVLMModel
     from pixano_vlm.models import ModelDeploymentConfig, VLMInput
-    from transformers import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from pixano_vlm.engines.transformers import TransformersVLMModel
 from tests.batching.workload import Record, answer_alone, draw_pictures, load, requests
 from tests.tiny import ARCHITECTURES, build
+
+from pixano_vlm.engines.transformers import TransformersVLMModel
 
 Answered = Callable[[str, int], list[Record]]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pixano_vlm.batching.kv_cache import SlotCache
 from torch import Tensor
+
+from pixano_vlm.batching.kv_cache import SlotCache
 
 HEADS, DIM, LAYERS = 2, 3, 2
 
@@ -75,9 +76,7 @@ class Rows:
 
 
 ACTIONS = st.one_of(
-    st.tuples(
-        st.just("prefill"), st.lists(st.integers(1, 40), min_size=1, max_size=4), st.integers(1, 30)
-    ),
+    st.tuples(st.just("prefill"), st.lists(st.integers(1, 40), min_size=1, max_size=4), st.integers(1, 30)),
     st.tuples(st.just("decode"), st.integers(1, 20)),
     st.tuples(st.just("drop"), st.integers(0, 10)),
 )

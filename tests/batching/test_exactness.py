@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.batching.workload import Record
+
 from pixano_vlm.batching.verification import stream_tokens
 from pixano_vlm.engines.transformers import TransformersVLMModel
 from pixano_vlm.models import VLMInput, VLMOutput
-from tests.batching.workload import Record
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -143,7 +144,8 @@ def test_temperature_zero_is_greedy_and_above_zero_really_samples(
     greedy = VLMInput(prompt="Tell.", images=[pictures[0]], max_new_tokens=16, temperature=0)
     assert len({model.predict(greedy).generated_text for _ in range(3)}) == 1
     hot = [
-        model.predict(greedy.model_copy(update={"temperature": 1.5, "seed": s})).generated_text for s in range(4)
+        model.predict(greedy.model_copy(update={"temperature": 1.5, "seed": s})).generated_text
+        for s in range(4)
     ]
     assert len(set(hot)) > 1
     assert model.predict(greedy).generation_config == {

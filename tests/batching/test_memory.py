@@ -11,19 +11,22 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.batching.workload import Record
+
 from pixano_vlm.batching.engine import Engine
 from pixano_vlm.batching.verification import stream_tokens
 from pixano_vlm.engines.transformers import TransformersVLMModel
 from pixano_vlm.errors import GenerationError
 from pixano_vlm.models import VLMInput
-from tests.batching.workload import Record
 
 Open = Callable[..., TransformersVLMModel]
 Answered = Callable[[str, int], list[Record]]
 
 
 @contextmanager
-def failing(model: TransformersVLMModel, fails: Callable[[int, int], Exception | None]) -> Iterator[list[int]]:
+def failing(
+    model: TransformersVLMModel, fails: Callable[[int, int], Exception | None]
+) -> Iterator[list[int]]:
     """Every forward call asks `fails(number of the call, rows in it)`; yields the rows of each call."""
     network = model._require().model
     forward = network.forward
@@ -58,7 +61,9 @@ def test_memory_may_run_out_at_any_one_call(name: str, open_model: Open, answere
     whole = len(calls)
     assert whole > 20
     for bad in range(1, whole + 1, max(1, whole // 25)):
-        with failing(model, lambda call, rows, bad=bad: torch.OutOfMemoryError("forced") if call == bad else None):
+        with failing(
+            model, lambda call, rows, bad=bad: torch.OutOfMemoryError("forced") if call == bad else None
+        ):
             assert tokens(model, records) == expected, f"out of memory at call {bad} of {whole}"
 
 
@@ -95,9 +100,9 @@ def test_a_record_too_large_alone_is_one_error_and_its_neighbours_are_answered(
     forward = network.forward
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        if kwargs["input_ids"].shape[1] + kwargs["past_key_values"].get_seq_length() >= longest > 1:
-            if kwargs["input_ids"].shape[1] > 1:
-                raise torch.OutOfMemoryError("forced")
+        fed, past = kwargs["input_ids"].shape[1], kwargs["past_key_values"].get_seq_length()
+        if fed > 1 and fed + past >= longest:
+            raise torch.OutOfMemoryError("forced")
         return forward(*args, **kwargs)
 
     network.forward = guarded
@@ -151,7 +156,11 @@ def test_keys_values_and_image_features_stay_within_their_budgets(
 ) -> None:
     images, prefixes = 40_000, 60_000
     model = open_model(
-        "llava", max_batch_size=8, max_batch_tokens=2_000, image_cache_bytes=images, prefix_cache_bytes=prefixes
+        "llava",
+        max_batch_size=8,
+        max_batch_tokens=2_000,
+        image_cache_bytes=images,
+        prefix_cache_bytes=prefixes,
     )
     engine = model._require().engine
     assert engine is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pixano_vlm.batching.kv_cache import SLACK
 from pixano_vlm.batching.scheduler import PATIENCE, Scheduler
 from pixano_vlm.batching.sequence import PreparedImage, Prompt, Sequence

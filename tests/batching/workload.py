@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pixano_vlm.engines.transformers import TransformersVLMModel
-from pixano_vlm.models import ModelDeploymentConfig, VLMInput
 from tests.tiny import ARCHITECTURES
 from tests.tiny.reference import generate_alone
 
-WORDS = "the red cat sat on a mat and saw seven blue birds over an old house while rain fell slowly".split()
+from pixano_vlm.engines.transformers import TransformersVLMModel
+from pixano_vlm.models import ModelDeploymentConfig, VLMInput
+
+WORDS = "the red cat sat on a mat and saw seven blue birds over an old house while it rained".split(" ")
 SIZES = ((64, 48), (40, 90), (128, 128), (33, 57), (200, 60))
 LENGTHS = (1, 2, 3, 5, 8, 13, 21, 34, 64)
 

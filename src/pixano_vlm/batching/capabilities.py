@@ -40,6 +40,8 @@ class Capabilities:
     reason: str
     """Why not more, or what was checked."""
     sliding: tuple[bool, ...] = ()
+    token_bytes: int = 0
+    """Memory that one token's keys and values take."""
     kernels: bool = False
     """Whether the faster kernels are in."""
 
@@ -93,7 +95,8 @@ def examine(trial: Trial, plan: Plan) -> Capabilities:
             why = f"trial against generate: logits within {difference:.1e}"
             if not shared:
                 why = f"{why}; {reason}"
-            return Capabilities(True, shared, engine.encoder.is_available, why, tuple(trial.sliding))
+            features, sliding = engine.encoder.is_available, tuple(trial.sliding)
+            return Capabilities(True, shared, features, why, sliding, engine.cache.token_bytes)
         what = f"differs from generate by {difference:.2g}" if isinstance(difference, float) else difference
         reason = f"{'shared' if shared else 'whole'} prefill: {what}"
     return Capabilities(False, False, False, reason)

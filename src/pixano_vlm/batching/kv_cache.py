@@ -59,6 +59,11 @@ class SlotCache:
         )
 
     @property
+    def token_bytes(self) -> int:
+        """Bytes that one token takes in all layers; 0 before anything was written."""
+        return self.nbytes // max(1, self.rows * self.columns)
+
+    @property
     def first_column(self) -> int:
         """Where the longest row begins."""
         return self.clock - max(self.lengths, default=0)

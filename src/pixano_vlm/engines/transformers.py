@@ -26,6 +26,7 @@ from pixano_vlm.batching.prompt import PromptWriter
 from pixano_vlm.batching.sequence import Ending
 from pixano_vlm.batching.static import StaticBatches
 from pixano_vlm.batching.verification import Verification, verify
+from pixano_vlm.engines.device import MOST_TOKENS, tokens_that_fit
 from pixano_vlm.engines.loading import load_model, load_processor, read_params
 from pixano_vlm.errors import ModelLoadError, VLMError
 from pixano_vlm.models.config import ModelDeploymentConfig
@@ -91,7 +92,7 @@ class TransformersVLMModel(VLMModel):
         ending = Ending(_end_ids(model, tokenizer), tokenizer)
         plan = Plan(
             max_rows=self.params.max_batch_size,
-            max_tokens=self.params.max_batch_tokens,
+            max_tokens=self.params.max_batch_tokens or MOST_TOKENS,
             prefill_tokens=self.params.prefill_tokens,
             image_bytes=self.params.image_cache_bytes,
             prefix_bytes=self.params.prefix_cache_bytes,
@@ -109,7 +110,8 @@ class TransformersVLMModel(VLMModel):
             )
         engine = None
         if capabilities.in_flight:
-            plan = replace(plan, shared_prefill=capabilities.shared_prefill)
+            tokens = self.params.max_batch_tokens or tokens_that_fit(model.device, capabilities.token_bytes)
+            plan = replace(plan, shared_prefill=capabilities.shared_prefill, max_tokens=tokens)
             engine = Engine(model, maker, ending, list(capabilities.sliding), plan)
         seconds = time.perf_counter() - began
         self._loaded = _Loaded(

@@ -89,8 +89,10 @@ class TransformersParams(BaseModel):
         default="auto", description="`auto`: in-flight batching where the model allows it, else static."
     )
     max_batch_size: int = Field(default=64, ge=1, description="Most records decoded together.")
-    max_batch_tokens: int = Field(
-        default=65_536, ge=1, description="Most tokens, prompts and room for answers, held at a time."
+    max_batch_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most tokens, prompts and room for answers, held at a time; None: what memory has room for.",
     )
     prefill_tokens: int = Field(default=4_096, ge=1, description="Most prompt tokens in one prefill call.")
     image_cache_bytes: int = Field(
