@@ -3,8 +3,9 @@
     python benchmarks/records.py [--records 10000,100000,1000000] [--folder DIR]
 
 Each measurement is a process of its own. Prints one JSON line for each: records a second end to end (reading,
-answering, writing, ordering) by the clock and by this process's processor time, peak resident memory, and for the largest manifest the seconds from the start of a
-resumed process to its first new request, after 90 % of the records were done.
+answering, writing, ordering) by the clock and by this process's processor time, peak resident memory, and for the
+largest manifest the seconds from the start of a resumed process to its first new result, after 90 % of the records
+were done.
 """
 
 from __future__ import annotations

@@ -94,13 +94,13 @@ def test_questions_about_one_image_share_its_encoding_and_its_prefix(
     ]
     engine = model._require().engine
     assert engine is not None
-    engine.encoder.clear()
-    engine.prefixes.clear()
-    encoded, reused = engine.encoder.encoded, engine.prefixes.reused_tokens
+    engine.runner.encoder.clear()
+    engine.runner.prefixes.clear()
+    encoded, reused = engine.runner.encoder.encoded, engine.runner.prefixes.reused_tokens
     for _ in model.stream(enumerate(inputs)):
         pass
-    assert engine.encoder.encoded - encoded == 1, "two paths with the same content are one image"
-    assert engine.prefixes.reused_tokens - reused >= 7 * 16
+    assert engine.runner.encoder.encoded - encoded == 1, "two paths with the same content are one image"
+    assert engine.runner.prefixes.reused_tokens - reused >= 7 * 16
 
 
 def sampled(seed: int, pictures: list[Any], prompt: str = "Tell a story.") -> VLMInput:

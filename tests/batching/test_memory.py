@@ -133,7 +133,7 @@ def test_what_the_model_raises_on_one_record_is_that_records_error(
         return forward(*args, **kwargs)
 
     network.forward = guarded
-    model._require().engine.prefixes.clear()  # type: ignore[union-attr]
+    model._require().engine.runner.prefixes.clear()  # type: ignore[union-attr]
     try:
         answers = dict(model.stream((i, record.input) for i, record in enumerate(records)))
     finally:
@@ -169,10 +169,10 @@ def test_keys_values_and_image_features_stay_within_their_budgets(
 
     def watched(self: Engine) -> None:
         seen["steps"] += 1
-        assert self.encoder.nbytes <= images
-        assert self.prefixes.nbytes <= prefixes
-        assert sum(f.nbytes for f in self.encoder._kept.values()) == self.encoder.nbytes
-        layer = next((layer for layer in self.cache.layers if layer.keys is not None), None)
+        assert self.runner.encoder.nbytes <= images
+        assert self.runner.prefixes.nbytes <= prefixes
+        assert sum(f.nbytes for f in self.runner.encoder._kept.values()) == self.runner.encoder.nbytes
+        layer = next((layer for layer in self.runner.cache.layers if layer.keys is not None), None)
         assert layer is None or layer.keys.shape[0] * layer.keys.shape[2] <= 2_000
         decode(self)
 
@@ -181,7 +181,7 @@ def test_keys_values_and_image_features_stay_within_their_budgets(
     assert len(answers) == 300
     assert not any(isinstance(answer, Exception) for _, answer in answers)
     assert seen["steps"] > 30
-    assert engine.encoder.encoded >= 300
+    assert engine.runner.encoder.encoded >= 300
 
 
 def test_requests_are_read_no_further_than_the_window(open_model: Open, tmp_path: Path) -> None:

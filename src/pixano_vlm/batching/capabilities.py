@@ -87,7 +87,7 @@ def examine(trial: Trial, plan: Plan) -> Capabilities:
     reason = ""
     for shared in (True, False):
         engine = trial.engine(replace(plan, shared_prefill=shared))
-        if shared and not engine.encoder.is_available:
+        if shared and not engine.runner.encoder.is_available:
             reason = "the model takes no encoded images"
             continue
         difference = trial.difference(engine)
@@ -95,8 +95,8 @@ def examine(trial: Trial, plan: Plan) -> Capabilities:
             why = f"trial against generate: logits within {difference:.1e}"
             if not shared:
                 why = f"{why}; {reason}"
-            features, sliding = engine.encoder.is_available, tuple(trial.sliding)
-            return Capabilities(True, shared, features, why, sliding, engine.cache.token_bytes)
+            features, sliding = engine.runner.encoder.is_available, tuple(trial.sliding)
+            return Capabilities(True, shared, features, why, sliding, engine.runner.cache.token_bytes)
         what = f"differs from generate by {difference:.2g}" if isinstance(difference, float) else difference
         reason = f"{'shared' if shared else 'whole'} prefill: {what}"
     return Capabilities(False, False, False, reason)
@@ -197,12 +197,7 @@ class RecordingEngine(Engine):
     def finish(self) -> str | None:
         """Runs all that waits to its end; returns the first failure."""
         while self.scheduler.waiting or self.scheduler.active:
-            self._admit_and_prefill()
-            for _, answer in self._retire():
-                if isinstance(answer, Exception):
-                    return str(answer)
-            self._decode()
-            for _, answer in self._retire():
+            for _, answer in self.round():
                 if isinstance(answer, Exception):
                     return str(answer)
         return None

@@ -1,13 +1,12 @@
 """In-flight batching of one transformers model: admit, prefill, decode, retire.
 
 A record that ends leaves its row at once and a waiting one is admitted. What a record gets does not depend on
-what else is in flight. Knows no file and no text layout (`prepare`), no policy of who goes next (`scheduler`)
-and no architecture by name: `capabilities` says which of the two ways of prefilling a model allows.
+what else is in flight. Knows no file, no text layout (`prepare`), no tensor's shape (`runner`) and no
+architecture by name: `capabilities` says which of the two ways of prefilling a model allows.
 """
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
@@ -16,18 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixano_vlm.batching.kv_cache import CacheWindow, SlotCache
-from pixano_vlm.batching.prefix import PrefixStore, without_followers
+from pixano_vlm.batching.prefix import without_followers
 from pixano_vlm.batching.prepare import Preparer, PromptMaker
-from pixano_vlm.batching.sampling import attach_sampling, choose, settings_used
+from pixano_vlm.batching.runner import EngineStats, ModelRunner
+from pixano_vlm.batching.sampling import choose, settings_used
 from pixano_vlm.batching.scheduler import Scheduler
-from pixano_vlm.batching.sequence import Ending, PreparedImage, Sequence
-from pixano_vlm.batching.vision import PIXEL_ARGUMENTS, ImageEncoder, join
+from pixano_vlm.batching.sequence import Ending, Sequence
 from pixano_vlm.errors import GenerationError, VLMError
 from pixano_vlm.models.vlm import UsageInfo, VLMInput, VLMOutput
-
-TOKEN_TYPES = ("token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
-"""Inputs of a forward call that run along the prompt's tokens."""
 
 Answer = tuple[Hashable, VLMOutput | VLMError]
 
@@ -47,26 +42,6 @@ class Plan:
     """Most tokens, prompt and answer, or None."""
 
 
-@dataclass(slots=True)
-class EngineStats:
-    """What a run did: counts, and seconds by part."""
-
-    vision_seconds: float = 0.0
-    prefill_seconds: float = 0.0
-    decode_seconds: float = 0.0
-    prefill_calls: int = 0
-    prefill_tokens: int = 0
-    decode_steps: int = 0
-    decode_rows: int = 0
-    peak_cache_bytes: int = 0
-    out_of_memory: int = 0
-
-    @property
-    def model_seconds(self) -> float:
-        """Seconds inside the model's forward calls."""
-        return self.vision_seconds + self.prefill_seconds + self.decode_seconds
-
-
 class Engine:
     """Runs one model over a stream of prepared requests.
 
@@ -81,21 +56,29 @@ class Engine:
     def __init__(
         self, model: Any, maker: PromptMaker, ending: Ending, sliding: list[bool], plan: Plan
     ) -> None:
-        self._model = model
         self._maker = maker
         self._ending = ending
         self._plan = plan
-        self._device = model.device
-        self._arguments = frozenset(inspect.signature(model.forward).parameters)
-        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in self._arguments else {}
-        self._image_token = getattr(model.config, "image_token_id", None)
-        self.encoder = ImageEncoder(model, plan.image_bytes)
-        self.prefixes = PrefixStore(plan.prefix_bytes if plan.shared_prefill else 0)
-        self.cache = SlotCache(sliding)
-        self.scheduler = Scheduler(plan.max_rows, plan.max_tokens)
-        self.stats = EngineStats()
+        self.runner = ModelRunner(
+            model,
+            sliding,
+            image_bytes=plan.image_bytes,
+            prefix_bytes=plan.prefix_bytes if plan.shared_prefill else 0,
+        )
+        self.reset()
+
+    @property
+    def stats(self) -> EngineStats:
+        """Counts and seconds since `reset`."""
+        return self.runner.stats
+
+    def reset(self) -> None:
+        """Forgets the records of a run that was left; what is kept for reuse stays."""
+        self.runner.cache.lengths.clear()
+        self.runner.stats = EngineStats()
+        self.scheduler = Scheduler(self._plan.max_rows, self._plan.max_tokens)
         self._failed: list[tuple[Sequence, VLMError]] = []
-        self._admitted_later: list[Sequence] = []  # admitted, in a later prefill call of this step
+        self._next_calls: list[Sequence] = []  # admitted, for a later prefill call of this round
         self._arrivals = 0
         self._step_seconds = 0.0
 
@@ -107,19 +90,16 @@ class Engine:
                 if source.is_exhausted and not source.pending:
                     return
                 continue
-            self._admit_and_prefill()
-            yield from self._retire()
-            self._decode()
-            yield from self._retire()
+            yield from self.round()
 
-    def reset(self) -> None:
-        """Forgets the records of a run that was left; what is kept for reuse stays."""
-        self.cache.lengths.clear()
-        self.scheduler = Scheduler(self._plan.max_rows, self._plan.max_tokens)
-        self.stats = EngineStats()
-        self._failed.clear()
+    def round(self) -> Iterator[Answer]:
+        """Fills free rows, gives every record in flight one more token, answers those that have ended."""
+        self._admit()
+        yield from self._retire()
+        self._decode()
+        yield from self._retire()
 
-    # -- receive -------------------------------------------------------------------------------------------
+    # -- receive -----------------------------------------------------------------------------------------------
 
     def _receive(self, source: Preparer) -> Iterator[Answer]:
         scheduler = self.scheduler
@@ -145,41 +125,48 @@ class Engine:
         context = self._plan.context
         return input.max_new_tokens if context is None else min(input.max_new_tokens, context - length)
 
-    # -- admit, prefill ------------------------------------------------------------------------------------
+    # -- admit, prefill ----------------------------------------------------------------------------------------
 
-    def _admit_and_prefill(self) -> None:
-        self._admitted_later = self.scheduler.admit()
-        while self._admitted_later:
-            group, self._admitted_later = self._next_group(self._admitted_later)
+    def _admit(self) -> None:
+        self._next_calls = self.scheduler.admit()
+        while self._next_calls:
+            group, self._next_calls = self._split_off(self._next_calls)
             self._prefill(group)
 
-    def _next_group(self, admitted: list[Sequence]) -> tuple[list[Sequence], list[Sequence]]:
+    def _split_off(self, admitted: list[Sequence]) -> tuple[list[Sequence], list[Sequence]]:
         """Splits off what to prefill in one call: no two that gain from one another, of like lengths."""
         if not self._plan.shared_prefill:
             return admitted[:1], admitted[1:]
-        if self.prefixes.is_on:
-            kept = [0 if s.shared_ids is None else self.prefixes.find(s.shared_ids)[0] for s in admitted]
-            first = set(without_followers([s.shared_ids for s in admitted], kept))
-            fresh = {id(s): s.prompt.length - kept[i] for i, s in enumerate(admitted)}
-        else:
-            first = set(range(len(admitted)))
-            fresh = {id(s): s.prompt.length for s in admitted}
-        leaders = sorted((admitted[i] for i in first), key=lambda s: -fresh[id(s)])
-        longest = fresh[id(leaders[0])]
+        prefixes = self.runner.prefixes
+        kept, first = [0] * len(admitted), list(range(len(admitted)))
+        if prefixes.is_on:
+            kept = [0 if s.shared_ids is None else prefixes.find(s.shared_ids)[0] for s in admitted]
+            first = without_followers([s.shared_ids for s in admitted], kept)
+        fresh = {index: admitted[index].prompt.length - kept[index] for index in first}
+        longest = max(fresh.values())
         # Padding is work for nothing: prompts under half of the longest wait for a call of their own.
-        group = [s for s in leaders if 2 * fresh[id(s)] >= longest][
-            : max(1, self._plan.prefill_tokens // longest)
-        ]
-        chosen = set(map(id, group))
-        return group, [s for s in admitted if id(s) not in chosen]
+        alike = sorted((index for index in first if 2 * fresh[index] >= longest), key=lambda i: -fresh[i])
+        chosen = set(alike[: max(1, self._plan.prefill_tokens // longest)])
+        group = [admitted[index] for index in alike if index in chosen]
+        return group, [sequence for index, sequence in enumerate(admitted) if index not in chosen]
 
     def _prefill(self, group: list[Sequence]) -> None:
-        """Computes the prompts of a group and their first tokens; halves the group where that fails."""
-        rows = len(self.cache.lengths)
+        """Computes the prompts of a group and their first tokens; in smaller groups where that fails."""
+        cache = self.runner.cache
+        rows = len(cache.lengths)
         try:
-            logits = self._forward_prompts(group)
-        except Exception as error:  # what can fail is the model's code: sorted below
-            del self.cache.lengths[rows:]
+            for sequence in group:
+                self.runner.begin(sequence)
+            together = self._plan.shared_prefill and all(s.features is not None for s in group)
+            if not together and len(group) > 1:
+                for sequence in group:
+                    self._prefill([sequence])
+                return
+            taken = self._take_rows(group)
+            later = [*self.scheduler.waiting, *self._next_calls]
+            logits = self.runner.prefill(group, taken, together=together, later=later)
+        except Exception as error:  # what can fail is the model's code: sorted out there
+            del cache.lengths[rows:]
             self._recover(group, error)
             return
         for sequence in group:
@@ -187,13 +174,22 @@ class Engine:
             self.scheduler.active.append(sequence)
         self._choose(logits, group)
 
+    def _take_rows(self, group: list[Sequence]) -> slice:
+        everyone = [*self.scheduler.active, *group]
+        lengths = [sequence.prompt.length for sequence in group]
+        with torch.inference_mode():
+            self.runner.cache.make_room(
+                lengths,
+                steps=max(sequence.remaining for sequence in everyone),
+                row_limit=max(len(everyone), self.scheduler.row_limit(everyone)),
+            )
+        return self.runner.cache.add_rows(lengths)
+
     def _recover(self, group: list[Sequence], error: Exception) -> None:
+        """After a failed prefill: smaller groups, then one record later, then that one record's error."""
         starved = is_out_of_memory(error)
         self.stats.out_of_memory += starved
-        if isinstance(error, _Apart):
-            for sequence in group:
-                self._prefill([sequence])
-        elif len(group) > 1:
+        if len(group) > 1:
             middle = len(group) // 2
             self._prefill(group[:middle])
             self._prefill(group[middle:])
@@ -206,206 +202,19 @@ class Engine:
             self._free_caches()
             self.scheduler.put_back(group)
         else:
-            self._failed.append((group[0], _failure(error, starved)))
+            self._failed.append((group[0], failure(error)))
 
     def _free_caches(self) -> bool:
         """Empties what is only kept for reuse; returns whether there was anything."""
-        held = self.encoder.nbytes + self.prefixes.nbytes
-        self.encoder.clear()
-        self.prefixes.clear()
+        runner = self.runner
+        held = runner.encoder.nbytes + runner.prefixes.nbytes
+        runner.encoder.clear()
+        runner.prefixes.clear()
         if not self.scheduler.active:
-            self.cache.clear()
+            runner.cache.clear()
         return held > 0
 
-    @torch.inference_mode()
-    def _forward_prompts(self, group: list[Sequence]) -> Tensor:
-        """Encodes images, takes rows, runs the prompts; logits `[group, vocabulary]` of the last positions."""
-        began = time.perf_counter()
-        for sequence in group:
-            if sequence.processors is None:
-                attach_sampling(self._model, sequence)
-            if sequence.positions is None:
-                sequence.positions = self._position_ids(sequence)
-            if sequence.features is None and self.encoder.is_available:
-                sequence.features = self._encode(sequence)
-        self.stats.vision_seconds += time.perf_counter() - began
-        together = self._plan.shared_prefill and all(sequence.features is not None for sequence in group)
-        if not together and len(group) > 1:
-            raise _Apart
-        lengths = [sequence.prompt.length for sequence in group]
-        everyone = [*self.scheduler.active, *group]
-        self.cache.make_room(
-            lengths,
-            steps=max(sequence.remaining for sequence in everyone),
-            row_limit=max(len(everyone), self.scheduler.row_limit(everyone)),
-        )
-        rows = self.cache.add_rows(lengths)
-        for row, sequence in enumerate(group, start=rows.start):
-            sequence.row = row
-        began = time.perf_counter()
-        logits = self._prefill_together(group, rows) if together else self._prefill_alone(group[0])
-        self.stats.prefill_seconds += time.perf_counter() - began
-        self.stats.prefill_calls += 1
-        self.stats.peak_cache_bytes = max(self.stats.peak_cache_bytes, self.cache.nbytes)
-        return logits
-
-    def _prefill_together(self, group: list[Sequence], rows: slice) -> Tensor:
-        clock = self.cache.clock
-        for sequence in group:
-            sequence.prefix = self._restore_prefix(sequence)
-        fresh = [sequence.prompt.length - sequence.prefix for sequence in group]
-        width, longest = max(fresh), max(sequence.prompt.length for sequence in group)
-        begin, start = clock - width, clock - longest
-        inputs = self._align_right(group, fresh, width)
-        lengths = torch.tensor([sequence.prompt.length for sequence in group], device=self._device)
-        columns = torch.arange(start, clock, device=self._device)
-        ragged = any(sequence.prompt.length < longest for sequence in group)
-        padded = any(count < width for count in fresh)
-        valid = None
-        if padded:
-            counts = torch.tensor(fresh, device=self._device)
-            valid = (torch.arange(begin, clock, device=self._device) >= clock - counts[:, None])[
-                :, None, :, None
-            ]
-        window = self.cache.window(rows, start, begin, clock, valid)
-        features = [f for sequence in group for f in self._fresh_features(sequence)]
-        logits = self._forward(
-            inputs,
-            window,
-            is_first_iteration=True,
-            attention_mask=(columns >= clock - lengths[:, None]).long() if ragged else None,
-            **({"mm_encoder_outputs": join(features)} if features else {}),
-        )
-        self.stats.prefill_tokens += sum(fresh)
-        self._keep_prefixes(group)
-        return logits
-
-    def _align_right(self, group: list[Sequence], fresh: list[int], width: int) -> dict[str, Tensor]:
-        """The new tokens of each prompt at the right edge of `[group, width]`, and what runs along them."""
-        first = group[0]
-        assert first.positions is not None
-        # Padding repeats a token of the first prompt: any id would do that is no placeholder.
-        ids = torch.full((len(group), width), int(first.prompt.ids[-1]), dtype=torch.long)
-        positions = torch.zeros((*first.positions.shape[:-1], len(group), width), dtype=torch.long)
-        kinds = {
-            name: torch.zeros((len(group), width), dtype=torch.long)
-            for name in TOKEN_TYPES
-            if name in self._arguments and any(name in sequence.prompt.tensors for sequence in group)
-        }
-        for row, (sequence, count) in enumerate(zip(group, fresh, strict=True)):
-            assert sequence.positions is not None
-            ids[row, width - count :] = torch.from_numpy(sequence.prompt.ids[sequence.prefix :])
-            positions[..., row, width - count :] = sequence.positions[..., sequence.prefix :]
-            for name, kind in kinds.items():
-                if name in sequence.prompt.tensors:
-                    kind[row, width - count :] = sequence.prompt.tensors[name][0, sequence.prefix :]
-        inputs = {"input_ids": ids, "position_ids": positions, **kinds}
-        return {name: value.to(self._device) for name, value in inputs.items()}
-
-    def _prefill_alone(self, sequence: Sequence) -> Tensor:
-        """One whole prompt through the model's own preparation, as `generate` does it."""
-        clock, length = self.cache.clock, sequence.prompt.length
-        window = self.cache.window(
-            slice(sequence.row, sequence.row + 1), clock - length, clock - length, clock
-        )
-        tensors = {name: self._place(value) for name, value in sequence.prompt.tensors.items()}
-        tensors.pop("attention_mask", None)
-        if sequence.features is not None:
-            for name in PIXEL_ARGUMENTS:
-                tensors.pop(name, None)
-            if sequence.features:
-                tensors["mm_encoder_outputs"] = join(sequence.features)
-        assert sequence.positions is not None
-        tensors["position_ids"] = sequence.positions.to(self._device)[..., None, :]
-        self.stats.prefill_tokens += length
-        return self._forward(tensors, window, is_first_iteration=True, attention_mask=None)
-
-    def _forward(self, tensors: dict[str, Any], window: CacheWindow, **options: Any) -> Tensor:
-        """One forward call, prepared by the model itself as in `generate`; the last positions' logits."""
-        inputs = self._model.prepare_inputs_for_generation(
-            **tensors, **options, past_key_values=window, use_cache=True, **self._last_only
-        )
-        logits: Tensor = self._model(**inputs).logits[:, -1]
-        return logits
-
-    def _position_ids(self, sequence: Sequence) -> Tensor:
-        """The model's own position ids of a prompt: `[length]`, or `[axes, length]`."""
-        tensors = {k: self._place(v) for k, v in sequence.prompt.tensors.items() if k not in PIXEL_ARGUMENTS}
-        positions: Tensor = self._model._prepare_position_ids_for_generation(tensors["input_ids"], tensors)
-        return positions.squeeze(-2).cpu()
-
-    def _place(self, value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        return value.to(self._device, self._model.dtype if value.is_floating_point() else None)
-
-    # -- images and prefixes -------------------------------------------------------------------------------
-
-    def _encode(self, sequence: Sequence) -> Any:
-        """The record's encoded images in placeholder order; None where they do not fill the places."""
-        images = sequence.prompt.images
-        if not images:
-            return None if any(name in sequence.prompt.tensors for name in PIXEL_ARGUMENTS) else []
-        places = int((sequence.prompt.ids == self._image_token).sum())
-        features = [self.encoder.encode(image) for image in images]
-        if sum(f.tokens for f in features) != places:
-            # This model looks at images differently when there are several: then all of the record's as one.
-            everything = b"".join(image.digest for image in images)
-            features = [self.encoder.encode(PreparedImage(everything, sequence.prompt.tensors))]
-        return features if sum(f.tokens for f in features) == places else None
-
-    def _restore_prefix(self, sequence: Sequence) -> int:
-        """Copies the longest kept beginning into the record's row; returns its length."""
-        if sequence.shared_ids is None or not self.prefixes.is_on:
-            return 0
-        length, states = self.prefixes.find(sequence.shared_ids)
-        length = self._not_within_image(sequence, length)
-        if states is None or not length:
-            return 0
-        self.cache.write(sequence.row, states, length)
-        self.prefixes.reused_tokens += length
-        return length
-
-    def _not_within_image(self, sequence: Sequence, length: int) -> int:
-        """The length, shortened where it would cut an image in two."""
-        if not sequence.features:
-            return length
-        places = (sequence.prompt.ids == self._image_token).nonzero()[0]
-        covered = int((places < length).sum())
-        end = 0
-        for features in sequence.features:
-            if end < covered < end + features.tokens:
-                return int(places[end])
-            end += features.tokens
-        return length
-
-    def _fresh_features(self, sequence: Sequence) -> list[Any]:
-        """Features of the images that stand after the restored prefix."""
-        covered = int((sequence.prompt.ids[: sequence.prefix] == self._image_token).sum())
-        fresh, end = [], 0
-        for features in sequence.features or []:
-            if end >= covered:
-                fresh.append(features)
-            end += features.tokens
-        return fresh
-
-    def _keep_prefixes(self, group: list[Sequence]) -> None:
-        """Keeps the beginnings that records still to come have in common with these."""
-        if not self.prefixes.is_on:
-            return
-        chosen = set(map(id, group))
-        others = [
-            s.shared_ids
-            for s in (*self.scheduler.waiting, *self._admitted_later)
-            if s.shared_ids is not None and id(s) not in chosen
-        ]
-        for sequence in group:
-            if sequence.shared_ids is not None:
-                count = self.prefixes.longest_shared(sequence.shared_ids, others)
-                if count:
-                    self.prefixes.keep(sequence.shared_ids[:count], self.cache.read(sequence.row, count))
-
-    # -- decode --------------------------------------------------------------------------------------------
+    # -- decode ------------------------------------------------------------------------------------------------
 
     def _decode(self) -> None:
         """One token for every record in flight."""
@@ -413,65 +222,40 @@ class Engine:
         if not active:
             return
         began = time.perf_counter()
-        logits = self._decode_rows(0, len(active))
-        self.cache.tick()
+        parts = self._step(0, len(active))
+        self.runner.cache.tick()
         self._step_seconds = time.perf_counter() - began
         self.stats.decode_seconds += self._step_seconds
         self.stats.decode_steps += 1
         self.stats.decode_rows += len(active)
-        for first, rows in logits:
-            self._choose(rows, active[first : first + len(rows)])
+        for first, logits in parts:
+            self._choose(logits, active[first : first + len(logits)])
 
-    def _decode_rows(self, first: int, last: int, *, again: bool = True) -> list[tuple[int, Tensor]]:
+    def _step(self, first: int, last: int, *, again: bool = True) -> list[tuple[int, Tensor]]:
         """Logits of rows [first, last) in one call; in two calls of half the rows where that fails.
 
         The column is the same in every try, so that nothing is lost by trying.
         """
+        active = self.scheduler.active
         try:
-            return [(first, self._forward_step(first, last))]
-        except Exception as error:  # what can fail is the model's code: sorted below
+            return [(first, self.runner.step(active[first:last], slice(first, last)))]
+        except Exception as error:  # what can fail is the model's code: sorted out below
             starved = is_out_of_memory(error)
             self.stats.out_of_memory += starved
             if starved and self._free_caches():
-                return self._decode_rows(first, last)
+                return self._step(first, last)
             if last - first == 1 and starved and again:
-                return self._decode_rows(first, last, again=False)  # others may have given memory back
+                return self._step(first, last, again=False)  # others may have given memory back
             if last - first == 1:
-                sequence = self.scheduler.active[first]
-                sequence.finish_reason = "stop"  # leaves its row
-                self._failed.append((sequence, _failure(error, starved)))
+                active[first].finish_reason = "stop"  # leaves its row
+                self._failed.append((active[first], failure(error)))
                 return []
             if starved:
                 self.scheduler.shrink()
             middle = (first + last) // 2
-            return self._decode_rows(first, middle) + self._decode_rows(middle, last)
+            return self._step(first, middle) + self._step(middle, last)
 
-    @torch.inference_mode()
-    def _forward_step(self, first: int, last: int) -> Tensor:
-        rows = self.scheduler.active[first:last]
-        clock = self.cache.clock
-        lengths = self.cache.lengths[first:last]
-        longest = max(lengths)
-        start = clock - longest
-        ids = torch.tensor([[sequence.last_token] for sequence in rows], device=self._device)
-        mask = None
-        if min(lengths) < longest:
-            columns = torch.arange(start, clock + 1, device=self._device)
-            mask = (columns >= clock - torch.tensor(lengths, device=self._device)[:, None]).long()
-        inputs = {"input_ids": ids, "position_ids": self._step_positions(rows).to(self._device)}
-        window = self.cache.window(slice(first, last), start, clock, clock + 1)
-        return self._forward(inputs, window, is_first_iteration=False, attention_mask=mask)
-
-    @staticmethod
-    def _step_positions(rows: list[Sequence]) -> Tensor:
-        """Position ids `[rows, 1]` or `[axes, rows, 1]`: one past the last on every axis, as in `generate`."""
-        steps = []
-        for sequence in rows:
-            assert sequence.positions is not None
-            steps.append(sequence.positions[..., -1:] + len(sequence.tokens))
-        return torch.stack(steps, dim=-2)
-
-    # -- choose, retire ------------------------------------------------------------------------------------
+    # -- choose, retire ----------------------------------------------------------------------------------------
 
     def _choose(self, logits: Tensor, sequences: list[Sequence]) -> None:
         for sequence, token in zip(sequences, choose(logits, sequences), strict=True):
@@ -488,30 +272,27 @@ class Engine:
             sequence = active[row]
             if not sequence.is_finished:
                 continue
-            last = self.cache.drop_row(row)
+            last = self.runner.cache.drop_row(row)
             active[row] = active[last]
             active[row].row = row
             active.pop()
             if id(sequence) not in failed:
-                yield sequence.key, self.output(sequence)
-
-    def output(self, sequence: Sequence) -> VLMOutput:
-        """The answer of a record that has ended."""
-        count = len(sequence.tokens)
-        return VLMOutput(
-            generated_text=self._ending.text(sequence),
-            usage=UsageInfo(
-                prompt_tokens=sequence.prompt.length,
-                completion_tokens=count,
-                total_tokens=sequence.prompt.length + count,
-            ),
-            generation_config=settings_used(sequence.input, sequence.max_new_tokens),
-            finish_reason=sequence.finish_reason,
-        )
+                yield sequence.key, output(sequence, self._ending)
 
 
-class _Apart(Exception):
-    """These prompts cannot be prefilled in one call."""
+def output(sequence: Sequence, ending: Ending) -> VLMOutput:
+    """The answer of a record that has ended."""
+    count = len(sequence.tokens)
+    return VLMOutput(
+        generated_text=ending.text(sequence),
+        usage=UsageInfo(
+            prompt_tokens=sequence.prompt.length,
+            completion_tokens=count,
+            total_tokens=sequence.prompt.length + count,
+        ),
+        generation_config=settings_used(sequence.input, sequence.max_new_tokens),
+        finish_reason=sequence.finish_reason,
+    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -522,10 +303,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
-def _failure(error: Exception, starved: bool) -> VLMError:
+def failure(error: Exception) -> VLMError:
+    """What a record is answered with when the model fails on it alone."""
     if isinstance(error, VLMError):
         return error
-    if starved:
+    if is_out_of_memory(error):
         return GenerationError(
             "memory ran out on this record alone.",
             hint="Use smaller images, fewer new tokens, or a smaller dtype.",

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
-from pixano_vlm.batching.engine import Answer, _failure, is_out_of_memory
+from pixano_vlm.batching.engine import Answer, failure, output
 from pixano_vlm.batching.prepare import Preparer
-from pixano_vlm.batching.sampling import generation_config, settings_used
+from pixano_vlm.batching.sampling import generation_config
 from pixano_vlm.batching.sequence import Ending, Sequence
 from pixano_vlm.errors import VLMError
-from pixano_vlm.models.vlm import UsageInfo, VLMInput, VLMOutput
+from pixano_vlm.models.vlm import VLMInput
 
 Shape = tuple[object, ...]
 
@@ -115,14 +115,14 @@ class StaticBatches:
                 yield from self._answer(batch[:middle])
                 yield from self._answer(batch[middle:])
             else:
-                yield batch[0].key, _failure(error, is_out_of_memory(error))
+                yield batch[0].key, failure(error)
             return
         for sequence, tokens in zip(batch, rows, strict=True):
             for token in tokens:
                 if sequence.is_finished:
                     break
                 self.ending.append(sequence, token)
-            yield sequence.key, self._output(sequence)
+            yield sequence.key, output(sequence, self.ending)
 
     @torch.inference_mode()
     def _generate(self, batch: list[Sequence]) -> list[list[int]]:
@@ -145,16 +145,3 @@ class StaticBatches:
         if not isinstance(value, Tensor):
             return value
         return value.to(self.model.device, self.model.dtype if value.is_floating_point() else None)
-
-    def _output(self, sequence: Sequence) -> VLMOutput:
-        count = len(sequence.tokens)
-        return VLMOutput(
-            generated_text=self.ending.text(sequence),
-            usage=UsageInfo(
-                prompt_tokens=sequence.prompt.length,
-                completion_tokens=count,
-                total_tokens=sequence.prompt.length + count,
-            ),
-            generation_config=settings_used(sequence.input, sequence.max_new_tokens),
-            finish_reason=sequence.finish_reason,
-        )

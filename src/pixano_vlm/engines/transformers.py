@@ -19,10 +19,11 @@ from typing import Any
 import torch
 
 from pixano_vlm.batching.capabilities import Capabilities, Trial, examine, obstacle, trial_inputs
-from pixano_vlm.batching.engine import Engine, EngineStats, Plan
+from pixano_vlm.batching.engine import Engine, Plan
 from pixano_vlm.batching.kernels import is_applicable, speed_up
 from pixano_vlm.batching.prepare import Preparer, PromptMaker
 from pixano_vlm.batching.prompt import PromptWriter
+from pixano_vlm.batching.runner import EngineStats
 from pixano_vlm.batching.sequence import Ending
 from pixano_vlm.batching.static import StaticBatches
 from pixano_vlm.batching.verification import Verification, verify

@@ -97,7 +97,7 @@ const CELLS = {
   },
   tokens: (record, { value }) => [readable(value(record))],
   outcome: (record) => [
-    record.verdict && el("span", { class: `badge ${record.verdict === "same" ? "" : "warn"}` },
+    record.verdict && el("span", { class: `badge ${record.verdict === "same" ? "plain" : "changed"}` },
       FILTERS[0].words[record.verdict]),
     ...badges(record),
   ],
@@ -137,13 +137,13 @@ function image(picture) {
 function badges(record) {
   const all = record.answers.map((answer) => (answer ? endings(answer) : []));
   if (!comparing) return all[0].map(([kind, text]) => el("span", { class: `badge ${kind}` }, text));
-  return all.flatMap((some, place) => some.filter(([kind]) => kind).map(([kind, text]) =>
+  return all.flatMap((some, place) => some.filter(([kind]) => kind !== "plain").map(([kind, text]) =>
     el("span", { class: `badge ${kind}` }, `${NAMES[place]} ${text}`)));
 }
 
 /** [kind, text] of each badge of an answer. */
 function endings(answer) {
   const end = outcome(answer);
-  const kind = answer.status === "error" ? "bad" : end === "length" ? "warn" : "";
+  const kind = answer.status === "error" ? "bad" : end === "length" ? "warn" : "plain";
   return [[kind, end], ...(answer.flags ?? []).map((flag) => ["flag", flag])];
 }

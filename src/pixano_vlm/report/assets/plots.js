@@ -2,6 +2,7 @@
 
 const MOST_BINS = 40;
 const PLOT = { width: 400, height: 56 };
+const WIDEST = 14;  // of a bar: few values make no wall
 
 const MEASURES = [
   { key: "output", label: "Tokens of the answer", unit: "tokens" },
@@ -50,7 +51,8 @@ function plot({ key, label, unit }) {
   counts.forEach((run, place) => {
     const width = PLOT.width / bins;
     front[place] = run.map((number, bin) => {
-      const shape = (kind) => svg("rect", { class: `${kind} run-${place}`, x: bin * width + width * 0.06, width: width * 0.88 });
+      const wide = Math.min(width * 0.88, WIDEST);
+      const shape = (kind) => svg("rect", { class: `${kind} run-${place}`, x: (bin + 0.5) * width - wide / 2, width: wide });
       const back = shape("back"), bar = shape("front");
       size(back, number, most, place);
       const title = `${comparing ? `${NAMES[place]}: ` : ""}${range(bin)} ${unit}: ${readable(number)} records`;
@@ -83,5 +85,5 @@ function spoken(values, place) {
   const name = comparing ? `${NAMES[place]} ` : "";
   if (!values.length) return `${name}none`;
   const at = (share) => readable(values[Math.min(values.length - 1, Math.floor(share * values.length))]);
-  return `${name}median ${at(0.5)}, 95 % up to ${at(0.95)}, most ${readable(values[values.length - 1])}`;
+  return `${name}median ${at(0.5)} · 95 % ≤ ${at(0.95)} · max ${readable(values[values.length - 1])}`;
 }

@@ -87,7 +87,7 @@ const timed = records.some((record) => answersOf(record).some((answer) => answer
 
 /** What each column is sorted by. `kind` gives its width and place on the page. */
 const COLUMNS = [
-  { key: "number", label: "#", kind: "number", value: (record) => record.number },
+  { key: "number", label: "#", title: "Order in the output", kind: "number", value: (record) => record.number },
   { key: "picture", label: "Picture", kind: "picture", value: (record) => data.pictures[record.pictures?.[0]]?.name },
   { key: "record", label: "Record", kind: "record", value: (record) => record.id },
   ...data.runs.map((run, place) => ({
@@ -95,10 +95,10 @@ const COLUMNS = [
     value: (record) => answerText(record.answers[place]),
   })),
   ...(comparing ? [] : [
-    { key: "input", label: "Prompt", title: "Prompt tokens", kind: "tokens", value: (record) => record.answers[0].input },
+    { key: "input", label: "Tokens in", title: "Tokens of the prompt", kind: "tokens", value: (record) => record.answers[0].input },
   ]),
   ...data.runs.map((run, place) => ({
-    key: `output-${place}`, label: comparing ? `Tokens ${NAMES[place]}` : "Tokens", title: "Tokens of the answer",
+    key: `output-${place}`, label: comparing ? `Tokens ${NAMES[place]}` : "Tokens out", title: `Tokens of the answer${comparing ? ` ${NAMES[place]}` : ""}`,
     kind: "tokens", value: (record) => record.answers[place]?.output,
   })),
   ...(timed ? data.runs.map((run, place) => ({

@@ -11,11 +11,9 @@ function drawSummary(container) {
 }
 
 function subtitle() {
-  return data.runs.flatMap((run, place) => [
-    place ? " · " : "",
-    comparing ? el("span", { class: `name run-${place}` }, NAMES[place]) : "",
-    el("span", { dir: "auto" }, comparing ? `${run.model || "?"}, ${run.file}` : [run.model, run.file].filter(Boolean).join(", ")),
-  ]);
+  return data.runs.map((run, place) => el("span", { class: "run" },
+    comparing && el("span", { class: `name run-${place}` }, NAMES[place]),
+    el("span", { dir: "auto" }, [run.model, run.file === data.title ? null : run.file].filter(Boolean).join(", "))));
 }
 
 function drawPages(nav) {

@@ -1,0 +1,290 @@
+"""One forward call of the model: tensors in, logits out. Prompts as they enter their rows, and decode steps.
+
+Every call is prepared by the model's own `prepare_inputs_for_generation`, as in `generate`. Knows no policy: who
+is called with whom, and what happens when a call fails, is the engine's.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pixano_vlm.batching.kv_cache import CacheWindow, SlotCache
+from pixano_vlm.batching.prefix import PrefixStore
+from pixano_vlm.batching.sampling import attach_sampling
+from pixano_vlm.batching.sequence import PreparedImage, Sequence
+from pixano_vlm.batching.vision import PIXEL_ARGUMENTS, ImageEncoder, ImageFeatures, join
+
+TOKEN_TYPES = ("token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
+"""Inputs of a forward call that run along the prompt's tokens."""
+
+
+@dataclass(slots=True)
+class EngineStats:
+    """What a run did: counts, and seconds by part."""
+
+    vision_seconds: float = 0.0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    prefill_calls: int = 0
+    prefill_tokens: int = 0
+    decode_steps: int = 0
+    decode_rows: int = 0
+    peak_cache_bytes: int = 0
+    out_of_memory: int = 0
+
+    @property
+    def model_seconds(self) -> float:
+        """Seconds inside the model's forward calls."""
+        return self.vision_seconds + self.prefill_seconds + self.decode_seconds
+
+
+class ModelRunner:
+    """Calls one model on rows of a `SlotCache`.
+
+    Args:
+        model: The transformers model, in eval mode.
+        sliding: For each layer of the decoder, whether its attention slides.
+        image_bytes: Budget for encoded images kept for reuse.
+        prefix_bytes: Budget for keys and values of shared prefixes.
+    """
+
+    def __init__(self, model: Any, sliding: list[bool], *, image_bytes: int, prefix_bytes: int) -> None:
+        self._model = model
+        self._device = model.device
+        self._arguments = frozenset(inspect.signature(model.forward).parameters)
+        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in self._arguments else {}
+        self._image_token = getattr(model.config, "image_token_id", None)
+        self.cache = SlotCache(sliding)
+        self.encoder = ImageEncoder(model, image_bytes)
+        self.prefixes = PrefixStore(prefix_bytes)
+        self.stats = EngineStats()
+
+    # -- before the prompt -----------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def begin(self, sequence: Sequence) -> None:
+        """Readies a record for its prefill: its sampling, its position ids, its images encoded."""
+        began = time.perf_counter()
+        if sequence.processors is None:
+            attach_sampling(self._model, sequence)
+        if sequence.positions is None:
+            sequence.positions = self._position_ids(sequence)
+        if sequence.features is None and self.encoder.is_available:
+            sequence.features = self._encode(sequence)
+        self.stats.vision_seconds += time.perf_counter() - began
+
+    def _position_ids(self, sequence: Sequence) -> Tensor:
+        """The model's own position ids of a prompt: `[length]`, or `[axes, length]`."""
+        tensors = {k: self._place(v) for k, v in sequence.prompt.tensors.items() if k not in PIXEL_ARGUMENTS}
+        positions: Tensor = self._model._prepare_position_ids_for_generation(tensors["input_ids"], tensors)
+        return positions.squeeze(-2).cpu()
+
+    def _encode(self, sequence: Sequence) -> list[ImageFeatures] | None:
+        """The record's encoded images in placeholder order; None where they do not fill the places."""
+        images = sequence.prompt.images
+        if not images:
+            return None if any(name in sequence.prompt.tensors for name in PIXEL_ARGUMENTS) else []
+        places = int((sequence.prompt.ids == self._image_token).sum())
+        features = [self.encoder.encode(image) for image in images]
+        if sum(f.tokens for f in features) != places:
+            # This model looks at images differently when there are several: then all of the record's as one.
+            everything = b"".join(image.digest for image in images)
+            features = [self.encoder.encode(PreparedImage(everything, sequence.prompt.tensors))]
+        return features if sum(f.tokens for f in features) == places else None
+
+    # -- prefill ---------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def prefill(
+        self, group: list[Sequence], rows: slice, *, together: bool, later: Iterable[Sequence]
+    ) -> Tensor:
+        """Runs the prompts of a group into their rows.
+
+        Args:
+            group: Records that `begin` has readied; one alone unless `together`.
+            rows: Their rows, already taken.
+            together: Whether prompts may be padded, and begin with a prefix that is kept.
+            later: Records still to come, whose common beginnings are worth keeping.
+
+        Returns:
+            Logits `[group, vocabulary]` at each prompt's last position.
+        """
+        began = time.perf_counter()
+        for row, sequence in enumerate(group, start=rows.start):
+            sequence.row = row
+        if together:
+            logits = self._prefill_together(group, rows)
+            self._keep_prefixes(group, later)
+        else:
+            logits = self._prefill_alone(group[0])
+        self.stats.prefill_seconds += time.perf_counter() - began
+        self.stats.prefill_calls += 1
+        self.stats.prefill_tokens += sum(s.prompt.length - s.prefix for s in group)
+        self.stats.peak_cache_bytes = max(self.stats.peak_cache_bytes, self.cache.nbytes)
+        return logits
+
+    def _prefill_together(self, group: list[Sequence], rows: slice) -> Tensor:
+        clock = self.cache.clock
+        for sequence in group:
+            sequence.prefix = self._restore_prefix(sequence)
+        lengths = [sequence.prompt.length for sequence in group]
+        fresh = [sequence.prompt.length - sequence.prefix for sequence in group]
+        width, longest = max(fresh), max(lengths)
+        valid = None
+        if min(fresh) < width:
+            written = torch.arange(clock - width, clock, device=self._device)
+            counts = torch.tensor(fresh, device=self._device)
+            valid = (written >= clock - counts[:, None])[:, None, :, None]  # [rows, 1, width, 1]
+        features = [f for sequence in group for f in self._fresh_features(sequence)]
+        return self._forward(
+            self._align_right(group, fresh, width),
+            self.cache.window(rows, clock - longest, clock - width, clock, valid),
+            is_first_iteration=True,
+            attention_mask=self._mask(lengths, longest),
+            **({"mm_encoder_outputs": join(features)} if features else {}),
+        )
+
+    def _prefill_alone(self, sequence: Sequence) -> Tensor:
+        """One whole prompt with all that its processor gave, as `generate` runs it."""
+        clock, length = self.cache.clock, sequence.prompt.length
+        tensors = {name: self._place(value) for name, value in sequence.prompt.tensors.items()}
+        tensors.pop("attention_mask", None)
+        if sequence.features is not None:
+            for name in PIXEL_ARGUMENTS:
+                tensors.pop(name, None)
+            if sequence.features:
+                tensors["mm_encoder_outputs"] = join(sequence.features)
+        assert sequence.positions is not None
+        tensors["position_ids"] = sequence.positions.to(self._device)[..., None, :]
+        rows = slice(sequence.row, sequence.row + 1)
+        window = self.cache.window(rows, clock - length, clock - length, clock)
+        return self._forward(tensors, window, is_first_iteration=True, attention_mask=None)
+
+    def _align_right(self, group: list[Sequence], fresh: list[int], width: int) -> dict[str, Tensor]:
+        """The new tokens of each prompt at the right edge of `[group, width]`, and what runs along them."""
+        first = group[0]
+        assert first.positions is not None
+        ids = torch.full((len(group), width), _padding(first.prompt.ids, self._image_token), dtype=torch.long)
+        positions = torch.zeros((*first.positions.shape[:-1], len(group), width), dtype=torch.long)
+        kinds = {
+            name: torch.zeros((len(group), width), dtype=torch.long)
+            for name in TOKEN_TYPES
+            if name in self._arguments and any(name in sequence.prompt.tensors for sequence in group)
+        }
+        for row, (sequence, count) in enumerate(zip(group, fresh, strict=True)):
+            assert sequence.positions is not None
+            ids[row, width - count :] = torch.from_numpy(sequence.prompt.ids[sequence.prefix :])
+            positions[..., row, width - count :] = sequence.positions[..., sequence.prefix :]
+            for name, kind in kinds.items():
+                if name in sequence.prompt.tensors:
+                    kind[row, width - count :] = sequence.prompt.tensors[name][0, sequence.prefix :]
+        inputs = {"input_ids": ids, "position_ids": positions, **kinds}
+        return {name: value.to(self._device) for name, value in inputs.items()}
+
+    # -- decode ----------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def step(self, sequences: list[Sequence], rows: slice) -> Tensor:
+        """Feeds each record its last token; logits `[rows, vocabulary]`. Does not move the cache's clock."""
+        clock = self.cache.clock
+        lengths = [length + 1 for length in self.cache.lengths[rows]]
+        longest = max(lengths)
+        ids = torch.tensor([[sequence.last_token] for sequence in sequences], device=self._device)
+        return self._forward(
+            {"input_ids": ids, "position_ids": _next_positions(sequences).to(self._device)},
+            self.cache.window(rows, clock + 1 - longest, clock, clock + 1),
+            is_first_iteration=False,
+            attention_mask=self._mask(lengths, longest),
+        )
+
+    # -- both ------------------------------------------------------------------------------------------------
+
+    def _forward(self, tensors: dict[str, Any], window: CacheWindow, **options: Any) -> Tensor:
+        inputs = self._model.prepare_inputs_for_generation(
+            **tensors, **options, past_key_values=window, use_cache=True, **self._last_only
+        )
+        logits: Tensor = self._model(**inputs).logits[:, -1]
+        return logits
+
+    def _mask(self, lengths: list[int], longest: int) -> Tensor | None:
+        """2D attention mask `[rows, longest]` of rows that all end at the right; None where there is no padding."""
+        if min(lengths) == longest:
+            return None
+        columns = torch.arange(longest, device=self._device)
+        return (columns >= longest - torch.tensor(lengths, device=self._device)[:, None]).long()
+
+    def _place(self, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        return value.to(self._device, self._model.dtype if value.is_floating_point() else None)
+
+    # -- prefixes --------------------------------------------------------------------------------------------
+
+    def _restore_prefix(self, sequence: Sequence) -> int:
+        """Copies the longest kept beginning into the record's row; returns its length."""
+        if sequence.shared_ids is None or not self.prefixes.is_on:
+            return 0
+        length, states = self.prefixes.find(sequence.shared_ids)
+        length = self._not_within_image(sequence, length)
+        if states is None or not length:
+            return 0
+        self.cache.write(sequence.row, states, length)
+        self.prefixes.reused_tokens += length
+        return length
+
+    def _not_within_image(self, sequence: Sequence, length: int) -> int:
+        """The length, shortened where it would cut an image in two."""
+        if not sequence.features:
+            return length
+        places = (sequence.prompt.ids == self._image_token).nonzero()[0]
+        covered = int((places < length).sum())
+        end = 0
+        for features in sequence.features:
+            if end < covered < end + features.tokens:
+                return int(places[end])
+            end += features.tokens
+        return length
+
+    def _fresh_features(self, sequence: Sequence) -> list[ImageFeatures]:
+        """Features of the images that stand after the restored prefix."""
+        covered = int((sequence.prompt.ids[: sequence.prefix] == self._image_token).sum())
+        fresh, end = [], 0
+        for features in sequence.features or []:
+            if end >= covered:
+                fresh.append(features)
+            end += features.tokens
+        return fresh
+
+    def _keep_prefixes(self, group: list[Sequence], later: Iterable[Sequence]) -> None:
+        """Keeps the beginnings that records still to come have in common with these."""
+        if not self.prefixes.is_on:
+            return
+        others = [s.shared_ids for s in later if s.shared_ids is not None]
+        for sequence in group:
+            if sequence.shared_ids is not None:
+                count = self.prefixes.longest_shared(sequence.shared_ids, others)
+                if count:
+                    self.prefixes.keep(sequence.shared_ids[:count], self.cache.read(sequence.row, count))
+
+
+def _next_positions(sequences: list[Sequence]) -> Tensor:
+    """Position ids `[rows, 1]` or `[axes, rows, 1]`: one past the last on every axis, as in `generate`."""
+    steps = []
+    for sequence in sequences:
+        assert sequence.positions is not None
+        steps.append(sequence.positions[..., -1:] + len(sequence.tokens))
+    return torch.stack(steps, dim=-2)
+
+
+def _padding(ids: NDArray[Any], image_token: int | None) -> int:
+    """A token to pad with: any of the prompt's own that is no placeholder for an image."""
+    words = ids[ids != image_token] if image_token is not None else ids
+    return int(words[0]) if len(words) else 0

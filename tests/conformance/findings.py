@@ -1,0 +1,57 @@
+"""What a run found about one checkpoint, as plain data that goes to a JSON file and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+
+@dataclass(slots=True)
+class Finding:
+    """One checkpoint in one environment."""
+
+    checkpoint: str
+    """The name in `tests.tiny`."""
+    type: str
+    """The config's `model_type`."""
+    needs: list[str]
+    """Packages that its processor cannot do without."""
+    chat_template: bool
+    text_alone: bool
+    several_images: bool
+    failure: str = ""
+    """Why it could not be loaded; all that follows is empty then."""
+    in_flight: bool = False
+    shared_prefixes: bool = False
+    reason: str = ""
+    """The engine's, for the way it runs the model."""
+    records: dict[str, int] = field(default_factory=dict)
+    """Kind of request -> records compared."""
+    tokens: int = 0
+    ended_early: int = 0
+    """Records that ended by an end token."""
+    wrong: dict[str, list[str]] = field(default_factory=dict)
+    """Kind of request -> for each record that differs or failed, how."""
+
+    @property
+    def runs(self) -> bool:
+        """Whether it loaded and some record was answered as it should be."""
+        return not self.failure and sum(map(len, self.wrong.values())) < sum(self.records.values())
+
+    @property
+    def exact(self) -> bool:
+        """Whether every record of every kind has the tokens that it has alone."""
+        return self.runs and not self.wrong
+
+
+def write_findings(findings: Iterable[Finding], file: Path) -> None:
+    """Writes findings in the order of their types."""
+    rows = [asdict(f) for f in sorted(findings, key=lambda f: (f.type, f.checkpoint))]
+    file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def read_findings(file: Path) -> list[Finding]:
+    """Reads what `write_findings` wrote."""
+    return [Finding(**row) for row in json.loads(file.read_text(encoding="utf-8"))]

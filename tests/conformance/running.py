@@ -1,0 +1,143 @@
+"""One tiny checkpoint through `TransformersVLMModel`, and beside it through transformers alone.
+
+The two sides share nothing: each loads its own model and its own processor from the folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from pixano_vlm.batching.verification import stream_tokens
+from pixano_vlm.engines.transformers import TransformersVLMModel
+from pixano_vlm.errors import PixanoVLMError, VLMError
+from pixano_vlm.models import VLMInput
+from tests.batching.workload import draw_pictures, load
+from tests.conformance.cases import cases
+from tests.conformance.findings import Finding
+from tests.tiny import ARCHITECTURES, build
+from tests.tiny.reference import generate_alone
+from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
+
+ROWS = 8
+ENDING_SHARE = 0.4
+"""About how many records of the mixed batch are to end early."""
+
+
+def examine(name: str, folder: Path) -> Finding:
+    """Builds the checkpoint `name` in `folder` and finds out what the table says of it."""
+    builder = ARCHITECTURES[name]
+    path = build(name, folder / name)
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    finding = Finding(
+        checkpoint=name,
+        type=config["model_type"],
+        needs=list(builder.needs),
+        chat_template=builder.chat,
+        text_alone=not builder.min_images,
+        several_images=builder.max_images is None or builder.max_images > 1,
+    )
+    pictures = folder / "pictures"
+    pictures.mkdir(exist_ok=True)
+    asked = cases(builder, draw_pictures(pictures, 5))
+    alone = Alone(path)
+    alone.end_sooner(asked["mixed batch"][-8:])
+    try:
+        model = load(path, max_batch_size=ROWS)
+    except PixanoVLMError as error:
+        finding.failure = str(error)
+        return finding
+    capabilities = model._require().capabilities
+    finding.in_flight, finding.shared_prefixes = capabilities.in_flight, capabilities.shared_prefill
+    finding.reason = capabilities.reason
+    for kind, inputs in asked.items():
+        wanted = [alone.answer(request) for request in inputs]
+        finding.records[kind] = len(inputs)
+        finding.tokens += sum(map(len, wanted))
+        finding.ended_early += sum(answer[-1] in alone.end_ids for answer in wanted)
+        wrong = [difference for difference in compare(model, inputs, wanted) if difference]
+        if wrong:
+            finding.wrong[kind] = wrong
+    model.unload()
+    return finding
+
+
+def compare(model: TransformersVLMModel, inputs: list[VLMInput], wanted: list[list[int]]) -> Iterator[str]:
+    """For each request of one stream how its tokens differ from those wanted; "" where they do not."""
+    failed: dict[Any, str] = {}
+
+    def stream(pairs: Any) -> Iterator[Any]:
+        for key, answer in model.stream(pairs):
+            if isinstance(answer, VLMError):
+                failed[key] = f"{type(answer).__name__}: {answer}"
+            yield key, answer
+
+    got = stream_tokens(model._require().ending, stream, inputs)
+    for index, tokens in enumerate(wanted):
+        if index in failed:
+            yield failed[index][:300]
+        elif got[index] != tokens:
+            yield f"record {index}: {got[index]} for {tokens}"
+        else:
+            yield ""
+
+
+class Alone:
+    """A checkpoint as transformers' documentation runs it, one record at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.model = AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32)
+        self.processor = AutoProcessor.from_pretrained(path)
+        self._known: dict[str, list[int]] = {}
+
+    @property
+    def end_ids(self) -> list[int]:
+        """The checkpoint's end tokens."""
+        ids = self.model.generation_config.eos_token_id
+        return [ids] if isinstance(ids, int) else list(ids or ())
+
+    def answer(self, request: VLMInput) -> list[int]:
+        """The new tokens of one request, computed once."""
+        key = repr(request)
+        if key not in self._known:
+            pictures = [Image.open(path).convert("RGB") for path in request.images or []]
+            prompt = request.prompt if isinstance(request.prompt, str) else list(request.prompt)
+            self._known[key] = generate_alone(
+                self.model, self.processor, prompt, pictures, request.max_new_tokens
+            )
+        return self._known[key]
+
+    def end_sooner(self, requests: list[VLMInput]) -> None:
+        """Makes a token that some answers to these hold an end token of the checkpoint.
+
+        Random weights choose their end token when they like; so every architecture is seen to end early. Some
+        captioners' own `generate` heeds no list of end tokens: their checkpoint is left as it was.
+        """
+        answers = [self.answer(request) for request in requests]
+        candidates = {token for answer in answers for token in answer[1:]} - set(self.end_ids)
+
+        def miss(token: int) -> float:
+            # Not as the very first token, or nothing would be left of the answer.
+            share = sum(token in answer[1:] and token != answer[0] for answer in answers) / len(answers)
+            return abs(share - ENDING_SHARE)
+
+        if not candidates:
+            return
+        chosen = min(sorted(candidates), key=miss)
+        file = self.path / "generation_config.json"
+        before = file.read_text(encoding="utf-8")
+        settings = json.loads(before) | {"eos_token_id": [*self.end_ids, chosen]}
+        self._set_generation(file, json.dumps(settings))
+        longer = next(answer for answer in answers if chosen in answer[:-1])
+        if self.answer(requests[answers.index(longer)]) == longer:
+            self._set_generation(file, before)
+
+    def _set_generation(self, file: Path, settings: str) -> None:
+        file.write_text(settings, encoding="utf-8")
+        self.model.generation_config = GenerationConfig.from_pretrained(self.path)
+        self._known.clear()
