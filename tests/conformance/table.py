@@ -1,3 +1,175 @@
-"""stub"""
-class Table: ...
-def write_table(t): ...
+"""The table of architectures: findings of one run or several -> `docs/models.json` -> `docs/models.md`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import transformers
+from tests.conformance.findings import Finding
+from tests.conformance.obstacles import OBSTACLES
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+DOCS = Path(__file__).parents[2] / "docs"
+JSON, MARKDOWN = DOCS / "models.json", DOCS / "models.md"
+
+TYPES = sorted(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
+"""Every type of the installed transformers."""
+
+HEAD = """\
+# Which models run
+
+One path runs every architecture of transformers' image-text-to-text mapping, and holds no list of names. This
+table says, from a run, which of them work and that batching does not change their answers. It is written by
+`python -m tests.conformance write` from what `make test-models` found; do not edit it by hand.
+
+Each type is a small random-weight checkpoint of the real config classes with a real processor, run like any
+other: string and chat prompts, no image, one, two of different sizes, a conversation of three turns about two
+images, a batch of mixed records with early ends. **Exact** means that every token of every record was that of
+transformers' own `generate` on the record alone, greedy, in float32.
+
+- **Batching**: *in flight* rows come and go at each step; with *prefixes*, what several prompts begin with (an
+  image, a system turn) is computed once. *Static* batches hold records of equal shapes; the note says why.
+- **Template**: whether the checkpoint tested has a chat template, as the published ones of its type do.
+  Without one, the prompt is a string.
+- **Images**: how many a record may have; *1, needed* where text alone is refused.
+- **torchvision**: whether the processor cannot be built without it
+  (`pip install 'pixano-vlm[torchvision]'`).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One type."""
+
+    runs: bool
+    exact: bool
+    in_flight: bool = False
+    shared_prefixes: bool = False
+    chat_template: bool = False
+    several_images: bool = False
+    text_alone: bool = False
+    torchvision: bool = False
+    records: int = 0
+    tokens: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """All types, by name."""
+
+    transformers: str
+    rows: dict[str, Row]
+
+    @classmethod
+    def of(cls, findings: Iterable[Finding]) -> Table:
+        """The table of what was found, with the obstacle of each type that was not run."""
+        by_type: dict[str, list[Finding]] = {}
+        for finding in findings:
+            by_type.setdefault(finding.type, []).append(finding)
+        rows = {
+            name: _row(by_type[name])
+            if name in by_type
+            else Row(runs=False, exact=False, note=OBSTACLES.get(name, "not run"))
+            for name in TYPES
+        }
+        return cls(transformers.__version__, rows)
+
+    @classmethod
+    def read(cls) -> Table:
+        """The table in `docs/models.json`."""
+        held = json.loads(JSON.read_text(encoding="utf-8"))
+        return cls(held["transformers"], {name: Row(**row) for name, row in held["types"].items()})
+
+    @property
+    def totals(self) -> str:
+        """One sentence of counts."""
+        rows = self.rows.values()
+        flying = sum(row.in_flight for row in rows)
+        return (
+            f"Of the {len(self.rows)} types in transformers {self.transformers}, "
+            f"{sum(row.runs for row in rows)} run and {sum(row.exact for row in rows)} are exact; "
+            f"{flying} are batched in flight, {sum(row.shared_prefixes for row in rows)} of them with shared "
+            f"prefixes."
+        )
+
+    def to_json(self) -> str:
+        """What `docs/models.json` holds."""
+        held = {
+            "transformers": self.transformers,
+            "types": {name: asdict(row) for name, row in sorted(self.rows.items())},
+        }
+        return json.dumps(held, indent=1) + "\n"
+
+    def to_markdown(self) -> str:
+        """What `docs/models.md` holds."""
+        lines = [
+            HEAD,
+            self.totals,
+            "",
+            "| Type | Runs | Exact | Batching | Template | Images | torchvision | Notes |",
+            "|---|---|---|---|---|---|---|---|",
+            *(f"| {name} | {' | '.join(_cells(row))} |" for name, row in sorted(self.rows.items())),
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def write_table(table: Table) -> None:
+    """Writes both files."""
+    JSON.write_text(table.to_json(), encoding="utf-8")
+    MARKDOWN.write_text(table.to_markdown(), encoding="utf-8")
+
+
+def _row(findings: list[Finding]) -> Row:
+    """One type from all its checkpoints in all environments: what holds for each of them."""
+    return Row(
+        runs=all(f.runs for f in findings),
+        exact=all(f.exact for f in findings),
+        in_flight=all(f.in_flight for f in findings),
+        shared_prefixes=all(f.shared_prefixes for f in findings),
+        chat_template=all(f.chat_template for f in findings),
+        several_images=all(f.several_images for f in findings),
+        text_alone=all(f.text_alone for f in findings),
+        torchvision=all("torchvision" in f.needs for f in findings),
+        records=sum(sum(f.records.values()) for f in findings),
+        tokens=sum(f.tokens for f in findings),
+        note=_note(findings),
+    )
+
+
+def _note(findings: list[Finding]) -> str:
+    notes = []
+    for finding in findings:
+        if finding.failure:
+            notes.append(f"{finding.checkpoint}: {finding.failure}")
+        elif finding.wrong:
+            count = sum(map(len, finding.wrong.values()))
+            notes.append(f"{count} of {sum(finding.records.values())} records differ ({finding.checkpoint})")
+        if not finding.failure and not finding.in_flight:
+            notes.append(f"static: {finding.reason}")
+    names = sorted({finding.checkpoint for finding in findings})
+    if len(names) > 1:
+        notes.append(f"as {' and '.join(names)}")
+    others = sorted({need for f in findings for need in f.needs} - {"torchvision"})
+    if others:
+        notes.append(f"needs {', '.join(others)}")
+    return "; ".join(dict.fromkeys(notes))
+
+
+def _cells(row: Row) -> list[str]:
+    if not row.runs:
+        return ["no", "", "", "", "", "", row.note]
+    batching = ("in flight, prefixes" if row.shared_prefixes else "in flight") if row.in_flight else "static"
+    images = "several" if row.several_images else "1"
+    return [
+        "yes",
+        "yes" if row.exact else "**no**",
+        batching,
+        "yes" if row.chat_template else "",
+        images if row.text_alone else f"{images}, needed",
+        "needed" if row.torchvision else "",
+        row.note.replace("|", "\\|"),
+    ]

@@ -87,7 +87,7 @@ const timed = records.some((record) => answersOf(record).some((answer) => answer
 
 /** What each column is sorted by. `kind` gives its width and place on the page. */
 const COLUMNS = [
-  { key: "number", label: "#", title: "Order in the output", kind: "number", value: (record) => record.number },
+  { key: "number", label: "#", title: "Order", kind: "number", value: (record) => record.number },
   { key: "picture", label: "Picture", kind: "picture", value: (record) => data.pictures[record.pictures?.[0]]?.name },
   { key: "record", label: "Record", kind: "record", value: (record) => record.id },
   ...data.runs.map((run, place) => ({
