@@ -19,11 +19,11 @@ import time
 from pathlib import Path
 
 from PIL import Image
-
-from pixano_vlm.report import ReportOptions, write_report
 from tests.report.browser import Browser, why_not
 
-WORDS = "a small red boat lies beside the old stone pier while two gulls wait on its roof in morning light".split()
+from pixano_vlm.report import ReportOptions, write_report
+
+WORDS = "a small red boat lies by the old pier while two gulls wait on its roof in morning light"
 
 FIRST_ROWS = "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime / 1000"
 SEARCH = """
@@ -74,7 +74,7 @@ def make_run(folder: Path, records: int) -> Path:
         if not (folder / image).exists():
             noise = Image.merge("RGB", [Image.effect_noise((24, 18), 90) for _ in range(3)])
             noise.resize((384, 288), Image.Resampling.BICUBIC).save(folder / image, quality=88)
-        text = " ".join(random.choices(WORDS, k=random.randint(20, 90)))
+        text = " ".join(random.choices(WORDS.split(), k=random.randint(20, 90)))
         cut = random.random() < 0.05
         asked.append({"id": f"photo-{number}", "prompt": "Describe this picture.", "images": [image]})
         tokens = {"prompt_tokens": 280, "completion_tokens": len(text.split()), "total_tokens": 0}

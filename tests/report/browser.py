@@ -103,7 +103,9 @@ class Browser:
 
     def texts(self, selector: str) -> list[str]:
         """The texts of all elements that a CSS selector finds."""
-        return list(self.run("return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)", selector))
+        return list(
+            self.run("return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)", selector)
+        )
 
     def text(self, selector: str) -> str:
         """The text of the one element that a CSS selector finds."""

@@ -16,9 +16,9 @@ import tempfile
 from pathlib import Path
 
 from PIL import Image
+from tests.report.browser import Browser, why_not
 
 from pixano_vlm.report import ReportOptions, write_report
-from tests.report.browser import Browser, why_not
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLES = REPOSITORY / "examples" / "shapes"
@@ -53,7 +53,7 @@ def run(folder: Path, name: str, records: list[dict[str, object]]) -> Path:
     if not output.exists():
         manifest.write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
         command = ["-m", "pixano_vlm", "generate", str(manifest), "-m", "shapes", "-o", str(output)]
-        done = subprocess.run([sys.executable, *command], check=False)  # noqa: S603 - our own command
+        done = subprocess.run([sys.executable, *command], check=False)
         if done.returncode != 1:  # some records fail, and are to
             sys.exit(f"generate ended with {done.returncode}")
     return output

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.report.conftest import Folder, answer
+from tests.report.runs import Folder, answer
 
 
 def test_it_writes_the_page_and_prints_its_name(cli: Callable[..., Any], folder: Folder) -> None:

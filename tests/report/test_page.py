@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from tests.report.runs import Folder, answer
 
 from pixano_vlm.errors import OutputError, UsageError
 from pixano_vlm.report import ReportOptions, write_report
-from tests.report.conftest import Folder, answer
 
 Data = Callable[[Path], dict[str, Any]]
 REPORT = Path(__file__).parents[2] / "src" / "pixano_vlm" / "report"
@@ -36,7 +36,9 @@ class TestPictures:
         folder.picture("a.png")
         (folder.path / "copy.png").write_bytes((folder.path / "a.png").read_bytes())
         names = ["a.png", "a.png", "./a.png", "copy.png"]
-        output = folder.run("a", [answer(str(n)) for n in range(1, 5)], [{"prompt": "x", "images": [n]} for n in names])
+        output = folder.run(
+            "a", [answer(str(n)) for n in range(1, 5)], [{"prompt": "x", "images": [n]} for n in names]
+        )
         page, _ = folder.report(output)
         assert len(thumbnails(page)) == 1
         data = data_of(page)
@@ -53,7 +55,9 @@ class TestPictures:
         assert decoded(url).size == (50, 100)
         assert data_of(page)["pictures"][0]["size"] == [200, 400]
 
-    def test_data_urls_come_from_the_manifest_and_are_shown_shortened(self, folder: Folder, data_of: Data) -> None:
+    def test_data_urls_come_from_the_manifest_and_are_shown_shortened(
+        self, folder: Folder, data_of: Data
+    ) -> None:
         file = BytesIO()
         Image.new("RGB", (8, 8), "red").save(file, "PNG")
         url = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
@@ -92,7 +96,9 @@ class TestPictures:
 class TestText:
     def test_nothing_of_users_ends_the_data_or_begins_an_element(self, folder: Folder, data_of: Data) -> None:
         line = answer(HOSTILE, HOSTILE, metadata={HOSTILE: HOSTILE}, model=HOSTILE, images=[HOSTILE])
-        output = folder.run("a", [line], [{"id": HOSTILE, "prompt": HOSTILE, "images": [HOSTILE]}], model={"class": HOSTILE})
+        output = folder.run(
+            "a", [line], [{"id": HOSTILE, "prompt": HOSTILE, "images": [HOSTILE]}], model={"class": HOSTILE}
+        )
         page, _ = folder.report(output, title=HOSTILE)
         text = page.read_text("utf-8")
         assert "alert(1)</script>" not in text
@@ -108,7 +114,15 @@ class TestText:
     def test_the_script_makes_no_html_of_text(self) -> None:
         for file in (REPORT / "assets").glob("*.js"):
             code = file.read_text("utf-8")
-            for way in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "Function(", "srcdoc"):
+            for way in (
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacent",
+                "document.write",
+                "eval(",
+                "Function(",
+                "srcdoc",
+            ):
                 assert way not in code, f"{file.name}: {way}"
 
 
@@ -127,12 +141,16 @@ class TestPolicy:
 
     def test_the_page_names_no_other_file(self, folder: Folder) -> None:
         page, _ = folder.report(folder.run("a", [answer("1")]))
-        named = re.findall(r'(?:src|href|url)\s*[=(]\s*"?([^"\s)>]+)', page.read_text("utf-8").split("<script")[0])
+        named = re.findall(
+            r'(?:src|href|url)\s*[=(]\s*"?([^"\s)>]+)', page.read_text("utf-8").split("<script")[0]
+        )
         assert all(name.startswith(("data:", "#")) for name in named)
 
 
 class TestPages:
-    def test_more_records_than_a_page_takes_go_on_in_numbered_pages(self, folder: Folder, data_of: Data) -> None:
+    def test_more_records_than_a_page_takes_go_on_in_numbered_pages(
+        self, folder: Folder, data_of: Data
+    ) -> None:
         output = folder.run("a", [answer(str(n)) for n in range(1, 8)])
         _, written = folder.report(output, records_per_page=3)
         assert [page.name for page in written.pages] == ["report.html", "report-2.html", "report-3.html"]

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.report.runs import Folder, answer
 
 from pixano_vlm.errors import ManifestError, UsageError
 from pixano_vlm.report.answers import OutputFile
 from pixano_vlm.report.pairing import pairs, verdicts
 from pixano_vlm.report.prompts import Message, Prompts
 from pixano_vlm.report.run_file import RunFile
-from tests.report.conftest import Folder, answer
 
 Data = Callable[[Path], dict[str, Any]]
 
@@ -66,7 +66,9 @@ class TestPairing:
         other = OutputFile(folder.run("b", [answer("1", "x"), answer("1", None)]))
         assert [pair.verdict for pair in pairs([one, other])] == ["same", "same"]
 
-    def test_failures_of_one_type_are_the_same_and_a_failure_differs_from_an_answer(self, folder: Folder) -> None:
+    def test_failures_of_one_type_are_the_same_and_a_failure_differs_from_an_answer(
+        self, folder: Folder
+    ) -> None:
         elsewhere = {"type": "ImageError", "message": "in other words"}
         one = OutputFile(folder.run("a", [answer("1", None), answer("2", None)]))
         other = OutputFile(folder.run("b", [answer("1", None, error=elsewhere), answer("2")]))
@@ -76,7 +78,9 @@ class TestPairing:
 class TestPrompts:
     def test_a_prompt_is_found_by_id_or_by_line(self, folder: Folder) -> None:
         path = folder.path / "m.jsonl"
-        path.write_text('\ufeff{"prompt": "one"}\n\n{"id": "x", "prompt": "three", "images": "a.jpg"}\n', "utf-8")
+        path.write_text(
+            '\ufeff{"prompt": "one"}\n\n{"id": "x", "prompt": "three", "images": "a.jpg"}\n', "utf-8"
+        )
         prompts = Prompts(path)
         (one, three) = (prompts.find("1", 0), prompts.find("x", 0))
         assert one is not None
@@ -104,7 +108,9 @@ class TestPrompts:
 
     def test_lines_that_were_refused_show_what_can_be_made_out(self, folder: Folder) -> None:
         path = folder.path / "m.jsonl"
-        path.write_text('{"prompt": [{"role": "cook"}]}\n{"prompt": \n{"prompt": "x", "images": [7]}\n', "utf-8")
+        path.write_text(
+            '{"prompt": [{"role": "cook"}]}\n{"prompt": \n{"prompt": "x", "images": [7]}\n', "utf-8"
+        )
         prompts = Prompts(path)
         first, third = prompts.find("1", 0), prompts.find("3", 0)
         assert first is not None
@@ -113,7 +119,9 @@ class TestPrompts:
         assert third is not None
         assert third.prompt == "x"
 
-    def test_without_a_manifest_the_outputs_own_pictures_are_shown(self, folder: Folder, data_of: Data) -> None:
+    def test_without_a_manifest_the_outputs_own_pictures_are_shown(
+        self, folder: Folder, data_of: Data
+    ) -> None:
         folder.picture("a.png")
         page, written = folder.report(folder.run("a", [answer("1", images=["a.png"])]))
         assert written.without_prompt == 1
@@ -142,7 +150,10 @@ class TestRunFile:
         assert RunFile(output).manifest() == manifest
 
     def test_facts_are_told_in_order_and_what_is_not_known_is_left_out(self, folder: Folder) -> None:
-        facts = {"model": {"class": "C", "dtype": "float32"}, "settings": {"max_new_tokens": 7, "top_p": None}}
+        facts = {
+            "model": {"class": "C", "dtype": "float32"},
+            "settings": {"max_new_tokens": 7, "top_p": None},
+        }
         summary = {"seconds": 2.5, "records_per_second": 0, "tokens_per_second": 9}
         run = RunFile(folder.run("a", [answer("1")], **facts, summary=summary, ended="complete"))
         assert list(run.facts().items()) == [

@@ -7,6 +7,7 @@ architecture by name: `capabilities` says which of the two ways of prefilling a 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
@@ -283,8 +284,10 @@ class Engine:
 def output(sequence: Sequence, ending: Ending) -> VLMOutput:
     """The answer of a record that has ended."""
     count = len(sequence.tokens)
+    text = ending.text(sequence)
     return VLMOutput(
-        generated_text=ending.text(sequence),
+        generated_text=text,
+        parsed=None if sequence.prompt.constraint is None else parse_json(text),
         usage=UsageInfo(
             prompt_tokens=sequence.prompt.length,
             completion_tokens=count,
@@ -293,6 +296,14 @@ def output(sequence: Sequence, ending: Ending) -> VLMOutput:
         generation_config=settings_used(sequence.input, sequence.max_new_tokens),
         finish_reason=sequence.finish_reason,
     )
+
+
+def parse_json(text: str) -> Any:
+    """The JSON value that a text is, or None."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from pixano_vlm.batching.constraint import Grammars
 from pixano_vlm.batching.prompt import PromptWriter
 from pixano_vlm.batching.sequence import PreparedImage, Prompt
 from pixano_vlm.errors import GenerationError, PromptError, VLMError
@@ -127,6 +128,7 @@ class PromptMaker:
     Args:
         processor: The model's processor.
         writer: Lays out the text.
+        grammars: Compiles the schemas that records ask for.
         image_token_id: The placeholder in the model's vocabulary, or None.
         limits: What may be opened.
         context: Longest prompt in tokens, or None.
@@ -140,6 +142,7 @@ class PromptMaker:
         self,
         processor: Any,
         writer: PromptWriter,
+        grammars: Grammars,
         *,
         image_token_id: int | None,
         limits: Limits,
@@ -150,6 +153,7 @@ class PromptMaker:
     ) -> None:
         self._processor = processor
         self._writer = writer
+        self._grammars = grammars
         self._image_token_id = image_token_id
         self.limits = limits
         self._context = context
@@ -185,8 +189,11 @@ class PromptMaker:
         # A model that reads its prompt off the image alone (Pix2Struct) has no ids at all.
         ids = np.asarray(tensors[named][0], dtype=np.int64) if named in tensors else np.zeros(0, np.int64)
         self._check_length(len(ids))
+        constraint = None
+        if input.response_format is not None and input.response_format.get("type") != "text":
+            constraint = self._grammars.constrain(input.response_format, input.max_new_tokens)
         nbytes = _nbytes(tensors) + sum(_nbytes(image.pixels) for image in images)
-        return Prompt(ids, tensors, tuple(images), nbytes)
+        return Prompt(ids, tensors, tuple(images), nbytes, constraint)
 
     def shared_ids(self, prompt: Prompt) -> NDArray[np.int64] | None:
         """Ids in which placeholders stand for their image's content; None when that is not known."""

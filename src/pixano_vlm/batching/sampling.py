@@ -63,6 +63,8 @@ def settings_used(input: VLMInput, max_new_tokens: int) -> dict[str, Any]:
         used |= {name: value for name in names if (value := getattr(input, name)) is not None}
     if input.repetition_penalty is not None:
         used["repetition_penalty"] = input.repetition_penalty
+    if input.response_format is not None:
+        used["response_format"] = input.response_format.get("type")
     if input.stop:
         used["stop"] = list(input.stop)
     return used
@@ -95,19 +97,33 @@ def choose(logits: Tensor, sequences: list[Sequence]) -> list[int]:
     """
     greedy: list[int] = logits.argmax(dim=-1).tolist()  # the one synchronisation with a GPU in a step
     return [
-        token
-        if not sequence.processors and sequence.generator is None
-        else _choose_one(logits[row], sequence)
+        token if _is_plain(sequence) else choose_one(logits[row], sequence)
         for row, (token, sequence) in enumerate(zip(greedy, sequences, strict=True))
     ]
 
 
-def _choose_one(logits: Tensor, sequence: Sequence) -> int:
+def _is_plain(sequence: Sequence) -> bool:
+    """Whether the likeliest token is all that a record asks for."""
+    return not sequence.processors and sequence.generator is None and sequence.prompt.constraint is None
+
+
+def choose_one(logits: Tensor, sequence: Sequence) -> int:
+    """The next token of one record, by all that it asks.
+
+    Args:
+        logits: `[vocabulary]`.
+        sequence: The record.
+    """
+    constraint = sequence.prompt.constraint
     scores = logits.to(torch.float32, copy=True)[None]  # [1, vocabulary]
     if sequence.processors:
         seen = torch.tensor([*sequence.prompt.ids.tolist(), *sequence.tokens], device=scores.device)[None]
         scores = sequence.processors(seen, scores)
+    if constraint is not None:
+        scores = constraint.restrict(scores)
     if sequence.generator is None:
-        return int(scores.argmax(dim=-1))
-    probabilities = torch.softmax(scores, dim=-1).cpu()
-    return int(torch.multinomial(probabilities, 1, generator=sequence.generator))
+        token = int(scores.argmax(dim=-1))
+    else:
+        probabilities = torch.softmax(scores, dim=-1).cpu()
+        token = int(torch.multinomial(probabilities, 1, generator=sequence.generator))
+    return token if constraint is None else constraint.accept(token, sequence.remaining)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixano_vlm.batching.constraint import Constraint
 from pixano_vlm.models.vlm import VLMInput
 
 FinishReason = Literal["stop", "length"]
@@ -39,6 +40,8 @@ class Prompt:
     images: tuple[PreparedImage, ...]
     nbytes: int
     """Memory this prompt holds, for bounding what is prepared ahead."""
+    constraint: Constraint | None = None
+    """What its answer may say, where a schema was asked for."""
 
     @property
     def length(self) -> int:
@@ -68,7 +71,6 @@ class Sequence:
     """Logits processors; empty for plain greedy decoding."""
     generator: Any = None
     """This record's own random numbers; None for greedy decoding."""
-    constraint: Any = None
     was_alone: bool = False
     """Whether memory ran out on it with nothing else in flight."""
     row: int = -1
@@ -104,6 +106,8 @@ class Sequence:
         self.tokens.clear()
         self.finish_reason = self.text_end = None
         self.processors = self.generator = None
+        if self.prompt.constraint is not None:
+            self.prompt.constraint.restart()
         self.row, self.prefix = -1, 0
 
 
@@ -122,7 +126,9 @@ class Ending:
     def append(self, sequence: Sequence, token: int) -> None:
         """Adds a generated token and sets `finish_reason` when it is the last."""
         sequence.tokens.append(token)
-        if token in self.end_ids or (sequence.input.stop and self._meets_stop(sequence)):
+        constraint = sequence.prompt.constraint
+        ended = token in self.end_ids or (constraint is not None and constraint.is_complete)
+        if ended or (sequence.input.stop and self._meets_stop(sequence)):
             sequence.finish_reason = "stop"
         elif sequence.remaining <= 0:
             sequence.finish_reason = "length"

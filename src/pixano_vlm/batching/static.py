@@ -16,7 +16,7 @@ from transformers import LogitsProcessor
 
 from pixano_vlm.batching.engine import Answer, failure, output
 from pixano_vlm.batching.prepare import Preparer
-from pixano_vlm.batching.sampling import generation_config
+from pixano_vlm.batching.sampling import attach_sampling, choose_one, generation_config
 from pixano_vlm.batching.sequence import Ending, Sequence
 from pixano_vlm.errors import VLMError
 from pixano_vlm.models.vlm import VLMInput
@@ -38,6 +38,27 @@ class Start(LogitsProcessor):
         if not self._called:
             self._called, self.length = True, input_ids.shape[1]
         return scores
+
+
+class Constrained(LogitsProcessor):
+    """Leaves one token: the one that this record, by its schema and its sampling, goes on with."""
+
+    def __init__(self, model: Any, sequence: Sequence, ending: Ending) -> None:
+        self._ending = ending
+        self._sequence = sequence
+        attach_sampling(model, sequence)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Minus infinity for all but the chosen token; batches of one."""
+        sequence = self._sequence
+        only = torch.full_like(scores, float("-inf"))
+        if sequence.is_finished:
+            only[0, -1] = 0.0  # whatever follows the end is not looked at
+        else:
+            token = choose_one(scores[0], sequence)
+            only[0, token] = 0.0
+            self._ending.append(sequence, token)
+        return only
 
 
 @dataclass(slots=True)
@@ -101,7 +122,13 @@ class StaticBatches:
             for name, value in sorted(sequence.prompt.tensors.items())
         )
         rows = {value.shape[0] for value in sequence.prompt.tensors.values() if isinstance(value, Tensor)}
-        alone = input.temperature > 0 or bool(input.stop) or rows != {1} or any(not s for _, s in shapes)
+        alone = (
+            sequence.prompt.constraint is not None
+            or input.temperature > 0
+            or bool(input.stop)
+            or rows != {1}
+            or any(not s for _, s in shapes)
+        )
         return (*shapes, input.repetition_penalty, key if alone else None)
 
     def _answer(self, batch: list[Sequence]) -> Iterator[Answer]:
@@ -138,7 +165,11 @@ class StaticBatches:
             if first.seed is not None:
                 torch.manual_seed(first.seed)
             start = Start()
-            tokens = self.model.generate(**tensors, generation_config=config, logits_processor=[start])
+            processors: list[LogitsProcessor] = [start]
+            if batch[0].prompt.constraint is not None:
+                processors.append(Constrained(self.model, batch[0], self.ending))
+                config.update(do_sample=False, temperature=None, top_k=None, top_p=None, min_p=None)
+            tokens = self.model.generate(**tensors, generation_config=config, logits_processor=processors)
         return [row[start.length :].tolist() for row in tokens]
 
     def _place(self, value: Any) -> Any:

@@ -212,12 +212,16 @@ class ChatServer:
         status: int = error.status_code
         said = f"the server answered {status}: {self._shown(_server_text(error))}"
         if status in (401, 403):
-            hint = "Name the environment variable that holds a valid key: `api_key_env` in the model's config."
+            hint = (
+                "Name the environment variable that holds a valid key: `api_key_env` in the model's config."
+            )
             return Trouble("run", said, hint=hint)
         if status == 404:
             return Trouble("run", said, hint="Check `base_url` and `model` in the model's config.")
         if status == 429 and error.code == "insufficient_quota":  # waiting does not fill an account
-            return Trouble("run", said, hint="Fill the account, and go on with the same command and --resume.")
+            return Trouble(
+                "run", said, hint="Fill the account, and go on with the same command and --resume."
+            )
         if status in (408, 409, 425, 429) or (status >= 500 and status != 501):
             return Trouble("try", said, wait=retry_after(error.response.headers))
         return Trouble("request", said)
@@ -270,7 +274,8 @@ class ChatServer:
                 return [model.id for model in answer.data]
             if answer.scope == "outage":
                 raise ModelLoadError(
-                    f"{answer.message}.", hint="Start the server, or correct `base_url` in the model's config."
+                    f"{answer.message}.",
+                    hint="Start the server, or correct `base_url` in the model's config.",
                 )
             failed += 1
             wait = answer.wait if answer.wait is not None else _growing(failed, LONGEST_PROBE_WAIT)

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from pixano_vlm.engines.adapters import apply_adapter
+from pixano_vlm.engines.quantization import is_quantized, quantization_config
 from pixano_vlm.errors import ConfigError, MissingPackageError, ModelLoadError, PixanoVLMError
 from pixano_vlm.models.config import ModelDeploymentConfig, TransformersParams
 from pixano_vlm.models.registry import nearest
@@ -94,9 +96,10 @@ def load_processor(params: TransformersParams) -> Any:
 
 
 def load_model(params: TransformersParams) -> Any:
-    """The model in eval mode, on its device and in its dtype.
+    """The model in eval mode, on its device and in its dtype, quantized and with its adapter where asked.
 
     Raises:
+        ConfigError: When a parameter does not fit this machine or checkpoint.
         ModelLoadError: When it cannot be loaded.
     """
     from transformers import AutoConfig, AutoModelForImageTextToText
@@ -112,19 +115,26 @@ def load_model(params: TransformersParams) -> Any:
     try:
         config = AutoConfig.from_pretrained(params.path, **source)
         stored = getattr(config, "dtype", None) or getattr(config.get_text_config(), "dtype", None)
+        dtype = choose_dtype(params.dtype, stored, device)
+        fewer_bits = quantization_config(params, config, dtype)
+        # Quantized weights are made on their device, and some kinds cannot be moved afterwards.
+        placing = {} if fewer_bits is None else {"quantization_config": fewer_bits, "device_map": {"": device}}
         model: Any = AutoModelForImageTextToText.from_pretrained(
             params.path,
             config=config,
-            dtype=choose_dtype(params.dtype, stored, device),
+            dtype=dtype,
             use_safetensors=True,  # never a pickle
             **source,
             **attention,
+            **placing,
         )
     except PixanoVLMError:
         raise
     except Exception as error:  # from_pretrained raises what the model's code raises
         raise explain(error, params, "model") from error
-    return model.to(device).eval()
+    if fewer_bits is None:
+        model = model.to(device)
+    return apply_adapter(model.eval(), params, merge=not is_quantized(model))
 
 
 def explain(error: Exception, params: TransformersParams, part: str) -> ModelLoadError:

@@ -65,7 +65,9 @@ class OpenAIParams(BaseModel):
         default=False, description="Leave http(s) URLs of images to the server instead of fetching them here."
     )
     max_image_side: int | None = Field(
-        default=None, ge=16, description="Make larger pictures smaller, to this many pixels on the longer side."
+        default=None,
+        ge=16,
+        description="Make larger pictures smaller, to this many pixels on the longer side.",
     )
     limit_name: Literal["max_tokens", "max_completion_tokens"] = Field(
         default="max_tokens",

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from pixano_vlm.batching.capabilities import Capabilities, Trial, examine, obstacle, trial_inputs
+from pixano_vlm.batching.constraint import Grammars
 from pixano_vlm.batching.engine import Engine, Plan
 from pixano_vlm.batching.kernels import is_applicable, speed_up
 from pixano_vlm.batching.prepare import Preparer, PromptMaker
@@ -27,8 +28,10 @@ from pixano_vlm.batching.runner import EngineStats
 from pixano_vlm.batching.sequence import Ending
 from pixano_vlm.batching.static import StaticBatches
 from pixano_vlm.batching.verification import Verification, verify
+from pixano_vlm.engines.adapters import adapter_files
 from pixano_vlm.engines.device import MOST_TOKENS, tokens_that_fit
 from pixano_vlm.engines.loading import load_model, load_processor, read_params
+from pixano_vlm.engines.quantization import is_quantized, unquantized, weight_bytes
 from pixano_vlm.errors import ModelLoadError, VLMError
 from pixano_vlm.models.config import ModelDeploymentConfig
 from pixano_vlm.models.registry import register_model
@@ -52,6 +55,8 @@ class _Loaded:
     parameters: int
     memory: int
     """Bytes of the weights."""
+    full_memory: int
+    """Bytes they would take without quantization."""
     seconds: float
 
 
@@ -77,20 +82,24 @@ class TransformersVLMModel(VLMModel):
         processor = load_processor(self.params)
         model = load_model(self.params)
         # Counted now: packed layers have no parameters that could be counted.
-        parameters = sum(p.numel() for p in model.parameters())
-        memory = sum(p.numel() * p.element_size() for p in model.parameters())
+        parameters, memory = sum(p.numel() for p in model.parameters()), weight_bytes(model)
+        full_memory = memory
+        if is_quantized(model):
+            parameters, full_memory = unquantized(model)
         tokenizer = getattr(processor, "tokenizer", processor)
         writer = PromptWriter(processor, prepends_images=_needs_image_tokens(processor, model))
         context = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+        ending = Ending(_end_ids(model, tokenizer), tokenizer)
+        vocabulary = model.config.get_text_config(decoder=True).vocab_size
         maker = PromptMaker(
             processor,
             writer,
+            Grammars(tokenizer, vocabulary, ending.end_ids),
             image_token_id=getattr(model.config, "image_token_id", None),
             limits=self.limits,
             context=context if isinstance(context, int) else None,
             prompts_decoder=_prompts_decoder(model),
         )
-        ending = Ending(_end_ids(model, tokenizer), tokenizer)
         plan = Plan(
             max_rows=self.params.max_batch_size,
             max_tokens=self.params.max_batch_tokens or MOST_TOKENS,
@@ -116,7 +125,7 @@ class TransformersVLMModel(VLMModel):
             engine = Engine(model, maker, ending, list(capabilities.sliding), plan)
         seconds = time.perf_counter() - began
         self._loaded = _Loaded(
-            model, processor, maker, ending, plan, capabilities, engine, parameters, memory, seconds
+            model, processor, maker, ending, plan, capabilities, engine, parameters, memory, full_memory, seconds
         )
 
     def _examine(self, model: Any, maker: PromptMaker, ending: Ending, plan: Plan) -> Capabilities:
@@ -125,7 +134,7 @@ class TransformersVLMModel(VLMModel):
         if reason is not None:
             return Capabilities(False, False, False, reason)
         trial = Trial(model, maker, ending)
-        if not is_applicable(model):
+        if is_quantized(model) or not is_applicable(model):
             return examine(trial, plan)
         undo = speed_up(model, attention=self.params.attn_implementation is None)
         faster = examine(trial, plan)
@@ -200,6 +209,7 @@ class TransformersVLMModel(VLMModel):
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": str(model.device),
             "memory_bytes": loaded.memory,
+            **self._changed_weights(loaded),
             "load_seconds": round(loaded.seconds, 2),
             "chat_template": bool(getattr(loaded.processor, "chat_template", None)),
             "context_length": loaded.plan.context,
@@ -208,10 +218,29 @@ class TransformersVLMModel(VLMModel):
             "engine_reason": capabilities.reason,
         }
 
+    def _changed_weights(self, loaded: _Loaded) -> dict[str, str | int]:
+        """What was done to the checkpoint's weights; nothing, for most models."""
+        facts: dict[str, str | int] = {}
+        if is_quantized(loaded.model):
+            facts["quantization"] = self.params.quantization or "the checkpoint's own"
+            facts["memory_bytes_unquantized"] = loaded.full_memory
+        if self.params.adapter is not None:
+            kept = is_quantized(loaded.model)
+            facts["adapter"] = f"{self.params.adapter} ({'beside the weights' if kept else 'merged'})"
+        return facts
+
     def fingerprint(self) -> str:
         """Identity of the weights and of what shapes the answers, from files and parameters alone."""
         shaping = self.params.model_dump(
-            include={"path", "revision", "dtype", "processor_kwargs", "attn_implementation"}
+            include={
+                "path",
+                "revision",
+                "dtype",
+                "processor_kwargs",
+                "attn_implementation",
+                "adapter",
+                "quantization",
+            }
         )
         digest = hashlib.blake2b(repr(sorted(shaping.items())).encode(), digest_size=16)
         folder = _checkpoint_folder(self.params.path, self.params.revision, self.params.cache_dir)
@@ -219,6 +248,9 @@ class TransformersVLMModel(VLMModel):
             if file.suffix in {".json", ".safetensors", ".jinja", ".txt", ".model"} and file.is_file():
                 digest.update(f"{file.name}:{file.stat().st_size}:".encode())
                 digest.update(_sample(file))
+        for file in adapter_files(self.params, download=False):
+            digest.update(f"adapter {file.name}:{file.stat().st_size}:".encode())
+            digest.update(_sample(file))
         return f"{type(self).__name__}:{digest.hexdigest()}"
 
     def _require(self) -> _Loaded:

@@ -82,6 +82,14 @@ class TransformersParams(BaseModel):
         default=False, description="Run Python code that comes with the checkpoint. Off unless asked."
     )
     cache_dir: str | None = Field(default=None, description="Where downloaded checkpoints are kept.")
+    adapter: str | None = Field(
+        default=None,
+        description="PEFT adapter (LoRA) over the weights: its folder, or Hugging Face id; extra `peft`.",
+    )
+    quantization: Literal["int8", "int4"] | None = Field(
+        default=None,
+        description="Weights in fewer bits: `int8` by torchao, `int4` by bitsandbytes; extra `quantization`.",
+    )
     processor_kwargs: dict[str, Any] = Field(
         default_factory=dict, description="Options of the processor, such as min_pixels and max_pixels."
     )

@@ -57,6 +57,10 @@ class VLMInput(BaseModel):
     )
     stop: list[str] | None = Field(default=None, description="End before any of these strings.")
     seed: int | None = Field(default=None, ge=0, lt=2**63, description="Seed of this record's own sampling.")
+    response_format: dict[str, Any] | None = Field(
+        default=None,
+        description="OpenAI's form of a JSON schema that the answer must follow, or of any JSON object.",
+    )
 
 
 class VLMOutput(BaseModel):
@@ -70,6 +74,7 @@ class VLMOutput(BaseModel):
     finish_reason: Literal["stop", "length"] | None = Field(
         default=None, description="`stop`: the model ended by itself; `length`: max_new_tokens was reached."
     )
+    parsed: Any = Field(default=None, description="The JSON value that was asked for by `response_format`.")
 
 
 class VLMModel(InferenceModel):

@@ -92,14 +92,12 @@ class OutputFile:
         self.path = path
         self.totals = Totals()
         self._offsets = Offsets()
-        self._file = _open(path)
         readable = 0
         for offset, line in self._read():
             self._offsets.add(line.id, offset)
             self.totals.add(line)
             readable += not _is_unreadable(line)
         if self.totals.records and not readable:
-            self.close()
             raise UsageError(
                 f"{path} is not an output of `pixano-vlm generate`: no line of it has an id and a status.",
                 hint="Give the file that `generate` wrote with -o.",
@@ -116,12 +114,9 @@ class OutputFile:
         offset = self._offsets.find(id, occurrence)
         if offset is None:
             return None
-        self._file.seek(offset)
-        return _parse(self._file.readline(), id)
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
+        with _open(self.path) as file:
+            file.seek(offset)
+            return _parse(file.readline(), id)
 
     def _read(self) -> Iterator[tuple[int, OutputLine]]:
         offset = 0

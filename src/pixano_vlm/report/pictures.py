@@ -124,7 +124,9 @@ def data_url(image: Image.Image, size: int) -> str:
     """An RGB image, shrunk to fit into `size` x `size` pixels, as a data URL."""
     small = image.copy()
     small.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    kind, options = ("webp", {"quality": 80, "method": 2}) if features.check("webp") else ("jpeg", {"quality": 85})
+    kind, options = (
+        ("webp", {"quality": 80, "method": 2}) if features.check("webp") else ("jpeg", {"quality": 85})
+    )
     file = BytesIO()
     small.save(file, kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode('ascii')}"

@@ -49,26 +49,23 @@ class Prompts:
     """
 
     def __init__(self, source: Path) -> None:
+        self._source = source
         self.folder = source.resolve().parent
         """Where relative paths start."""
         self._offsets = Offsets()
         for line in Manifest(source).lines():
             values = _values(line.text or b"")
             self._offsets.add(_id(values) or str(line.number), line.offset)
-        self._file = source.open("rb")
 
     def find(self, id: str, occurrence: int) -> Asked | None:
         """What a record asked; `None` where the manifest does not tell. Arguments as of `Offsets.find`."""
         offset = self._offsets.find(id, occurrence)
         if offset is None:
             return None
-        self._file.seek(offset)
-        values = _values(self._file.readline().strip().removeprefix(b"\xef\xbb\xbf"))
+        with self._source.open("rb") as file:
+            file.seek(offset)
+            values = _values(file.readline().strip().removeprefix(b"\xef\xbb\xbf"))
         return _asked(values) if values else None
-
-    def close(self) -> None:
-        """Closes the manifest."""
-        self._file.close()
 
 
 def _values(text: bytes) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Whatever the number of records, those of one page are in memory and no more (of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -64,11 +63,11 @@ class Written:
 class _Source:
     """One output and what belongs to it."""
 
-    def __init__(self, path: Path, options: ReportOptions, stack: ExitStack) -> None:
-        self.file = stack.enter_context(closing(OutputFile(path)))
+    def __init__(self, path: Path, options: ReportOptions) -> None:
+        self.file = OutputFile(path)
         self.run = RunFile(path)
         manifest = options.manifest or self.run.manifest()
-        self.prompts = None if manifest is None else stack.enter_context(closing(Prompts(manifest)))
+        self.prompts = None if manifest is None else Prompts(manifest)
         self.folder = options.images or (self.prompts.folder if self.prompts else path.resolve().parent)
 
     def asked(self, pair: Pair) -> Asked | None:
@@ -110,29 +109,28 @@ def write_report(options: ReportOptions, on_progress: Callable[[int, int], None]
         raise UsageError(
             f"{len(options.outputs)} outputs, and a report compares two.", hint="Make a report of each pair."
         )
-    with ExitStack() as stack:
-        sources = [_Source(path, options, stack) for path in options.outputs]
-        files = [source.file for source in sources]
-        counts = verdicts(files) if len(files) > 1 else {}
-        total = sum(counts.values()) if counts else files[0].totals.records
-        names = _page_names(options, -(-total // options.records_per_page) or 1)
-        for page in names:
-            _check_free(page)
-        head = {
-            "title": options.title or " and ".join(path.name for path in options.outputs),
-            "version": __version__,
-            "pages": [page.name for page in names],
-            "total": total,
-            "verdicts": counts,
-            "runs": [source.facts() for source in sources],
-        }
-        written = Written(names)
-        rest = pairs(files)
-        for number, page in enumerate(names):
-            chunk = list(islice(rest, options.records_per_page))
-            _write_page(page, {**head, "page": number}, chunk, sources, options, written)
-            if on_progress is not None:
-                on_progress(written.records, total)
+    sources = [_Source(path, options) for path in options.outputs]
+    files = [source.file for source in sources]
+    counts = verdicts(files) if len(files) > 1 else {}
+    total = sum(counts.values()) if counts else files[0].totals.records
+    names = _page_names(options, -(-total // options.records_per_page) or 1)
+    for page in names:
+        _check_free(page)
+    head = {
+        "title": options.title or " and ".join(path.name for path in options.outputs),
+        "version": __version__,
+        "pages": [page.name for page in names],
+        "total": total,
+        "verdicts": counts,
+        "runs": [source.facts() for source in sources],
+    }
+    written = Written(names)
+    rest = pairs(files)
+    for number, page in enumerate(names):
+        chunk = list(islice(rest, options.records_per_page))
+        _write_page(page, {**head, "page": number}, chunk, sources, options, written)
+        if on_progress is not None:
+            on_progress(written.records, total)
     return written
 
 

@@ -15,12 +15,12 @@ from .draw import CELLS, COLOURS, KINDS, Scene, Thing
 
 QUESTION_KINDS: Final = ("describe", "count", "count_kind", "colour", "is_there", "where")
 TRAINING_WEIGHTS: Final = {
-    "describe": 0.08,
-    "count": 0.04,
-    "count_kind": 0.16,
-    "colour": 0.40,
-    "is_there": 0.14,
-    "where": 0.18,
+    "describe": 0.10,
+    "count": 0.05,
+    "count_kind": 0.20,
+    "colour": 0.25,
+    "is_there": 0.16,
+    "where": 0.24,
 }
 """How often training asks each kind: the kinds that single out one shape are learned last, so asked most."""
 

@@ -1,0 +1,201 @@
+"""JSON that validates, enforced token by token: what each record's schema still allows.
+
+Every record has its own state, so constrained and free records share a batch. The grammar and the masks are
+llguidance's (extra `json`). What is added here is an end in time: near `max_new_tokens` the answer is brought to a
+close, so that it is never cut off in the middle of an object. Knows no model.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pixano_vlm.errors import MissingPackageError, PromptError
+
+CLOSERS = ("}", "]", '"', "0", "a", "true")
+"""What brings an open JSON value to its end, best first; the first four outside of a string."""
+
+
+class Grammars:
+    """Compiles the schemas of a run for one tokenizer.
+
+    Args:
+        tokenizer: The model's tokenizer, a fast one.
+        vocabulary: How many logits the model gives.
+        end_ids: The tokens that end an answer.
+    """
+
+    def __init__(self, tokenizer: Any, vocabulary: int, end_ids: frozenset[int]) -> None:
+        self._tokenizer = tokenizer
+        self._vocabulary = vocabulary
+        self._end_ids = sorted(end_ids)
+        self._lock = threading.Lock()
+        self._compiled: Any = None
+        self._closers: list[int | None] = []
+        self._matcher = lru_cache(maxsize=64)(self._compile)
+
+    def constrain(self, response_format: dict[str, Any], max_new_tokens: int) -> Constraint:
+        """A fresh state for one record.
+
+        Args:
+            max_new_tokens: Must have room for the shortest answer that follows the schema.
+            response_format: OpenAI's: `{"type": "json_object"}`, or `{"type": "json_schema", "json_schema":
+                {"schema": {...}}}`.
+
+        Raises:
+            PromptError: When the form or the schema cannot be enforced; says why.
+            MissingPackageError: When llguidance is not installed.
+        """
+        schema = _schema(response_format)
+        with self._lock:
+            matcher = self._matcher(json.dumps(schema))
+        constraint = Constraint(matcher.deep_copy(), self._vocabulary, self._end_ids, self._closers)
+        if constraint.shortest > max_new_tokens:
+            raise PromptError(
+                f"an answer that follows the schema takes about {constraint.shortest} tokens or more; "
+                f"max_new_tokens is {max_new_tokens}.",
+                hint="Raise max_new_tokens.",
+            )
+        return constraint
+
+    def _compile(self, schema: str) -> Any:
+        try:
+            from llguidance import LLMatcher
+            from llguidance.hf import from_tokenizer
+        except ImportError as error:
+            raise MissingPackageError(
+                "structured output needs llguidance.", hint="Run: pip install 'pixano-vlm[json]'."
+            ) from error
+        if self._compiled is None:
+            ends = self._end_ids or None
+            self._compiled = from_tokenizer(self._tokenizer, n_vocab=self._vocabulary, eos_token=ends)
+            found = [self._tokenizer.encode(text, add_special_tokens=False) for text in CLOSERS]
+            self._closers = [ids[0] if len(ids) == 1 else None for ids in found]
+        # Free white space would let a model write nothing but blanks for ever.
+        grammar = LLMatcher.grammar_from_json_schema(schema, defaults={"whitespace_flexible": False})
+        matcher = LLMatcher(self._compiled, grammar)
+        if matcher.is_error():
+            raise PromptError(
+                f"the response_format cannot be enforced: {' '.join(matcher.get_error().split())[:300]}",
+                hint="Use the parts of JSON Schema that llguidance knows.",
+            )
+        return matcher
+
+
+class Constraint:
+    """What one record may still say."""
+
+    def __init__(self, matcher: Any, vocabulary: int, end_ids: list[int], closers: list[int | None]) -> None:
+        self._fresh = matcher
+        self._vocabulary = vocabulary
+        self._end_ids = end_ids
+        self._closers = closers
+        self._plan: list[int] = []
+        self.shortest = len(self._closing(matcher, 10_000) or ())
+        """Tokens of about the shortest answer that there is."""
+        self._matcher = matcher.deep_copy()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the answer has ended."""
+        return bool(self._matcher.is_stopped())
+
+    def restart(self) -> None:
+        """Back to the beginning."""
+        self._matcher = self._fresh.deep_copy()
+        self._plan = []
+
+    def restrict(self, scores: Tensor) -> Tensor:
+        """Minus infinity for every token that may not come next.
+
+        Args:
+            scores: `[..., vocabulary]` of one record.
+        """
+        if self._plan:
+            only = torch.full_like(scores, float("-inf"))
+            only[..., self._plan[0]] = 0.0
+            return only
+        allowed = torch.from_numpy(_bits(self._matcher, self._vocabulary)).to(scores.device)
+        return scores.masked_fill(~allowed, float("-inf"))
+
+    def accept(self, token: int, remaining: int) -> int:
+        """Takes the chosen token, or a closing one in its place when there would be no time to close after it.
+
+        Args:
+            token: Chosen from what `restrict` left.
+            remaining: Tokens that may be generated, this one included.
+
+        Returns:
+            The token that really comes next.
+        """
+        if self._plan:
+            token = self._plan.pop(0)
+        elif remaining <= 4 * self.shortest + 64:
+            # Only near the end is it worth looking whether the end can still be reached.
+            after = self._matcher.deep_copy()
+            after.consume_token(token)
+            if self._closing(after, remaining - 1) is None:
+                plan = self._closing(self._matcher, remaining)
+                if plan:
+                    token, *self._plan = plan
+        self._matcher.consume_token(token)
+        return token
+
+    def _closing(self, matcher: Any, limit: int) -> list[int] | None:
+        """Tokens that bring the answer to its end, about as few as can be; None when more than `limit`."""
+        state = matcher.deep_copy()
+        plan: list[int] = []
+        while not state.is_stopped():
+            forced = state.compute_ff_tokens()
+            step = list(forced) if forced else [self._towards_end(state)]
+            if step[0] < 0 or len(plan) + len(step) > limit or not state.consume_tokens(step):
+                return None
+            plan += step
+        return plan
+
+    def _towards_end(self, state: Any) -> int:
+        allowed = _bits(state, self._vocabulary)
+        for end in self._end_ids:
+            if allowed[end]:
+                return end
+        brace, bracket, quote, zero, letter, true = self._closers
+        # A letter is allowed in a string, where a brace is only one more character.
+        in_string = letter is not None and allowed[letter] and brace is not None and allowed[brace]
+        order = (quote, letter) if in_string else (brace, bracket, quote, zero, true, letter)
+        for token in order:
+            if token is not None and allowed[token]:
+                return token
+        first = np.flatnonzero(allowed)
+        return int(first[0]) if len(first) else -1
+
+
+def _bits(matcher: Any, vocabulary: int) -> NDArray[np.bool_]:
+    """The tokens `[vocabulary]` that may come next."""
+    packed = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
+    bits = np.unpackbits(packed, bitorder="little")[:vocabulary].astype(np.bool_)
+    return bits if len(bits) == vocabulary else np.pad(bits, (0, vocabulary - len(bits)))
+
+
+def _schema(response_format: dict[str, Any]) -> dict[str, Any]:
+    kind = response_format.get("type")
+    if kind == "json_object":
+        return {"type": "object"}
+    if kind == "json_schema":
+        named = response_format.get("json_schema")
+        schema = named.get("schema") if isinstance(named, dict) else None
+        if isinstance(schema, dict):
+            return schema
+        raise PromptError(
+            "the response_format has no schema.",
+            hint='The form is {"type": "json_schema", "json_schema": {"schema": {...}}}.',
+        )
+    raise PromptError(
+        f"the response_format has the type {kind!r}.", hint="Types are json_schema, json_object and text."
+    )

@@ -1,0 +1,99 @@
+"""A prompt with places for what is known of a record: `Describe {stem}, a picture of {folder}.`
+
+`{{` and `}}` stand for braces. Knows names and values; where these come from is not known here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pixano_vlm.errors import RecordError, UsageError
+
+__all__ = ["Template"]
+
+_PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+
+
+class Template:
+    """One prompt for many records.
+
+    Args:
+        text: The prompt; `{field}` is replaced, `{{` and `}}` are braces.
+        source: What messages call it: the flag or the file that it came from.
+
+    Raises:
+        UsageError: When a brace stands alone, or a place has no name.
+    """
+
+    def __init__(self, text: str, source: str = "--prompt") -> None:
+        self.source = source
+        self._literals: list[str] = []
+        self._names: list[str] = []
+        literal, end = "", 0
+        for match in _PIECE.finditer(text):
+            literal += text[end : match.start()]
+            end = match.end()
+            piece, name = match.group(), match.group(1)
+            if piece in {"{{", "}}"}:
+                literal += piece[0]
+            elif name is None:
+                raise UsageError(
+                    f"{source}: the brace at character {match.start() + 1} belongs to no placeholder.",
+                    hint="Write {{ or }} for a brace that is meant as such.",
+                )
+            elif not name.strip():
+                raise UsageError(f"{source}: a placeholder has no name.", hint="Write {{}} for two braces.")
+            else:
+                self._literals.append(literal)
+                self._names.append(name.strip())
+                literal = ""
+        self._literals.append(literal + text[end:])
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The fields that are wanted."""
+        return frozenset(self._names)
+
+    def check(self, known: Iterable[str]) -> None:
+        """Refuses a placeholder that nothing can fill.
+
+        Args:
+            known: The fields there are.
+
+        Raises:
+            UsageError: With the nearest field.
+        """
+        there = list(known)
+        for name in self._names:
+            if name not in there:
+                close = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
+                fields = ", ".join(f"{{{field}}}" for field in there) or "none"
+                raise UsageError(
+                    f"{self.source}: there is no field {{{name}}}.",
+                    hint=(f"Did you mean {{{close[0]}}}? " if close else "")
+                    + f"Fields are: {fields}. Write {{{{ and }}}} for braces.",
+                )
+
+    def fill(self, values: Mapping[str, Any]) -> str:
+        """The prompt of one record.
+
+        Args:
+            values: Field -> its value; what is no string is written as JSON.
+
+        Raises:
+            RecordError: When a field is missing or null.
+        """
+        pieces = [self._literals[0]]
+        for name, literal in zip(self._names, self._literals[1:], strict=True):
+            value = values.get(name)
+            if value is None:
+                raise RecordError(
+                    f"the prompt wants {{{name}}}, which this record does not have.",
+                    hint="Fill it in, or leave it out of the prompt.",
+                )
+            pieces += [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str), literal]
+        return "".join(pieces)

@@ -1,0 +1,3 @@
+"""Why a type is not run: for each that no tiny checkpoint stands for, what exactly is in the way."""
+
+OBSTACLES: dict[str, str] = {}

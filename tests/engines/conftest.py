@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pixano_vlm.engines.transformers import TransformersVLMModel
+from pixano_vlm.models import VLMInput
+from tests.batching.workload import draw_pictures, load, requests
+from tests.tiny import build
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny LLaVA."""
+    return build("llava", tmp_path_factory.mktemp("llava") / "base")
+
+
+@pytest.fixture(scope="session")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> list[VLMInput]:
+    """A dozen requests that it takes."""
+    return requests("llava", draw_pictures(tmp_path_factory.mktemp("pictures"), 4), 12, longest=40)
+
+
+Texts = Callable[[TransformersVLMModel], list[str]]
+
+
+@pytest.fixture(scope="session")
+def texts(asked: list[VLMInput]) -> Texts:
+    """What a model answers to those requests, all in one stream."""
+
+    def answer(model: TransformersVLMModel) -> list[str]:
+        found = dict(model.stream(enumerate(asked)))
+        return [found[index].generated_text for index in range(len(asked))]
+
+    return answer
+
+
+@pytest.fixture(scope="session")
+def open_model() -> Callable[..., TransformersVLMModel]:
+    """Loads a folder as a user does, in float32."""
+    return load
