@@ -104,6 +104,7 @@ def run(
     run_seed: int = 0,
     stop: Any = None,
     on_result: Any = None,
+    rows: Any = None,
     **options: Any,
 ) -> Summary:
     """One whole run, as the command line does it."""
@@ -113,7 +114,7 @@ def run(
         model.load_model()
         return model
 
-    records = Manifest(manifest, settings=settings, limits=limits, run_seed=run_seed)
+    records = Manifest(manifest, rows=rows, settings=settings, limits=limits, run_seed=run_seed)
     with open_outputs(
         output, records, model="fake", fingerprint=fingerprint, disk=disk, **options
     ) as outputs:

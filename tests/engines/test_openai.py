@@ -17,6 +17,18 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from tests.engines.scripted_server import (
+    ScriptedServer,
+    answer,
+    completion,
+    cut,
+    drip,
+    hang,
+    no_text,
+    raw,
+    status,
+    words,
+)
 
 from pixano_vlm.catalog import create_model
 from pixano_vlm.engines import chat_server
@@ -32,18 +44,6 @@ from pixano_vlm.errors import (
     VLMError,
 )
 from pixano_vlm.models import Limits, ModelDeploymentConfig, VLMInput, VLMOutput
-from tests.engines.scripted_server import (
-    ScriptedServer,
-    answer,
-    completion,
-    cut,
-    drip,
-    hang,
-    no_text,
-    raw,
-    status,
-    words,
-)
 
 pytest.importorskip("openai")
 

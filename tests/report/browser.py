@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -127,11 +126,11 @@ class Browser:
         field.send_keys(text)
 
     def press(self, key: str) -> None:
-        """Presses a key: a character, or a name such as `escape`, wherever the focus is."""
+        """Presses a key, `enter` or `escape`, or those of a text, wherever the focus is."""
         from selenium.webdriver.common.keys import Keys
 
-        key = getattr(Keys, key.upper()) if len(key) > 1 else key
-        self.driver.switch_to.active_element.send_keys(key)
+        named = {"enter": Keys.ENTER, "escape": Keys.ESCAPE}
+        self.driver.switch_to.active_element.send_keys(named.get(key, key))
 
     def complaints(self) -> list[str]:
         """What the console has heard since the page was opened: errors, warnings, breaches of the policy."""
@@ -147,9 +146,7 @@ class Browser:
         ]
         return [url for url in urls if not url.startswith("data:")]
 
-    def screenshot(self, path: Path, *, reduce: Callable[[Path], None] | None = None) -> None:
+    def screenshot(self, path: Path) -> None:
         """Writes what the window shows as PNG."""
         shot = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
         path.write_bytes(base64.b64decode(shot["data"]))
-        if reduce is not None:
-            reduce(path)

@@ -15,6 +15,7 @@ from tests.tiny import (
     gemma,
     glm,
     granite,
+    grids,
     idefics,
     internvl,
     janus,
@@ -110,6 +111,11 @@ ARCHITECTURES: dict[str, Builder] = {
         Builder("chameleon", early_fusion.chameleon, chat=False),
         Builder("idefics", early_fusion.idefics, chat=False),
         Builder("aria", early_fusion.aria),
+        Builder("cohere_compass", grids.cohere_compass, needs=TORCHVISION),
+        Builder("cosmos3_edge", grids.cosmos3_edge, needs=TORCHVISION),
+        Builder("glm5_next", grids.glm5_next, needs=TORCHVISION),
+        Builder("minimax_m3_vl", grids.minimax_m3_vl, needs=TORCHVISION),
+        Builder("muse_glimmer", grids.muse_glimmer, needs=TORCHVISION),
         Builder("kosmos-2", captioners.kosmos2, min_images=1, max_images=1, chat=False),
     )
 }

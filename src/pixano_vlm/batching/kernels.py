@@ -1,6 +1,6 @@
 """Faster kernels on a CPU that computes in bfloat16, where they cost no exactness worth the name.
 
-Three gains, each measured in docs/performance.md, none by a model's name:
+Four gains, each measured in docs/performance.md, none by a model's name:
 
 - Linear layers keep their weights in the order in which oneDNN multiplies them, instead of reordering them in
   every call. The products are the same; a decode step, which is nothing but reading weights, gains most.
@@ -8,6 +8,7 @@ Three gains, each measured in docs/performance.md, none by a model's name:
 - Attention without a mask over many tokens, as in vision encoders, goes by a few heads at a time through plain
   matrix products, whose intermediate results stay in the cache. Scores are rounded to bfloat16, as in
   transformers' own "eager" attention.
+- Patch embeddings are laid out token by token, as every layer after them reads them.
 
 In float32 nothing is touched. `packed` linear layers use `torch.ops.mkldnn`, which TorchInductor uses for the
 same purpose; where a build of torch lacks it, the layers stay as they are.
@@ -15,6 +16,7 @@ same purpose; where a build of torch lacks it, the layers stay as they are.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -100,6 +102,8 @@ def speed_up(model: Any, *, attention: bool) -> Undo:
                 setattr(module, name, PackedLinear(child))
                 undo.append(partial(_unpack, module, name))
     for module in list(model.modules()):
+        if any(isinstance(child, nn.Conv2d) for child in module.children()):
+            undo.append(module.register_forward_hook(_straighten).remove)
         fused = _fuse_gelu(module)
         if fused is not None:
             undo.append(fused)
@@ -116,6 +120,26 @@ def speed_up(model: Any, *, attention: bool) -> Undo:
             action()
 
     return put_back
+
+
+_buffers = threading.local()
+
+
+def _scratch(dtype: torch.dtype, size: int) -> Tensor:
+    """Memory of this thread for `size` intermediate numbers.
+
+    The same at every call: fresh memory of this size would come from the system a page at a time, which costs as
+    much as the softmax.
+    """
+    kept: Tensor | None = getattr(_buffers, "scratch", None)
+    if kept is None or kept.dtype != dtype or kept.numel() < size:
+        kept = _buffers.scratch = torch.empty(size, dtype=dtype)
+    return kept
+
+
+def _straighten(module: nn.Module, inputs: Any, output: Any) -> Any:
+    """A forward hook: patches come out of a convolution channel by channel, and stay so through every layer."""
+    return output.contiguous() if isinstance(output, Tensor) and output.dim() == 3 else output
 
 
 def _unpack(module: nn.Module, name: str) -> None:
@@ -187,9 +211,16 @@ def attend(
     keys = key.reshape(batch * heads, -1, dim).transpose(1, 2)
     values = value.reshape(batch * heads, -1, value.shape[-1])
     result = queries.new_empty(batch * heads, tokens, value.shape[-1])
-    step = max(1, SCORES_BYTES // (tokens * keys.shape[2] * query.element_size()))
+    size = tokens * keys.shape[2]  # of one head's scores
+    step = max(1, min(batch * heads, SCORES_BYTES // (size * query.element_size())))
+    scratch = _scratch(query.dtype, 2 * step * size)
     for head in range(0, batch * heads, step):
         part = slice(head, head + step)
-        scores = torch.bmm(queries[part], keys[part]).softmax(dim=-1)
-        torch.bmm(scores, values[part], out=result[part])
+        count = len(queries[part])
+        scores, weights = (
+            scratch[place : place + count * size].view(count, tokens, -1) for place in (0, step * size)
+        )
+        torch.bmm(queries[part], keys[part], out=scores)
+        torch.softmax(scores, dim=-1, out=weights)
+        torch.bmm(weights, values[part], out=result[part])
     return result.view(batch, heads, tokens, -1).transpose(1, 2).contiguous(), None

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMModel
 
 if TYPE_CHECKING:
+    from pixano_vlm.records.opening import Source
     from pixano_vlm.records.outputs import Outputs
     from pixano_vlm.records.provenance import Provenance
     from pixano_vlm.records.request import Result
@@ -39,8 +40,7 @@ __all__ = ["Batch", "run_batch"]
 class Batch:
     """What `generate` was asked to do."""
 
-    manifest: Path | None
-    """`None` is standard input."""
+    source: Source
     output: Path | None
     """`None` is standard output."""
     model: ModelDeploymentConfig
@@ -55,6 +55,13 @@ class Batch:
     quiet: bool
     command: tuple[str, ...] = ()
     """The arguments it was asked with, for the message that says how to go on."""
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """What was named as the manifest and how it is read, for the run's file of facts."""
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the same command reads the same again: not from standard input."""
+        return self.source.path is not None or self.source.rows is not None
 
 
 def run_batch(batch: Batch) -> int:
@@ -76,8 +83,11 @@ def run_batch(batch: Batch) -> int:
         )
     model = create_model(batch.model)
     model.limits = batch.limits
-    manifest = Manifest(batch.manifest, settings=batch.settings, limits=batch.limits, run_seed=batch.run_seed)
-    records = check_manifest_keys(batch.manifest)
+    source = batch.source
+    manifest = Manifest(
+        source.path, rows=source.rows, settings=batch.settings, limits=batch.limits, run_seed=batch.run_seed
+    )
+    records = check_manifest_keys(source.path) if source.rows is None else source.rows.count()
     if records is not None and batch.limit is not None:
         records = min(records, batch.limit)
     with Progress(quiet=batch.quiet) as progress:
@@ -184,7 +194,7 @@ def _provenance(batch: Batch, fingerprint: str) -> Iterator[RunRecord]:
         command=["pixano-vlm", *batch.command],
         model={**batch.model.model_dump(exclude_defaults=True), "fingerprint": fingerprint},
         settings=batch.settings.model_dump(exclude_none=True) | {"run_seed": batch.run_seed},
-        manifest="standard input" if batch.manifest is None else str(batch.manifest),
+        manifest=" ".join(batch.asked["manifest"]) if batch.is_repeatable else "standard input",
         resumed=batch.resume,
     )
     provenance.write()
@@ -202,7 +212,7 @@ def _tell(batch: Batch, summary: Summary) -> None:
     if batch.quiet:
         return
     print_facts(_rows(batch, summary), file=sys.stderr)
-    if summary.interrupted and batch.output is not None and batch.manifest is not None:
+    if summary.interrupted and batch.output is not None and batch.is_repeatable:
         sys.stderr.write(f"interrupted; go on with: {resume_command(batch.command)}\n")
 
 

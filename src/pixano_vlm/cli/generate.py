@@ -14,21 +14,25 @@ from pixano_vlm.cli.options import Config, Device, Dtype, Plugin, Traceback, Ver
 from pixano_vlm.errors import UsageError
 from pixano_vlm.models.config import DEFAULT_GENERATION, GenerationSettings
 from pixano_vlm.models.limits import Limits
+from pixano_vlm.records.opening import Source, open_source, read_template
 
 __all__ = ["generate"]
 
 GENERATION = "How to generate (a manifest line's own values win over these)"
 LIMITS = "What a record may open, and how large it may be"
 OUTPUT = "Output"
+PICTURES = "A folder, pictures or a table without prompts"
 STANDARD = Limits()
 
 
 def generate(
     context: typer.Context,
     manifest: Annotated[
-        str,
+        list[str],
         typer.Argument(
-            metavar="MANIFEST", help="A JSONL file with one record a line, or - for standard input."
+            metavar="MANIFEST",
+            help="What to run: a JSONL, CSV, Parquet or OpenAI Batch file, - for JSONL from standard input; or, "
+            "with --prompt, a folder, a glob or pictures.",
         ),
     ],
     model: Annotated[
@@ -40,6 +44,34 @@ def generate(
             help="A name that `list` shows, a Hugging Face id, or a local folder.",
         ),
     ],
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt",
+            metavar="TEXT",
+            help="What to ask about each picture or row. {name}, {stem}, {folder} and the fields of a folder's "
+            "metadata.jsonl, or a table's columns, are filled in.",
+            rich_help_panel=PICTURES,
+        ),
+    ] = None,
+    prompt_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--prompt-file",
+            metavar="FILE",
+            help="The same, from a text file.",
+            rich_help_panel=PICTURES,
+        ),
+    ] = None,
+    recursive: Annotated[
+        bool,
+        typer.Option(
+            "--recursive",
+            metavar="",
+            help="Also the pictures of the folders below.",
+            rich_help_panel=PICTURES,
+        ),
+    ] = False,
     output: Annotated[
         str | None,
         typer.Option(
@@ -219,7 +251,7 @@ def generate(
     verbose: Verbose = False,
     traceback: Traceback = False,
 ) -> None:
-    """Run every record of a manifest through a model.
+    """Run every record of a manifest, or every picture of a folder, through a model.
 
     A record is one JSON object a line: {"prompt": "What is this?", "images": ["a.jpg"]}. Its answer is one
     line of the output, in the manifest's order; a record that fails gets a line that says why.
@@ -238,9 +270,10 @@ def generate(
         repetition_penalty=repetition_penalty,
         stop=stop or None,
     )
+    source = open_source(manifest, read_template(prompt, prompt_file), recursive=recursive)
     batch = Batch(
-        manifest=None if manifest == "-" else Path(manifest),
-        output=_output(manifest, output),
+        source=source,
+        output=_output(source, output),
         model=chosen,
         settings=flags.over(chosen.generation).over(DEFAULT_GENERATION),
         run_seed=seed,
@@ -258,6 +291,7 @@ def generate(
         overwrite=overwrite,
         summary_json=summary_json,
         quiet=quiet,
+        asked={"manifest": manifest, "prompt": prompt, "prompt_file": prompt_file, "recursive": recursive or None},
         command=tuple(context.obj or ()),
     )
     if code := run_batch(batch):
@@ -274,10 +308,10 @@ def _settings(**flags: Any) -> GenerationSettings:
         raise UsageError(f"{flag} {problem['input']}: {text[:1].lower()}{text[1:]}.") from error
 
 
-def _output(manifest: str, output: str | None) -> Path | None:
+def _output(source: Source, output: str | None) -> Path | None:
     """The file to write; `None` is standard output."""
     if output == "-":
         return None
     if output is not None:
         return Path(output)
-    return Path(("stdin" if manifest == "-" else Path(manifest).stem) + ".outputs.jsonl")
+    return Path(source.stem + ".outputs.jsonl")

@@ -22,7 +22,7 @@ def report(
     outputs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="OUTPUT...", help="What `generate` wrote; two of them are shown side by side."
+            metavar="OUTPUT", help="What `generate` wrote; two of them are shown side by side."
         ),
     ],
     page: Annotated[

@@ -156,6 +156,8 @@ def explain(error: Exception, params: TransformersParams, part: str) -> ModelLoa
         return ModelLoadError(
             f"{where}: the folder has no config.json.", hint="Give the folder of a saved model."
         )
+    if not folder.exists() and (folder.is_absolute() or params.path.startswith((".", "~"))):
+        return ModelLoadError(f"{where}: there is no such folder.", hint="Check its spelling.")
     if "safetensors" in text:
         return ModelLoadError(
             f"{where}: it has no safetensors weights, and pickled ones are not loaded.",

@@ -31,7 +31,8 @@ _IGNORED = frozenset(
 """What does not change the answer."""
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,), "logprobs": (False,), "frequency_penalty": (0,), "presence_penalty": (0,), "logit_bias": ({},),
-    "tools": ([],), "modalities": (["text"],), "tool_choice": ("none", "auto"), "response_format": ({"type": "text"},),
+    "tools": ([],), "modalities": (["text"],), "tool_choice": ("none", "auto"),
+    "response_format": ({"type": "text"},),
 }  # fmt: skip
 """What may stand in a body as long as it asks for nothing."""
 
@@ -66,7 +67,9 @@ def from_batch_request(values: dict[str, Any]) -> dict[str, Any]:
                 hint=f"Did you mean {close[0]!r}?" if close else "Leave it out.",
             )
         if name in record:
-            raise RecordError("max_tokens and max_completion_tokens both stand in the body.", hint="Keep one.")
+            raise RecordError(
+                "max_tokens and max_completion_tokens both stand in the body.", hint="Keep one."
+            )
         record[name] = value
     if "prompt" not in record:
         raise RecordError("the body has no messages.", hint='Add "messages": [...].')

@@ -33,9 +33,7 @@ class Columns:
         UsageError: When the prompt has a placeholder that no column fills.
     """
 
-    def __init__(
-        self, name: str, columns: Sequence[str], template: Template | None, *, text: bool
-    ) -> None:
+    def __init__(self, name: str, columns: Sequence[str], template: Template | None, *, text: bool) -> None:
         self._text, self._template = text, template
         twice = sorted({column for column in columns if columns.count(column) > 1})
         if twice:
@@ -89,7 +87,11 @@ class Columns:
                 line["metadata"] = metadata
             if self._template is not None:
                 line["prompt"] = self._template.fill(
-                    {column: _plain(value) for column, value in values.items() if not (self._text and value == "")}
+                    {
+                        column: _plain(value)
+                        for column, value in values.items()
+                        if not (self._text and value == "")
+                    }
                 )
             return Row(number, line_of(line))
         except RecordError as error:

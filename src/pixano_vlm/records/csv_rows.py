@@ -70,7 +70,11 @@ class CsvRows(Rows):
                 except StopIteration:
                     return
                 except csv.Error as error:
-                    yield Row(number, b"{}", Problem(f"not CSV: {error}.", "Quote cells that hold quotes or line ends."))
+                    yield Row(
+                        number,
+                        b"{}",
+                        Problem(f"not CSV: {error}.", "Quote cells that hold quotes or line ends."),
+                    )
                     continue
                 if cells:
                     yield self._row(number, cells)
@@ -83,7 +87,8 @@ class CsvRows(Rows):
         row = self._columns.row(number, dict(zip(self._header, cells, strict=False)))
         if len(cells) > len(self._header):
             more = Problem(
-                f"{len(cells)} cells, and there are {len(self._header)} columns.", "Quote cells that hold a delimiter."
+                f"{len(cells)} cells, and there are {len(self._header)} columns.",
+                "Quote cells that hold a delimiter.",
             )
             return row._replace(problem=more)
         return row

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from pixano_vlm.errors import ImageError, PromptError, RecordError, VLMError
 from pixano_vlm.models.vlm import VLMInput
+from pixano_vlm.records.batch_requests import from_batch_request, is_batch_request
 from pixano_vlm.records.decode import decode_line, json_kind
 from pixano_vlm.records.fields import CHECKS, FIELDS, SETTINGS, check_id, check_images, suggestion
 from pixano_vlm.records.images import confine, is_url, local_path, shortened, stamp
@@ -60,8 +61,14 @@ class Draft:
                 hint="Name images by path or URL instead of writing them out.",
             )
         values = decode_line(text)
-        self.read_id(values)
+        if is_batch_request(values):
+            self.read_id({"id": values["custom_id"]})
+            values = from_batch_request(values)
+        else:
+            self.read_id(values)
         self.read_metadata(values)
+        if self.line.problem is not None:
+            raise RecordError(self.line.problem.message, hint=self.line.problem.hint)
         settings = dict(manifest.defaults)
         for key in values.keys() & SETTINGS:
             if values[key] is not None:

@@ -79,11 +79,10 @@ class FolderRows(Rows):
         if first is None:
             raise ManifestError(f"there is no picture in {sources[0]}.", hint=self._no_picture_hint())
         fields = dict.fromkeys(_OWN_FIELDS)
-        top = self._metadata_of("")
-        if top is not None:
-            fields |= top.fields
-        if not recursive or template.names <= fields.keys():  # else a folder below may have more fields
-            template.check(fields)
+        if (
+            not template.names <= fields.keys()
+        ):  # the folders are looked through only for what is not known yet
+            template.check({**fields, **self._fields_of_metadata()})
 
     def _no_picture_hint(self) -> str:
         folder = self.layout.folder
@@ -92,6 +91,14 @@ class FolderRows(Rows):
                 if any(map(is_picture, files)):
                     return "There are some in folders below it: add --recursive."
         return f"Pictures are known by their suffix: {', '.join(sorted(SUFFIXES))}."
+
+    def _fields_of_metadata(self) -> dict[str, None]:
+        fields: dict[str, None] = {}
+        for folder in dict.fromkeys(os.path.dirname(name) for name in self._names()):  # noqa: PTH120 - a hot path
+            for above in _with_folders_above(folder):
+                metadata = self._metadata_of(above)
+                fields |= {} if metadata is None else metadata.fields
+        return fields
 
     def rows(self, *, check: bool = True) -> Iterator[Row]:
         """The rows, sorted by path; without `check` nothing is looked up, to see whether there is any."""
@@ -113,6 +120,10 @@ class FolderRows(Rows):
     def _row(self, number: int, name: str) -> Row:
         path = Path(name)
         slashed = path.as_posix()
+        try:
+            slashed.encode()
+        except UnicodeEncodeError:
+            return Row(number, b"{}", Problem(f"the name {slashed!a} is not UTF-8.", "Rename the file."))
         known: dict[str, Any] = self._said_of(slashed)
         parent = path.parent.name or self.layout.folder.resolve().name
         values: dict[str, Any] = {"id": slashed, "images": [f"./{slashed}" if is_url(slashed) else slashed]}
@@ -128,15 +139,11 @@ class FolderRows(Rows):
 
     def _said_of(self, name: str) -> dict[str, Any]:
         """The fields of the nearest `metadata.jsonl` that knows the picture, in its folder or one above."""
-        folder, rest = os.path.split(name)
-        while True:
+        for folder in _with_folders_above(os.path.dirname(name)):  # noqa: PTH120 - a hot path
             metadata = self._metadata_of(folder)
-            if metadata is not None and (known := metadata.of(rest)):
+            if metadata is not None and (known := metadata.of(name[len(folder) :].lstrip("/"))):
                 return known
-            if not folder or folder == os.sep:
-                return {}
-            folder, last = os.path.split(folder)
-            rest = f"{last}/{rest}"
+        return {}
 
     def _metadata_of(self, folder: str) -> ImageMetadata | None:
         if folder not in self._metadata:
@@ -149,6 +156,14 @@ def glob_folder(pattern: str) -> str:
     """The part of a pattern before its first magic character: the folder that its matches lie in."""
     head = pattern[: _MAGIC.search(pattern).start()]  # type: ignore[union-attr]  # a glob has one
     return os.path.dirname(head) or "."  # noqa: PTH120 - a piece of a pattern is no path
+
+
+def _with_folders_above(folder: str) -> Iterator[str]:
+    """The folder, its parent and so on, up to the one that paths start from."""
+    yield folder
+    while folder and folder != os.sep:
+        folder = os.path.dirname(folder)  # noqa: PTH120 - a hot path
+        yield folder
 
 
 def _walk(top: str, below: str, *, recursive: bool) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """`metadata.jsonl` of a Hugging Face image folder: what is said of each picture, found by its `file_name`.
 
-Only where each row begins is kept, in bounded memory; a row is read again when its picture's turn comes. The format is
-that of the `imagefolder` builder of the `datasets` library: one object a line, `file_name` relative to the file.
+Only where each row begins is kept, in bounded memory; a row is read again when its picture's turn comes. The format
+is that of the `imagefolder` builder of the `datasets` library: one object a line, `file_name` relative to the file.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class ImageMetadata:
         self._places = HashTable(values=True)
         offset = number = 0
         try:
-            self._file = path.open("rb")
-            while line := self._file.readline(_MAX_LINE):
-                number += 1
-                if line.strip():
-                    values = self._decode(line, number)
-                    self.fields.update(dict.fromkeys(key for key in values if key != "file_name"))
-                    self._places.insert(_hash(posixpath.normpath(values["file_name"])), offset)
-                offset += len(line)
+            with path.open("rb") as file:
+                while line := file.readline(_MAX_LINE):
+                    number += 1
+                    if line.strip():
+                        values = self._decode(line, number)
+                        self.fields.update(dict.fromkeys(key for key in values if key != "file_name"))
+                        self._places.insert(_hash(posixpath.normpath(values["file_name"])), offset)
+                    offset += len(line)
         except OSError as error:
             raise ManifestError(f"{path} cannot be read: {error.strerror}.") from error
 
@@ -69,17 +69,16 @@ class ImageMetadata:
             name: Its path relative to the file's folder, with slashes.
         """
         for offset in self._places.find(_hash(name)):
-            self._file.seek(offset)
-            values = self._decode(self._file.readline(_MAX_LINE), 0)
+            with self.path.open("rb") as file:
+                file.seek(offset)
+                values = self._decode(file.readline(_MAX_LINE), 0)
             if posixpath.normpath(values.pop("file_name")) == name:  # hashes may be equal by chance
                 return values
         return {}
 
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
-        self._places.close()
-
 
 def _hash(name: str) -> int:
-    return int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "little") or 1
+    return (
+        int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "little")
+        or 1
+    )

@@ -1,4 +1,6 @@
-"""Reads a JSONL manifest, lazily: one line, one `Request`. A line that is wrong is a request with an error.
+"""Reads a manifest, lazily: one line, one `Request`. A line that is wrong is a request with an error.
+
+A manifest is a JSONL file, or rows of something else that come as the lines such a file would have.
 
 Knows no model and opens no image; it resolves and confines their paths. Nothing here grows with the manifest:
 the ids seen so far go into a `HashTable`, which leaves memory past a few megabytes.
@@ -19,11 +21,13 @@ from typing import IO, Any
 from pixano_vlm.errors import ManifestError, VLMError
 from pixano_vlm.models.config import DEFAULT_GENERATION, GenerationSettings
 from pixano_vlm.models.limits import Limits
+from pixano_vlm.records.batch_requests import from_batch_request, is_batch_request
 from pixano_vlm.records.decode import DECODER
 from pixano_vlm.records.draft import Draft
 from pixano_vlm.records.hash_table import HashTable
 from pixano_vlm.records.messages import map_images
 from pixano_vlm.records.request import FileStamp, Line, Request, place
+from pixano_vlm.records.rows import Rows
 
 __all__ = ["MAX_LINE_BYTES", "Line", "Manifest", "Request", "read_manifest"]
 
@@ -38,7 +42,8 @@ class Manifest:
     """A manifest and how to read it. Iterating yields its requests, again from the start each time.
 
     Args:
-        source: A file; None or `-` for standard input, which can be iterated once.
+        source: A JSONL file; None or `-` for standard input, which can be iterated once.
+        rows: Read in place of a JSONL file.
         stream: Read in place of standard input.
         settings: Flags over the model's config over defaults; a line's own values win over these.
         limits: What a record may name and ask for.
@@ -54,6 +59,7 @@ class Manifest:
         self,
         source: Path | None,
         *,
+        rows: Rows | None = None,
         stream: IO[bytes] | None = None,
         settings: GenerationSettings | None = None,
         limits: Limits | None = None,
@@ -62,6 +68,7 @@ class Manifest:
         max_line_bytes: int = MAX_LINE_BYTES,
     ) -> None:
         self.source = None if source is None or str(source) == "-" else source
+        self.rows = rows
         self._stream = stream
         self.settings = (settings or GenerationSettings()).over(DEFAULT_GENERATION)
         self.limits = limits or Limits()
@@ -69,18 +76,22 @@ class Manifest:
         self.max_line_bytes = max_line_bytes
         self.name = "standard input" if self.source is None else self.source.name
         folder = base_dir or (Path() if self.source is None else self.source.parent)
+        if rows is not None:
+            self.name, folder = rows.layout.name, base_dir or rows.layout.folder
         self.base_dir = os.path.realpath(folder)
         self.root = None if self.limits.image_root is None else os.path.realpath(self.limits.image_root)
         self.defaults = self.settings.model_dump(exclude_none=True)
         self.ids = HashTable()
         self._last_taken = -1
         self._spool: IO[bytes] | None = None
-        if self.source is not None:
+        if self.source is not None and rows is None:
             _check_source(self.source)
 
     @property
     def seekable(self) -> bool:
         """Whether it can be read more than once."""
+        if self.rows is not None:
+            return True
         return self._spool is not None or (self.source is not None and self.source.is_file())
 
     def __iter__(self) -> Iterator[Request]:
@@ -101,7 +112,10 @@ class Manifest:
             if self._spool is not None:
                 self._spool.seek(0)
             try:
-                yield from self._lines(self._spool or self._open(stack), after)
+                if self.rows is not None:
+                    yield from self._rows(self.rows, after)
+                else:
+                    yield from self._lines(self._spool or self._open(stack), after)
             except OSError as error:
                 raise ManifestError(
                     f"{self.source or self.name} cannot be read: {error.strerror}."
@@ -111,6 +125,15 @@ class Manifest:
         if self.source is None:
             return self._stream or sys.stdin.buffer
         return stack.enter_context(self.source.open("rb", buffering=_PIECE))
+
+    def _rows(self, rows: Rows, after: Line | None) -> Iterator[Line]:
+        limit, first = self.max_line_bytes, 0 if after is None else after.record + 1
+        for index, (number, text, problem) in enumerate(rows.rows()):
+            if index >= first:
+                raw = blake2b(
+                    text if problem is None else text + repr(problem).encode(), digest_size=16
+                ).digest()
+                yield Line(index, number, text if len(text) <= limit else None, raw, index, problem)
 
     def _lines(self, file: IO[bytes], after: Line | None) -> Iterator[Line]:
         index, number, offset = 0, 0, 0
@@ -137,7 +160,7 @@ class Manifest:
                     text = text[3:].strip()
                 if not text:
                     continue
-                line = new(Line, (index, number, text, blake2b(text, digest_size=16).digest(), start))
+                line = new(Line, (index, number, text, blake2b(text, digest_size=16).digest(), start, None))
             if after is None or number > after.number:
                 yield line
             index += 1
@@ -195,6 +218,8 @@ class Manifest:
     def stamps(self, line: Line) -> tuple[FileStamp, ...]:
         """The local image files of a line that was parsed without error before, as they are now."""
         values = DECODER.decode((line.text or b"").decode())
+        if is_batch_request(values):
+            values = from_batch_request(values)
         draft = Draft(self, line, False)
         draft.read_images(values.get("images"))
         if isinstance(values["prompt"], list):

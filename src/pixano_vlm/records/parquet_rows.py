@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,11 @@ def pyarrow_parquet() -> Any:
         MissingPackageError: When it is not installed.
     """
     try:
-        import pyarrow.parquet
+        return import_module("pyarrow.parquet")
     except ImportError as error:
         raise MissingPackageError(
             f"Parquet files need pyarrow: {error}.", hint="pip install 'pixano-vlm[parquet]'"
         ) from error
-    return pyarrow.parquet
 
 
 class ParquetRows(Rows):

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from pixano_vlm.errors import ManifestError, RecordError
+from pixano_vlm.records.batch_requests import is_batch_request
 from pixano_vlm.records.decode import decode_line
 from pixano_vlm.records.fields import FIELDS, suggestion
 from pixano_vlm.records.manifest import MAX_LINE_BYTES
@@ -76,6 +77,8 @@ def _check_line(source: Path, number: int, text: bytes) -> None:
         values = decode_line(text.strip().removeprefix(b"\xef\xbb\xbf"))
     except RecordError:
         return  # an error record of its own, later
+    if is_batch_request(values):
+        return  # its keys are another format's; what is wrong with them is an error record
     for key in values:
         if meant := suggestion(key):
             raise ManifestError(

@@ -20,6 +20,13 @@ class FileStamp(NamedTuple):
     """The kernel sets it on every change and nobody can set it back, unlike the modification time."""
 
 
+class Problem(NamedTuple):
+    """Why something is no usable record, and what to do about it."""
+
+    message: str
+    hint: str | None = None
+
+
 class Line(NamedTuple):
     """One record as bytes."""
 
@@ -31,7 +38,9 @@ class Line(NamedTuple):
     """Without surrounding white space; None when the line is too long to be read."""
     raw_hash: bytes
     offset: int
-    """Where the line starts in the file, in bytes."""
+    """Where the line starts in the file, in bytes; of a manifest that is no JSONL file, the same as `record`."""
+    problem: Problem | None = None
+    """Why it is no usable record, where that is known before it is decoded."""
 
 
 def place(source: str, line: int, id: str | None) -> str:

@@ -13,14 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pixano_vlm.records.request import Problem
+
 __all__ = ["Problem", "Row", "Rows", "line_of"]
-
-
-class Problem(NamedTuple):
-    """Why a row is no usable record, known before its line is looked into."""
-
-    message: str
-    hint: str | None = None
 
 
 class Row(NamedTuple):

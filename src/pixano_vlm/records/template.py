@@ -1,4 +1,4 @@
-"""A prompt with places for what is known of a record: `Describe {stem}, a picture of {folder}.`
+"""A prompt with places for what is known of a record, such as `{stem}`.
 
 `{{` and `}}` stand for braces. Knows names and values; where these come from is not known here.
 """
@@ -95,5 +95,8 @@ class Template:
                     f"the prompt wants {{{name}}}, which this record does not have.",
                     hint="Fill it in, or leave it out of the prompt.",
                 )
-            pieces += [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str), literal]
+            pieces += [
+                value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str),
+                literal,
+            ]
         return "".join(pieces)

@@ -5,6 +5,7 @@ It knows nothing of how either was done: training hands it facts, the evaluation
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -122,7 +123,7 @@ def write_card(folder: Path, facts: TrainingFacts) -> None:
         begins=_ACCURACY_BEGINS,
         ends=_ACCURACY_ENDS,
     )
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    (folder / "README.md").write_text(_wrapped(text), encoding="utf-8")
 
 
 def write_accuracy(folder: Path, measured: str) -> None:
@@ -134,8 +135,20 @@ def write_accuracy(folder: Path, measured: str) -> None:
     card.write_text(text, encoding="utf-8")
 
 
+def _wrapped(text: str) -> str:
+    """The card with its plain paragraphs filled anew: what was put into them changed their lines' lengths."""
+    paragraphs = text.rstrip().split("\n\n")
+    filled = (
+        textwrap.fill(paragraph, 100, break_on_hyphens=False) if paragraph[:1].isalpha() else paragraph
+        for paragraph in paragraphs
+    )
+    return "\n\n".join(filled) + "\n"
+
+
 def _wordings(kind: str) -> str:
-    subject = {"a": "a red star", "the": "the red star", "many": "red shapes"}
+    # The colour of a red star is no question.
+    the = "the star" if kind == "colour" else "the red star"
+    subject = {"a": "a red star", "the": the, "many": "red shapes"}
     return f"- `{kind}`: " + " ".join(wording.format(**subject) for wording in WORDINGS[kind])
 
 

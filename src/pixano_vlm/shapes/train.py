@@ -244,6 +244,8 @@ def export(model: Any, processor: Any, facts: TrainingFacts, out: Path) -> None:
         processor.save_pretrained(folder)
         write_card(Path(folder), facts)
         for file in Path(folder).iterdir():
+            # Weights are saved for their owner's eyes only; a wheel would install them so.
+            file.chmod(0o644)
             file.replace(out / file.name)
 
 

@@ -1,0 +1,429 @@
+"""A model run by vLLM, in this process: vLLM batches, this module feeds it no faster than it answers.
+
+Prompts are laid out by the model's own chat template and images opened by this project's own reader, as in the
+other engines. Imports vLLM only when a model is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from itertools import count
+from typing import Any, ClassVar, Generic
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pixano_vlm.batching.prompt import PromptWriter
+from pixano_vlm.engines.parameters import import_extra, read_parameters
+from pixano_vlm.errors import (
+    ConfigError,
+    GenerationError,
+    ModelLoadError,
+    PixanoVLMError,
+    PromptError,
+    RunError,
+    VLMError,
+)
+from pixano_vlm.models.config import DtypeName, ModelDeploymentConfig
+from pixano_vlm.models.limits import Limits
+from pixano_vlm.models.registry import nearest, register_model
+from pixano_vlm.models.vlm import Key, UsageInfo, VLMInput, VLMModel, VLMOutput
+from pixano_vlm.records.images import decode_image, image_digest, read_image_bytes, shortened
+
+__all__ = ["VLLMParams", "VLLMVLMModel"]
+
+OURS = {
+    "model": "path",
+    "revision": "revision",
+    "dtype": "dtype",
+    "trust_remote_code": "trust_remote_code",
+    "max_num_seqs": "max_batch_size",
+    "mm_processor_kwargs": "processor_kwargs",
+}
+"""vLLM's engine arguments that are parameters of the class itself -> under which name."""
+
+
+class VLLMParams(BaseModel):
+    """Parameters of `VLLMVLMModel`."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    path: str = Field(min_length=1, description="Hugging Face id, or a local folder.")
+    revision: str | None = Field(default=None, description="Branch, tag or commit of the id.")
+    dtype: DtypeName = Field(default="auto", description="`auto`: vLLM's choice for the checkpoint.")
+    trust_remote_code: bool = Field(
+        default=False, description="Run Python code that comes with the checkpoint. Off unless asked."
+    )
+    processor_kwargs: dict[str, Any] = Field(
+        default_factory=dict, description="Options of the processor, such as min_pixels and max_pixels."
+    )
+    max_batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most records decoded together (vLLM's max_num_seqs); None: its choice.",
+    )
+    prepare_workers: int = Field(default=2, ge=1, description="Threads that open images.")
+    engine_args: dict[str, Any] = Field(
+        default_factory=dict,
+        description="vLLM's own engine arguments, such as tensor_parallel_size, max_model_len, "
+        "gpu_memory_utilization, enforce_eager.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A request as vLLM takes it."""
+
+    prompt: dict[str, Any]
+    params: Any
+    tokenization: dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Flow(Generic[Key]):
+    """The requests of one `stream`: those being prepared, in order, and those in vLLM."""
+
+    preparing: deque[tuple[Key, VLMInput, Future[_Ready]]] = field(default_factory=deque)
+    running: dict[str, tuple[Key, VLMInput]] = field(default_factory=dict)
+    """vLLM's own id of a request -> the key and the input."""
+
+
+@register_model
+class VLLMVLMModel(VLMModel):
+    """A model that vLLM knows, run in this process.
+
+    Args:
+        config: `model_params` are those of `VLLMParams`.
+    """
+
+    params_class: ClassVar[type[BaseModel]] = VLLMParams
+
+    def __init__(self, config: ModelDeploymentConfig) -> None:
+        super().__init__(config)
+        self.params = read_parameters(config, VLLMParams)
+        self._engine: Any = None
+        self._vllm: Any = None
+        self._writer: PromptWriter
+        self._bos: str | None = None
+        self._seconds = 0.0
+        self._ids = count()
+        self._lock = threading.Lock()
+
+    # --- loading ---
+
+    def load_model(self) -> None:
+        """Starts vLLM's engine.
+
+        Raises:
+            MissingPackageError: When vLLM is not installed or does not fit.
+            ConfigError: When it has no engine argument of a name in `engine_args`.
+            ModelLoadError: When it cannot run the model.
+        """
+        if self._engine is not None:
+            return
+        # vLLM writes its log to standard output, which is data here, and reads these when it is imported.
+        os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        vllm = import_extra("vllm", extra="vllm", purpose="VLLMVLMModel")
+        began = time.perf_counter()
+        arguments = self._engine_arguments(vllm.EngineArgs)
+        processor = self._load_processor()
+        try:
+            engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**arguments))
+        except Exception as error:  # whatever vLLM, torch or the model's code raises
+            raise self._explain(error) from error
+        token = getattr(processor, "image_token", None)
+        named = bool(getattr(processor, "chat_template", None)) or _is_named(processor, token)
+        self._writer = PromptWriter(processor, prepends_images=named)
+        self._bos = getattr(getattr(processor, "tokenizer", processor), "bos_token", None)
+        self._vllm, self._engine = vllm, engine
+        self._seconds = time.perf_counter() - began
+
+    def _engine_arguments(self, known: type) -> dict[str, Any]:
+        names = [entry.name for entry in fields(known)]
+        for name in self.params.engine_args:
+            if name in OURS:
+                raise ConfigError(
+                    f"model {self.model_name!r}: engine_args has {name!r}, which is the parameter {OURS[name]!r}.",
+                    hint=f"Move it out of engine_args, as {OURS[name]}.",
+                )
+            if name not in names:
+                close = nearest(name, names)
+                raise ConfigError(
+                    f"model {self.model_name!r}: vLLM has no engine argument {name!r}.",
+                    hint=f"Did you mean {close[0]!r}?" if close else "`vllm serve --help=all` lists them.",
+                )
+        params = self.params
+        arguments: dict[str, Any] = {
+            "model": params.path,
+            "revision": params.revision,
+            "dtype": params.dtype,
+            "trust_remote_code": params.trust_remote_code,
+            "disable_log_stats": True,
+        }
+        if params.processor_kwargs:
+            arguments["mm_processor_kwargs"] = params.processor_kwargs
+        if params.max_batch_size is not None:
+            arguments["max_num_seqs"] = params.max_batch_size
+        return arguments | params.engine_args
+
+    def _load_processor(self) -> Any:
+        from pixano_vlm.engines.loading import load_processor
+        from pixano_vlm.models.config import TransformersParams
+
+        params = self.params
+        return load_processor(
+            TransformersParams(
+                path=params.path,
+                revision=params.revision,
+                trust_remote_code=params.trust_remote_code,
+                processor_kwargs=params.processor_kwargs,
+            )
+        )
+
+    def _explain(self, error: Exception) -> PixanoVLMError:
+        text = " ".join(str(error).split())
+        where = f"vLLM cannot run {self.params.path!r}"
+        if _is_out_of_memory(error):
+            return ModelLoadError(f"{where}: out of memory: {text[:300]}", hint=LESS_MEMORY)
+        if "not supported for now" in text or "no vLLM implementation" in text:
+            return ModelLoadError(
+                f"{where}: {text[:300]}", hint="TransformersVLMModel runs whatever transformers does."
+            )
+        return ModelLoadError(
+            f"{where}: {type(error).__name__}: {text[:500]}", hint="Its own log, above, may say more."
+        )
+
+    def unload(self) -> None:
+        """Ends vLLM's engine and the processes it started."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.engine_core.shutdown()
+
+    # --- running ---
+
+    def predict(self, input: VLMInput) -> VLMOutput:
+        """Answers one input."""
+        with self._lock:
+            ((_, answer),) = self.stream([(0, input)])
+        if isinstance(answer, VLMError):
+            raise answer
+        return answer
+
+    def stream(self, inputs: Iterable[tuple[Key, VLMInput]]) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
+        """Answers many inputs, batched by vLLM; see `VLMModel.stream`."""
+        self._require()
+        flow: _Flow[Key] = _Flow()
+        source = iter(inputs)
+        # Half a batch waits inside vLLM, so that it never runs short while this thread does other things.
+        room = self._batch_size() + max(4, self._batch_size() // 2)
+        ahead = 2 * self.params.prepare_workers
+        is_exhausted = False
+        with ThreadPoolExecutor(self.params.prepare_workers, thread_name_prefix="pictures") as pool:
+            try:
+                while True:
+                    while not is_exhausted and len(flow.preparing) < ahead and len(flow.running) < room:
+                        item = next(source, None)
+                        if item is None:
+                            is_exhausted = True
+                        else:
+                            flow.preparing.append((*item, pool.submit(self._prepare, item[1])))
+                        yield from self._admit(flow, wait=False)
+                    if not flow.running and not flow.preparing:
+                        return
+                    yield from self._admit(flow, wait=not flow.running)
+                    if flow.running:
+                        yield from self._step(flow)
+            finally:
+                for _, _, future in flow.preparing:
+                    future.cancel()
+                if flow.running and self._engine is not None:
+                    with suppress(Exception):  # of a dead engine nothing is left to abort
+                        self._engine.abort_request(list(flow.running), internal=True)
+
+    def _admit(self, flow: _Flow[Key], *, wait: bool) -> Iterator[tuple[Key, VLMError]]:
+        """Hands vLLM what is prepared; with `wait`, waits for one."""
+        while flow.preparing and (wait or flow.preparing[0][2].done()):
+            wait = False
+            key, input, future = flow.preparing.popleft()
+            try:
+                ready = future.result()
+                # The engine's own id: it appends to the one that it is given.
+                id = self._engine.add_request(
+                    str(next(self._ids)), ready.prompt, ready.params, tokenization_kwargs=ready.tokenization
+                )
+            except VLMError as error:
+                yield key, error
+            except Exception as error:  # vLLM refuses a request with whatever its processor raises
+                self._raise_if_dead(error)
+                text = " ".join(str(error).split())[:300]
+                yield key, PromptError(f"vLLM refuses this request: {text}")
+            else:
+                flow.running[id] = (key, input)
+
+    def _step(self, flow: _Flow[Key]) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
+        try:
+            outputs = self._engine.step()
+        except Exception as error:
+            self._raise_if_dead(error)
+            raise RunError(f"vLLM failed: {type(error).__name__}: {error}.", hint=GO_ON) from error
+        for output in outputs:
+            if output.finished:
+                key, input = flow.running.pop(_find(flow.running, output.request_id))
+                yield key, self._answer_of(output, input)
+
+    def _answer_of(self, output: Any, input: VLMInput) -> VLMOutput | VLMError:
+        completion = output.outputs[0]
+        if completion.finish_reason not in ("stop", "length"):
+            return GenerationError(f"vLLM ended this answer with {completion.finish_reason!r}.")
+        from pixano_vlm.batching.sampling import settings_used
+
+        prompt, generated = len(output.prompt_token_ids or ()), len(completion.token_ids)
+        return VLMOutput(
+            generated_text=completion.text,
+            usage=UsageInfo(
+                prompt_tokens=prompt, completion_tokens=generated, total_tokens=prompt + generated
+            ),
+            generation_config=settings_used(input, input.max_new_tokens),
+            finish_reason=completion.finish_reason,
+        )
+
+    def _prepare(self, input: VLMInput) -> _Ready:
+        """Lays out the prompt and opens its images; called in threads."""
+        layout = self._writer.lay_out(input)
+        limits: Limits = self.limits
+        if len(layout.images) > limits.max_images:
+            raise PromptError(
+                f"the record has {len(layout.images)} images; the limit is {limits.max_images}.",
+                hint="Use fewer, or raise the limit.",
+            )
+        prompt: dict[str, Any] = {"prompt": layout.text}
+        if layout.images:
+            data = [read_image_bytes(source, limits) for source in layout.images]
+            prompt["multi_modal_data"] = {
+                "image": [
+                    decode_image(encoded, limits, shortened(str(source)))
+                    for encoded, source in zip(data, layout.images, strict=True)
+                ]
+            }
+            # By these vLLM recognises a picture that it has processed, without hashing its pixels.
+            prompt["multi_modal_uuids"] = {"image": [image_digest(encoded).hex() for encoded in data]}
+        # A template that writes the first token itself must not get a second one.
+        twice = bool(self._bos and layout.text.startswith(self._bos))
+        return _Ready(prompt, self._sampling(input), {"add_special_tokens": False} if twice else {})
+
+    def _sampling(self, input: VLMInput) -> Any:
+        from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+        given: dict[str, Any] = {"max_tokens": input.max_new_tokens, "temperature": input.temperature}
+        names = ("top_p", "top_k", "min_p", "seed") if input.temperature > 0 else ()
+        given |= {name: value for name in names if (value := getattr(input, name)) is not None}
+        if input.repetition_penalty is not None:
+            given["repetition_penalty"] = input.repetition_penalty
+        if input.stop:
+            given["stop"] = list(input.stop)
+        # A field that later versions of the contract have.
+        structured = _structured(getattr(input, "response_format", None))
+        if structured is not None:
+            given["structured_outputs"] = structured
+        try:
+            return SamplingParams(output_kind=RequestOutputKind.FINAL_ONLY, **given)
+        except ValueError as error:
+            raise PromptError(f"vLLM refuses this record's settings: {error}") from error
+
+    def _raise_if_dead(self, error: Exception) -> None:
+        if _is_out_of_memory(error):
+            raise RunError(f"out of memory: {str(error)[:300]}", hint=f"{LESS_MEMORY} {GO_ON}") from error
+        if type(error).__name__ == "EngineDeadError":
+            raise RunError(
+                "vLLM's engine has died; its own log, above, says of what.",
+                hint=f"If of memory: {LESS_MEMORY} {GO_ON}",
+            ) from error
+
+    def _batch_size(self) -> int:
+        return int(self._engine.vllm_config.scheduler_config.max_num_seqs)
+
+    def _require(self) -> None:
+        if self._engine is None:
+            raise ModelLoadError(f"model {self.model_name!r} is not loaded.", hint="Call load_model() first.")
+
+    # --- facts ---
+
+    def describe(self) -> dict[str, str | int | float | bool | None]:
+        """Facts about the loaded model."""
+        self._require()
+        config = self._engine.vllm_config.model_config
+        return {
+            "class": type(self).__name__,
+            "path": self.params.path,
+            "architecture": config.architecture,
+            "dtype": str(config.dtype).removeprefix("torch."),
+            "load_seconds": round(self._seconds, 2),
+            "chat_template": self._writer.has_template,
+            "context_length": config.max_model_len,
+            "image_token": self._writer.image_token,
+            "engine": f"vLLM {self._vllm.__version__}, {self._batch_size()} records together",
+        }
+
+    def fingerprint(self) -> str:
+        """Identity of the weights and of what shapes the answers, from files and parameters alone."""
+        from pixano_vlm.engines.transformers import TransformersVLMModel
+
+        shared = {
+            name: getattr(self.params, name) for name in ("path", "revision", "dtype", "processor_kwargs")
+        }
+        weights = TransformersVLMModel(self.config.model_copy(update={"model_params": shared})).fingerprint()
+        asked = f"{weights}:{sorted(self.params.engine_args.items(), key=lambda item: item[0])!r}"
+        return f"{type(self).__name__}:{hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()}"
+
+
+GO_ON = "Go on with the same command and --resume."
+LESS_MEMORY = (
+    "Lower max_batch_size, or max_model_len or gpu_memory_utilization in engine_args "
+    "(on a CPU the environment variable VLLM_CPU_KVCACHE_SPACE, in GiB)."
+)
+
+
+def _find(running: dict[str, Any], id: str) -> str:
+    """The key in `running` that stands for vLLM's `id`: some versions answer with the id as it was given."""
+    if id in running:
+        return id
+    return next(known for known in running if known.startswith(f"{id}-"))
+
+
+def _structured(response_format: Any) -> Any:
+    if response_format is None:
+        return None
+    from vllm.sampling_params import StructuredOutputsParams
+
+    kind = response_format.get("type")
+    if kind == "json_object":
+        return StructuredOutputsParams(json_object=True)
+    if kind == "json_schema":
+        return StructuredOutputsParams(json=response_format["json_schema"]["schema"])
+    return None
+
+
+def _is_named(processor: Any, token: str | None) -> bool:
+    """Whether a prompt without a template must name its images, or the processor puts their places in."""
+    from PIL import Image
+
+    if token is None:
+        return False
+    # A processor that refuses the trial wants its places named.
+    with suppress(Exception):
+        ids = processor(text=["a"], images=[Image.new("RGB", (32, 32))], return_tensors="pt")["input_ids"]
+        return bool((ids != processor.tokenizer.convert_tokens_to_ids(token)).all())
+    return True
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__

@@ -1,0 +1,171 @@
+"""Recent families that see a picture as a grid of patches merged two by two, as Qwen2-VL does, each over a
+text model of its own.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.tiny.building import Parts, image_processor, video_processor
+from tests.tiny.layouts import PATCH_SIZE, chatml, decoder, encoder
+from tests.tiny.tokenizer import tiny_tokenizer
+from transformers import (
+    CohereCompassConfig,
+    CohereCompassProcessor,
+    Cosmos3EdgeConfig,
+    Cosmos3EdgeProcessor,
+    Glm5NextConfig,
+    Glm5NextProcessor,
+    MiniMaxM3VLConfig,
+    MiniMaxM3VLProcessor,
+    MuseGlimmerConfig,
+    MuseGlimmerProcessor,
+)
+
+MERGE = 2
+PIXELS = {"shortest_edge": (2 * PATCH_SIZE * MERGE) ** 2, "longest_edge": (5 * PATCH_SIZE * MERGE) ** 2}
+SIZES = {"patch_size": PATCH_SIZE, "merge_size": MERGE, "temporal_patch_size": 2, "size": PIXELS}
+VISION = {"patch_size": PATCH_SIZE, "spatial_merge_size": MERGE, "temporal_patch_size": 2}
+TOWER = {"hidden_size": 32, "intermediate_size": 48, "depth": 2, "num_heads": 2}
+EXPERTS = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "n_group": 1}
+
+
+def _tokenizer(image: str, *tokens: str) -> Any:
+    """A tokenizer with these special tokens, and a template that writes `image` for an image."""
+    return tiny_tokenizer(
+        ["<|im_start|>", *tokens], bos=None, eos="<|im_end|>", pad="<|endoftext|>", chat_template=chatml(image)
+    )
+
+
+def _processor(kind: Any, family: str, tokenizer: Any, sizes: Mapping[str, Any] = SIZES) -> Any:
+    return kind(
+        image_processor=image_processor(family, **sizes),
+        tokenizer=tokenizer,
+        video_processor=video_processor(family, **sizes),
+        chat_template=tokenizer.chat_template,
+    )
+
+
+def cohere_compass() -> Parts:
+    """Cohere Compass: DeepStack features, sliding windows, positions on three axes."""
+    marks = ("<|VISION_START|>", "<|VISION_END|>", "<|IMAGE_PAD|>", "<|VIDEO_PAD|>")
+    tokenizer = _tokenizer("<|VISION_START|><|IMAGE_PAD|><|VISION_END|>", *marks)
+    processor = _processor(CohereCompassProcessor, "CohereCompass", tokenizer)
+    text = {"num_hidden_layers": 4, "sliding_window": 24}
+    vision = {"out_hidden_size": 64, "num_position_embeddings": 36, "deepstack_visual_indexes": [0, 1]}
+    config = CohereCompassConfig(
+        text_config=decoder(tokenizer) | text,
+        vision_config=VISION | TOWER | vision,
+        image_token_id=processor.image_token_id,
+        video_token_id=processor.video_token_id,
+        vision_start_token_id=processor.vision_start_token_id,
+        vision_end_token_id=processor.vision_end_token_id,
+    )
+    return Parts(config, processor)
+
+
+def cosmos3_edge() -> Parts:
+    """Cosmos 3 Edge: squared ReLU, positions on three axes."""
+    marks = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+    tokenizer = _tokenizer("<|vision_start|><|image_pad|><|vision_end|>", *marks)
+    sizes = dict(SIZES) | {"temporal_patch_size": 1}
+    processor = _processor(Cosmos3EdgeProcessor, "Cosmos3Edge", tokenizer, sizes)
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
+    vision = encoder(spatial_merge_size=MERGE, num_patches=36)
+    del vision["image_size"]
+    config = Cosmos3EdgeConfig(
+        text_config=decoder(tokenizer) | {"rope_parameters": rope},
+        vision_config=vision,
+        projector_hidden_size=48,
+        image_token_id=processor.image_token_id,
+        video_token_id=processor.video_token_id,
+        vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
+        vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
+    )
+    return Parts(config, processor)
+
+
+def glm5_next() -> Parts:
+    """GLM-5-Next: several residual streams, recurrent layers beside attention that picks its keys."""
+    kinds = ("image", "video")
+    marks = [f"<|{place}_of_{kind}|>" for kind in kinds for place in ("begin", "end")]
+    tokenizer = _tokenizer("<|begin_of_image|><|image|><|end_of_image|>", "<|image|>", "<|video|>", *marks)
+    sizes = dict(SIZES) | {"min_image_tokens": 4, "max_image_tokens": 25}
+    del sizes["size"]
+    processor = _processor(Glm5NextProcessor, "Glm5Next", tokenizer, sizes)
+    latent = {
+        "kv_lora_rank": 16,
+        "q_lora_rank": 16,
+        "qk_nope_head_dim": 16,
+        "v_head_dim": 16,
+        "index_topk": 16,
+        "index_head_dim": 16,
+        "index_n_heads": 2,
+        "index_kpool": 4,
+        "linear_head_dim": 16,
+        "linear_num_heads": 4,
+        "num_hidden_layers": 4,
+        "hc_mult": 2,
+        "topk_group": 1,
+    }
+    text = decoder(tokenizer, num_key_value_heads=4)
+    del text["head_dim"]
+    config = Glm5NextConfig(
+        text_config=text | latent | EXPERTS,
+        vision_config=VISION
+        | TOWER
+        | {"out_hidden_size": 64, "projection_intermediate_size": 48, "image_size": 4 * PATCH_SIZE},
+        image_token_id=processor.image_token_id,
+        video_token_id=processor.video_token_id,
+        **{f"{kind}_{end}_token_id": tokenizer.convert_tokens_to_ids(f"<|{mark}_of_{kind}|>")
+           for kind in kinds for end, mark in (("start", "begin"), ("end", "end"))},
+    )
+    return Parts(config, processor)
+
+
+def minimax_m3_vl() -> Parts:
+    """MiniMax M3: experts, and attention to chosen blocks of keys."""
+    kinds = ("image", "video", "start of image", "end of image")
+    tokenizer = _tokenizer("]<]image[>[", *(f"]<]{kind}[>[" for kind in kinds))
+    processor = _processor(MiniMaxM3VLProcessor, "MiniMaxM3VL", tokenizer)
+    text = {
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "intermediate_size": 32,
+        "dense_intermediate_size": 96,
+        "shared_intermediate_size": 32,
+        "rotary_dim": 8,
+        "num_hidden_layers": 4,
+        "index_n_heads": 2,
+        "index_head_dim": 16,
+        "index_block_size": 8,
+        "index_topk_blocks": 3,
+    }
+    vision = encoder(temporal_patch_size=2, spatial_merge_size=MERGE)
+    config = MiniMaxM3VLConfig(
+        text_config=decoder(tokenizer) | text,
+        vision_config=vision,
+        image_token_index=processor.image_token_id,
+        video_token_index=processor.video_token_id,
+        projector_hidden_size=48,
+    )
+    return Parts(config, processor)
+
+
+def muse_glimmer() -> Parts:
+    """Muse Glimmer: norms before and after, soft-capped logits, sliding windows."""
+    marks = ("<|patch|>", "<|image_start|>", "<|image_end|>", "<|video|>", "<|vid_frame_separator|>")
+    tokenizer = _tokenizer("<|patch|>", *marks, "<|vid_start|>", "<|vid_end|>")
+    sizes = dict(SIZES) | {"max_image_tokens": 25}
+    del sizes["size"]
+    processor = _processor(MuseGlimmerProcessor, "MuseGlimmer", tokenizer, sizes)
+    vision = encoder(pos_emb_height=8, pos_emb_width=8, merge_size=MERGE, max_position_embeddings=64)
+    del vision["image_size"]
+    config = MuseGlimmerConfig(
+        text_config=decoder(tokenizer) | {"num_hidden_layers": 4, "sliding_window": 24},
+        vision_config=vision,
+        image_token_id=processor.image_token_id,
+        video_token_id=processor.video_token_id,
+        out_hidden_size=32 * MERGE**2,
+        projector_hidden_size=48,
+    )
+    return Parts(config, processor)
