@@ -7,12 +7,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint types bench clean
+.PHONY: help install demo test test-slow test-torchvision test-models lint types bench clean
 
 help:
 	@echo "make demo       install, run the embedded model on examples/shapes, check its answers"
 	@echo "make test       the tests (under 10 minutes on 2 cores)"
-	@echo "make test-slow  the tests that take longer"
+	@echo "make test-slow  the tests that take longer: every way of batching at length, runs killed 100 times"
+	@echo "make test-torchvision  the engine on models whose processors need torchvision, in an environment of its own"
+	@echo "make test-models       every architecture, adapters and quantization, in both environments"
 	@echo "make lint       ruff: rules and format"
 	@echo "make types      mypy, strict"
 	@echo "make bench      the benchmark"
@@ -41,6 +43,17 @@ test: install
 test-slow: install
 	$(BIN)/python -m pytest -n 2 -m slow
 
+$(VENV)-torchvision/.installed: scripts/torchvision_env.py pyproject.toml constraints.txt
+	$(PYTHON) scripts/torchvision_env.py $(VENV)-torchvision -c constraints.txt torch==2.13.0 num2words -e ".[dev]"
+	touch $@
+
+test-torchvision: $(VENV)-torchvision/.installed
+	$(VENV)-torchvision/bin/python -m pytest -n 2 tests/batching/test_exactness.py -k "mistral3 or qwen or internvl"
+
+test-models: install $(VENV)-torchvision/.installed
+	$(BIN)/python -m pytest -n 2 -m models
+	$(VENV)-torchvision/bin/python -m pytest -n 2 -m "models or slow" tests/conformance tests/slow/test_exactness_at_length.py
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,8 +62,8 @@ types: install
 	$(BIN)/mypy
 
 bench: install
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demo.outputs.jsonl*
+	rm -rf $(VENV) $(VENV)-torchvision build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demo.outputs.jsonl*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

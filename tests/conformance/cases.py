@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pixano_vlm.models import VLMInput
 from tests.batching.workload import requests
 from tests.tiny import Builder
+
+from pixano_vlm.models import VLMInput
 
 MIXED = 24
 """Records of the mixed batch, beside those of the single kinds."""

@@ -12,16 +12,17 @@ from typing import Any
 
 import torch
 from PIL import Image
-from pixano_vlm.batching.verification import stream_tokens
-from pixano_vlm.engines.transformers import TransformersVLMModel
-from pixano_vlm.errors import PixanoVLMError, VLMError
-from pixano_vlm.models import VLMInput
 from tests.batching.workload import draw_pictures, load
 from tests.conformance.cases import cases
 from tests.conformance.findings import Finding
 from tests.tiny import ARCHITECTURES, build
 from tests.tiny.reference import generate_alone
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
+
+from pixano_vlm.batching.verification import stream_tokens
+from pixano_vlm.engines.transformers import TransformersVLMModel
+from pixano_vlm.errors import PixanoVLMError, VLMError
+from pixano_vlm.models import VLMInput
 
 ROWS = 8
 ENDING_SHARE = 0.4

@@ -10,16 +10,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.batching.workload import draw_pictures, load, requests
 from tests.conformance.running import Alone, compare, examine
 from tests.conformance.unheard_of import write_unheard_of
-from tests.batching.workload import draw_pictures, load, requests
 from tests.tiny import ARCHITECTURES
 
 # transformers 5.23 hands tensors to numpy in an old way in some processors.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-SHORT = ("qwen2_5_vl", "qwen3_vl", "internvl", "smolvlm", "gemma3", "idefics3", "mllama", "blip")
+SHORT = ("qwen2_5_vl", "qwen3_vl", "internvl", "smolvlm", "gemma3", "idefics3", "mllama", "florence2")
 """The popular ones, and one of each way of batching."""
+
+HEEDLESS = {"blip"}
+"""Whose own `generate` heeds one end token alone, which random weights hardly ever choose."""
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +41,7 @@ def check(name: str, folder: Path) -> None:
     assert not finding.failure
     assert not finding.wrong
     assert finding.runs
-    assert finding.ended_early, "some answers end by an end token"
+    assert finding.ended_early or name in HEEDLESS, "some answers end by an end token"
 
 
 @pytest.mark.parametrize("name", SHORT)

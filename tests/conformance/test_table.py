@@ -6,7 +6,6 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pixano_vlm
 import pytest
 import torch
 import transformers
@@ -15,15 +14,47 @@ from tests.conformance.running import examine
 from tests.conformance.table import JSON, MARKDOWN, TYPES, Table
 from tests.tiny import ARCHITECTURES
 
+import pixano_vlm
+
 # transformers 5.23 hands tensors to numpy in an old way in some processors.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 LEAST_EXACT = 50
-NAMED = (
-    "llava llava_next llava_onevision vipllava qwen2_vl qwen2_5_vl qwen3_vl qwen3_vl_moe qwen3_5 idefics2 idefics3 "
-    "smolvlm internvl gemma3 gemma4 paligemma mistral3 mllama florence2 blip blip-2 instructblip git kosmos-2 "
-    "pix2struct got_ocr2 glm4v lfm2_vl molmo2 paddleocr_vl janus llama4 vision-encoder-decoder"
-).split()
+NAMED = [
+    "llava",
+    "llava_next",
+    "llava_onevision",
+    "vipllava",
+    "qwen2_vl",
+    "qwen2_5_vl",
+    "qwen3_vl",
+    "qwen3_vl_moe",
+    "qwen3_5",
+    "idefics2",
+    "idefics3",
+    "smolvlm",
+    "internvl",
+    "gemma3",
+    "gemma4",
+    "paligemma",
+    "mistral3",
+    "mllama",
+    "florence2",
+    "blip",
+    "blip-2",
+    "instructblip",
+    "git",
+    "kosmos-2",
+    "pix2struct",
+    "got_ocr2",
+    "glm4v",
+    "lfm2_vl",
+    "molmo2",
+    "paddleocr_vl",
+    "janus",
+    "llama4",
+    "vision-encoder-decoder",
+]
 """Types that have to run whatever else does not."""
 
 RUN_HERE = ("llava", "florence2", "paligemma")
@@ -70,7 +101,15 @@ def test_each_type_that_does_not_run_has_its_obstacle(table: Table) -> None:
 def test_a_run_finds_what_the_table_says(name: str, table: Table, tmp_path: Path) -> None:
     found = Table.of([examine(name, tmp_path)]).rows[name]
     # Counts of tokens hang on the torch build's rounding; what the table claims does not.
-    claims = ("runs", "exact", "in_flight", "shared_prefixes", "chat_template", "several_images", "torchvision")
+    claims = (
+        "runs",
+        "exact",
+        "in_flight",
+        "shared_prefixes",
+        "chat_template",
+        "several_images",
+        "torchvision",
+    )
     told = {claim: getattr(table.rows[name], claim) for claim in claims}
     assert {claim: getattr(found, claim) for claim in claims} == told
 

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pixano_vlm.engines.transformers import TransformersVLMModel
-from pixano_vlm.models import VLMInput
 from tests.batching.workload import draw_pictures, load, requests
 from tests.tiny import build
+
+from pixano_vlm.engines.transformers import TransformersVLMModel
+from pixano_vlm.models import VLMInput
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from pixano_vlm.engines.transformers import TransformersVLMModel
 from pixano_vlm.errors import MissingPackageError, ModelLoadError
-from pixano_vlm.models import ModelDeploymentConfig, VLMInput
+from pixano_vlm.models import ModelDeploymentConfig
 from pixano_vlm.models.registry import CLASSES, ModelRegistry
-from safetensors.torch import load_file, save_file
 
 needs_peft = pytest.mark.skipif(find_spec("peft") is None, reason="needs peft; `make test-models` has it")
 # peft 0.21 reads torch's and transformers' deprecated names.

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from pixano_vlm.engines import loading
 from pixano_vlm.engines.loading import load_model, load_processor, read_params
 from pixano_vlm.errors import ConfigError, MissingPackageError, ModelLoadError
 from pixano_vlm.models import ModelDeploymentConfig
 from pixano_vlm.models.config import TransformersParams
-from safetensors.torch import load_file
 
 
 def params(path: str | Path, **others: Any) -> TransformersParams:
@@ -40,7 +41,7 @@ def test_an_unknown_parameter_is_refused_with_the_nearest_name() -> None:
 
 
 def test_a_parameter_like_no_other_is_refused_with_all_names() -> None:
-    with pytest.raises(ConfigError, match="no parameter 'zzz'. Parameters are path, revision"):
+    with pytest.raises(ConfigError, match=r"no parameter 'zzz'\. Parameters are path, revision"):
         params("somewhere", zzz=4)
 
 
@@ -80,7 +81,7 @@ def test_pickled_weights_are_not_loaded(copied: Path) -> None:
 def test_a_damaged_weights_file_is_a_failure_to_load(copied: Path) -> None:
     whole = (copied / "model.safetensors").read_bytes()
     (copied / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ModelLoadError, match="the model of .* cannot be loaded"):
+    with pytest.raises(ModelLoadError, match=r"the model of .* cannot be loaded"):
         load_model(params(copied))
 
 
@@ -102,7 +103,9 @@ def test_code_that_comes_with_a_checkpoint_is_not_run_unasked(copied: Path) -> N
 
 
 def test_a_missing_torchvision_is_named_with_the_extra(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    message = "Qwen2VLVideoProcessor requires the Torchvision library but it was not found in your environment."
+    message = (
+        "Qwen2VLVideoProcessor requires the Torchvision library but it was not found in your environment."
+    )
     monkeypatch.setattr("transformers.AutoProcessor.from_pretrained", raising(ImportError(message)))
     with pytest.raises(MissingPackageError, match=r"it needs torchvision.*pixano-vlm\[torchvision\]"):
         load_processor(params(base))
@@ -121,14 +124,14 @@ def test_a_torchvision_that_does_not_match_torch_is_said_to_be_that(
 def test_a_missing_module_is_named(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = ModuleNotFoundError("No module named 'timm.layers'", name="timm.layers")
     monkeypatch.setattr("transformers.AutoModelForImageTextToText.from_pretrained", raising(error))
-    with pytest.raises(MissingPackageError, match="it needs timm.*pip install timm"):
+    with pytest.raises(MissingPackageError, match=r"it needs timm.*pip install timm"):
         load_model(params(base))
 
 
 def test_a_gated_model_says_how_to_log_in(monkeypatch: pytest.MonkeyPatch) -> None:
     error = OSError("You are trying to access a gated repo. Make sure to have access to it.")
     monkeypatch.setattr("transformers.AutoConfig.from_pretrained", raising(error))
-    with pytest.raises(ModelLoadError, match="gated repo.*`hf auth login`"):
+    with pytest.raises(ModelLoadError, match=r"gated repo.*`hf auth login`"):
         load_model(params("someone/gated"))
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pixano_vlm.engines.transformers import TransformersVLMModel
-from pixano_vlm.errors import ConfigError, MissingPackageError
-from pixano_vlm.models import ModelDeploymentConfig
 from tests.engines.test_adapters import needs_peft, write_adapter
 from tests.tiny import llava
 from tests.tiny.building import save
+
+from pixano_vlm.engines.transformers import TransformersVLMModel
+from pixano_vlm.errors import ConfigError, MissingPackageError
+from pixano_vlm.models import ModelDeploymentConfig
 
 PACKAGES = {"int8": "torchao", "int4": "bitsandbytes"}
 Texts = Callable[[TransformersVLMModel], list[str]]

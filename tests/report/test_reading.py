@@ -182,3 +182,9 @@ def test_numbers_that_javascript_would_round_are_text(folder: Folder, data_of: D
     page, _ = folder.report(folder.run("a", [answer("1", generation_config=config)]))
     settings = data_of(page)["records"][0]["answers"][0]["settings"]
     assert json.dumps(settings) == '{"seed": "9223372036854775807", "top_k": 50, "greedy": true}'
+
+
+def test_of_a_run_over_a_folder_the_pictures_are_found_in_it(folder: Folder) -> None:
+    folder.picture("photos/a.png")
+    output = folder.run("a", [answer("a", images=["a.png"])], manifest="photos")
+    assert folder.report(output)[1].missing == 0

@@ -11,8 +11,6 @@ from tests.tiny.tokenizer import tiny_tokenizer
 from transformers import (
     CohereCompassConfig,
     CohereCompassProcessor,
-    Cosmos3EdgeConfig,
-    Cosmos3EdgeProcessor,
     Glm5NextConfig,
     Glm5NextProcessor,
     MiniMaxM3VLConfig,
@@ -32,7 +30,11 @@ EXPERTS = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_si
 def _tokenizer(image: str, *tokens: str) -> Any:
     """A tokenizer with these special tokens, and a template that writes `image` for an image."""
     return tiny_tokenizer(
-        ["<|im_start|>", *tokens], bos=None, eos="<|im_end|>", pad="<|endoftext|>", chat_template=chatml(image)
+        ["<|im_start|>", *tokens],
+        bos=None,
+        eos="<|im_end|>",
+        pad="<|endoftext|>",
+        chat_template=chatml(image),
     )
 
 
@@ -50,7 +52,13 @@ def cohere_compass() -> Parts:
     marks = ("<|VISION_START|>", "<|VISION_END|>", "<|IMAGE_PAD|>", "<|VIDEO_PAD|>")
     tokenizer = _tokenizer("<|VISION_START|><|IMAGE_PAD|><|VISION_END|>", *marks)
     processor = _processor(CohereCompassProcessor, "CohereCompass", tokenizer)
-    text = {"num_hidden_layers": 4, "sliding_window": 24}
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
+    text = {
+        "num_hidden_layers": 4,
+        "sliding_window": 24,
+        "layer_types": ["sliding_attention", "sliding_attention", "sliding_attention", "full_attention"],
+        "rope_parameters": {"sliding_attention": rope, "full_attention": None},
+    }
     vision = {"out_hidden_size": 64, "num_position_embeddings": 36, "deepstack_visual_indexes": [0, 1]}
     config = CohereCompassConfig(
         text_config=decoder(tokenizer) | text,
@@ -59,27 +67,6 @@ def cohere_compass() -> Parts:
         video_token_id=processor.video_token_id,
         vision_start_token_id=processor.vision_start_token_id,
         vision_end_token_id=processor.vision_end_token_id,
-    )
-    return Parts(config, processor)
-
-
-def cosmos3_edge() -> Parts:
-    """Cosmos 3 Edge: squared ReLU, positions on three axes."""
-    marks = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
-    tokenizer = _tokenizer("<|vision_start|><|image_pad|><|vision_end|>", *marks)
-    sizes = dict(SIZES) | {"temporal_patch_size": 1}
-    processor = _processor(Cosmos3EdgeProcessor, "Cosmos3Edge", tokenizer, sizes)
-    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
-    vision = encoder(spatial_merge_size=MERGE, num_patches=36)
-    del vision["image_size"]
-    config = Cosmos3EdgeConfig(
-        text_config=decoder(tokenizer) | {"rope_parameters": rope},
-        vision_config=vision,
-        projector_hidden_size=48,
-        image_token_id=processor.image_token_id,
-        video_token_id=processor.video_token_id,
-        vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
-        vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
     )
     return Parts(config, processor)
 
@@ -116,8 +103,11 @@ def glm5_next() -> Parts:
         | {"out_hidden_size": 64, "projection_intermediate_size": 48, "image_size": 4 * PATCH_SIZE},
         image_token_id=processor.image_token_id,
         video_token_id=processor.video_token_id,
-        **{f"{kind}_{end}_token_id": tokenizer.convert_tokens_to_ids(f"<|{mark}_of_{kind}|>")
-           for kind in kinds for end, mark in (("start", "begin"), ("end", "end"))},
+        **{
+            f"{kind}_{end}_token_id": tokenizer.convert_tokens_to_ids(f"<|{mark}_of_{kind}|>")
+            for kind in kinds
+            for end, mark in (("start", "begin"), ("end", "end"))
+        },
     )
     return Parts(config, processor)
 
@@ -135,6 +125,7 @@ def minimax_m3_vl() -> Parts:
         "shared_intermediate_size": 32,
         "rotary_dim": 8,
         "num_hidden_layers": 4,
+        "layer_types": ["full_attention", *["minimax_m3_sparse"] * 3],
         "index_n_heads": 2,
         "index_head_dim": 16,
         "index_block_size": 8,

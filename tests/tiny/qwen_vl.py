@@ -6,6 +6,7 @@ from tests.tiny.building import Parts, image_processor, video_processor
 from tests.tiny.layouts import PATCH_SIZE, chatml, decoder, encoder
 from tests.tiny.tokenizer import tiny_tokenizer
 from transformers import (
+    Cosmos3OmniConfig,
     Exaone4_5_Config,
     Exaone4_5_Processor,
     HyperCLOVAXVisionV2Config,
@@ -278,3 +279,9 @@ def qwen4_exp() -> Parts:
     vision = _qwen3_vision()
     del vision["deepstack_visual_indexes"]
     return _assemble(Qwen3VLProcessor, Qwen4ExpConfig, "Qwen3VL", text, vision)
+
+
+def cosmos3_omni() -> Parts:
+    """Cosmos 3 Omni: Qwen3-VL's parts and its processor under another type."""
+    text = {"rope_parameters": SECTIONS | {"mrope_interleaved": True}, "num_hidden_layers": 3}
+    return _assemble(Qwen3VLProcessor, Cosmos3OmniConfig, "Qwen3VL", text, _qwen3_vision())

@@ -193,7 +193,11 @@ def _provenance(batch: Batch, fingerprint: str) -> Iterator[RunRecord]:
         batch.output,
         command=["pixano-vlm", *batch.command],
         model={**batch.model.model_dump(exclude_defaults=True), "fingerprint": fingerprint},
-        settings=batch.settings.model_dump(exclude_none=True) | {"run_seed": batch.run_seed},
+        settings=batch.settings.model_dump(exclude_none=True)
+        | {
+            "run_seed": batch.run_seed,
+            "source": {key: value for key, value in batch.asked.items() if value is not None},
+        },
         manifest=" ".join(batch.asked["manifest"]) if batch.is_repeatable else "standard input",
         resumed=batch.resume,
     )

@@ -291,7 +291,12 @@ def generate(
         overwrite=overwrite,
         summary_json=summary_json,
         quiet=quiet,
-        asked={"manifest": manifest, "prompt": prompt, "prompt_file": prompt_file, "recursive": recursive or None},
+        asked={
+            "manifest": manifest,
+            "prompt": prompt,
+            "prompt_file": prompt_file,
+            "recursive": recursive or None,
+        },
         command=tuple(context.obj or ()),
     )
     if code := run_batch(batch):

@@ -21,9 +21,7 @@ PICTURES = "Pictures"
 def report(
     outputs: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="OUTPUT", help="What `generate` wrote; two of them are shown side by side."
-        ),
+        typer.Argument(metavar="OUTPUT", help="What `generate` wrote; two of them are shown side by side."),
     ],
     page: Annotated[
         Path, typer.Option("--output", "-o", metavar="PATH", help="The HTML file to write.")

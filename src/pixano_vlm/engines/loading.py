@@ -118,7 +118,9 @@ def load_model(params: TransformersParams) -> Any:
         dtype = choose_dtype(params.dtype, stored, device)
         fewer_bits = quantization_config(params, config, dtype)
         # Quantized weights are made on their device, and some kinds cannot be moved afterwards.
-        placing = {} if fewer_bits is None else {"quantization_config": fewer_bits, "device_map": {"": device}}
+        placing = (
+            {} if fewer_bits is None else {"quantization_config": fewer_bits, "device_map": {"": device}}
+        )
         model: Any = AutoModelForImageTextToText.from_pretrained(
             params.path,
             config=config,

@@ -39,20 +39,23 @@ def quantization_config(params: TransformersParams, config: Any, dtype: torch.dt
         return None
     stored = getattr(config, "quantization_config", None)
     if stored is not None:
-        method = stored.get("quant_method") if isinstance(stored, dict) else getattr(stored, "quant_method", "")
+        method = (
+            stored.get("quant_method") if isinstance(stored, dict) else getattr(stored, "quant_method", "")
+        )
         raise ConfigError(
             f"{params.path!r} is quantized already ({getattr(method, 'value', method)}), so it cannot be "
             f"loaded with quantization: {params.quantization}.",
             hint="Leave the parameter `quantization` out, or give the unquantized checkpoint.",
         )
     purpose = f"quantization: {params.quantization}"
-    for package in ("torchao" if params.quantization == "int8" else "bitsandbytes", "accelerate"):
-        import_extra(package, extra=EXTRA, purpose=purpose)
     if params.quantization == "int8":
-        from torchao.quantization import Int8WeightOnlyConfig
+        torchao = import_extra("torchao.quantization", extra=EXTRA, purpose=purpose)
+        import_extra("accelerate", extra=EXTRA, purpose=purpose)
         from transformers import TorchAoConfig
 
-        return TorchAoConfig(Int8WeightOnlyConfig())
+        return TorchAoConfig(torchao.Int8WeightOnlyConfig())
+    for package in ("bitsandbytes", "accelerate"):
+        import_extra(package, extra=EXTRA, purpose=purpose)
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(  # type: ignore[no-untyped-call]  # transformers leaves it untyped

@@ -60,6 +60,11 @@ def open_source(names: Sequence[str], template: Template | None = None, *, recur
                 hint='Say what to ask about each picture: --prompt "Describe this picture."',
             )
         return Source(None, FolderRows(names, template, recursive=recursive), _stem(name, len(names)))
+    if name != "-" and not path.exists():
+        raise ManifestError(
+            f"there is no manifest {name}.",
+            hint="Give a JSONL file, a folder with --prompt TEXT, or - for standard input.",
+        )
     if recursive:
         raise UsageError("--recursive goes with a folder.", hint="Name a folder of pictures.")
     table = _TABLES.get(path.suffix.lower())

@@ -68,7 +68,8 @@ class _Source:
         self.run = RunFile(path)
         manifest = options.manifest or self.run.manifest()
         self.prompts = None if manifest is None else Prompts(manifest)
-        self.folder = options.images or (self.prompts.folder if self.prompts else path.resolve().parent)
+        beside = self.prompts.folder if self.prompts else self.run.pictures() or path.resolve().parent
+        self.folder = options.images or beside
 
     def asked(self, pair: Pair) -> Asked | None:
         """What the record asked; without a manifest, the pictures that its output names."""

@@ -31,15 +31,19 @@ class RunFile:
 
     def manifest(self) -> Path | None:
         """The manifest that the run read, where it is still to be found."""
+        return next(filter(Path.is_file, self._places()), None)
+
+    def pictures(self) -> Path | None:
+        """The folder of pictures that the run read in place of a manifest, where it is still to be found."""
+        return next(filter(Path.is_dir, self._places()), None)
+
+    def _places(self) -> list[Path]:
+        """Where the manifest may be: as it was named, wherever the run was started, or beside the output."""
         named = self._values.get("manifest")
-        if not isinstance(named, str):
-            return None
-        # As it was named, which is relative to wherever the run was started; or beside the output.
+        if not isinstance(named, str) or not named or "\0" in named:
+            return []
         folder = self._output.parent
-        for path in (Path(named), folder / named, folder / Path(named).name):
-            if path.is_file():
-                return path
-        return None
+        return [Path(named), folder / named, folder / Path(named).name]
 
     def rates(self) -> dict[str, float]:
         """Seconds and rates of the run: `seconds`, `records_per_second`, `tokens_per_second`."""
