@@ -38,7 +38,7 @@ demo: install
 	$(BIN)/python examples/shapes/check.py demo.outputs.jsonl
 
 test: install
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not models and not engines and not browser"
 
 test-slow: install
 	$(BIN)/python -m pytest -n 2 -m slow

@@ -105,6 +105,7 @@ def run(
     stop: Any = None,
     on_result: Any = None,
     rows: Any = None,
+    retry_flagged: bool = False,
     **options: Any,
 ) -> Summary:
     """One whole run, as the command line does it."""
@@ -116,9 +117,17 @@ def run(
 
     records = Manifest(manifest, rows=rows, settings=settings, limits=limits, run_seed=run_seed)
     with open_outputs(
-        output, records, model="fake", fingerprint=fingerprint, disk=disk, **options
+        output,
+        records,
+        model="fake",
+        fingerprint=fingerprint,
+        disk=disk,
+        retry_flagged=retry_flagged,
+        **options,
     ) as outputs:
-        return run_job(outputs.requests(), load, outputs, stop=stop, on_result=on_result)
+        return run_job(
+            outputs.requests(), load, outputs, stop=stop, on_result=on_result, retry_flagged=retry_flagged
+        )
 
 
 class PowerCut(BaseException):

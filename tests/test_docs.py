@@ -136,7 +136,8 @@ class TestArchitecture:
         "engines": {"batching", "records", "models"},
         "job": {"records", "models"},
         "report": {"records", "models"},
-        "cli": {"report", "job", "records", "catalog", "models"},
+        "trial": {"records", "models"},
+        "cli": {"report", "trial", "job", "records", "catalog", "models"},
         "shapes": set[str](),
     }
 

@@ -120,7 +120,7 @@ class Alone:
         captioners' own `generate` heeds no list of end tokens: their checkpoint is left as it was.
         """
         answers = [self.answer(request) for request in requests]
-        candidates = {token for answer in answers for token in answer[1:]} - set(self.end_ids)
+        candidates = {token for answer in answers for token in answer[1:-1]} - set(self.end_ids)
 
         def miss(token: int) -> float:
             # Not as the very first token, or nothing would be left of the answer.

@@ -40,6 +40,29 @@ transformers' own `generate` on the record alone, greedy, in float32.
 """
 
 
+TAIL = """
+## Adapters
+
+`adapter: PATH` in a config, the folder or hub id of a PEFT adapter (LoRA and its kin; `pip install
+'pixano-vlm[peft]'`), changes any model above. It is merged into the weights when the model is loaded, so that it
+costs nothing per token; over quantized weights it is kept beside them. Only safetensors are read, and an adapter
+of which a weight finds no place in the model is refused. Several adapters over one base are several entries of a
+config file, each a model with a name and a fingerprint of its own.
+
+## Weights in fewer bits
+
+| `quantization` | by | scales | on |
+|---|---|---|---|
+| `int8` | torchao, weights alone | one for each output | CPU, GPU |
+| `int4` | bitsandbytes, NF4 | one for each 64 weights | CPU, GPU |
+
+Both come with `pip install 'pixano-vlm[quantization]'`. Embeddings and the output layer stay as they are.
+`pixano-vlm load` shows the bytes that the weights take, and those they would take unquantized. What a record gets
+still does not depend on its batch; it differs from what the unquantized model says. A checkpoint that is quantized
+already is loaded as it is, by the package that it names.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One type."""
@@ -113,6 +136,7 @@ class Table:
             "| Type | Runs | Exact | Batching | Template | Images | torchvision | Notes |",
             "|---|---|---|---|---|---|---|---|",
             *(f"| {name} | {' | '.join(_cells(row))} |" for name, row in sorted(self.rows.items())),
+            TAIL.rstrip("\n"),
         ]
         return "\n".join(lines) + "\n"
 

@@ -184,6 +184,16 @@ class TestWhatIsSent:
         assert server.bodies[0]["top_a"] == 1
         assert "max_tokens" not in server.bodies[0]
 
+    def test_a_schema_is_sent_with_a_name_and_the_answer_is_parsed(self, connect: Any) -> None:
+        schema = {"type": "json_schema", "json_schema": {"schema": {"type": "object"}}}
+        with ScriptedServer(answer('{"a": 1}')) as server:
+            output = connect(server).predict(ask(response_format=schema))
+        assert output.parsed == {"a": 1}
+        assert server.bodies[0]["response_format"]["json_schema"] == {
+            "name": "answer",
+            "schema": {"type": "object"},
+        }
+
 
 class TestWhatComesBack:
     def test_text_usage_and_the_reason_are_the_servers(self, connect: Any) -> None:

@@ -45,7 +45,7 @@ app.command(
     help=help_text(generate),
     epilog=epilog(
         "pixano-vlm generate examples/shapes/manifest.jsonl --model shapes",
-        "pixano-vlm generate photos.jsonl --model qwen3-vl-4b-instruct -o answers.jsonl --temperature 0.7",
+        'pixano-vlm generate photos --model qwen3-vl-4b-instruct --prompt "Describe this." --sidecar txt',
         "pixano-vlm generate photos.jsonl --model qwen3-vl-4b-instruct -o answers.jsonl --resume",
     ),
 )(generate)

@@ -27,6 +27,7 @@ from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMModel
 
 if TYPE_CHECKING:
+    from pixano_vlm.records.manifest import Manifest
     from pixano_vlm.records.opening import Source
     from pixano_vlm.records.outputs import Outputs
     from pixano_vlm.records.provenance import Provenance
@@ -50,9 +51,16 @@ class Batch:
     limit: int | None
     resume: bool
     retry_failed: bool
+    retry_flagged: bool
     overwrite: bool
     summary_json: Path | None
     quiet: bool
+    dry_run: bool = False
+    exports: tuple[Path, ...] = ()
+    """Other forms to write the output in when the run is complete."""
+    sidecar: str | None = None
+    """`txt` or `json`: a file of that kind beside each picture."""
+    sidecar_overwrite: bool = False
     command: tuple[str, ...] = ()
     """The arguments it was asked with, for the message that says how to go on."""
     asked: Mapping[str, Any] = field(default_factory=dict)
@@ -72,6 +80,8 @@ def run_batch(batch: Batch) -> int:
         ModelLoadError: When the model cannot be loaded.
         RunError: When the run cannot go on.
     """
+    from pixano_vlm.cli.dry_run import dry_run
+    from pixano_vlm.records.exports import check_exports, write_exports
     from pixano_vlm.records.manifest import Manifest
     from pixano_vlm.records.outputs import open_outputs
     from pixano_vlm.records.preflight import check_manifest_keys
@@ -92,23 +102,33 @@ def run_batch(batch: Batch) -> int:
         records = min(records, batch.limit)
     with Progress(quiet=batch.quiet) as progress:
         weights = Weights(model, progress)
+        if batch.dry_run:
+            progress.expect(records)
+            return dry_run(batch, manifest, weights, progress)
+        check_exports(batch.exports, source=source.path, replace=batch.resume or batch.overwrite)
         if weights_on_disk(batch.model) is False and not _refused(batch):
             # The fingerprint, which resuming compares, is that of the weights: they have to be here first.
             weights.load()
         fingerprint = model.fingerprint()
-        with open_outputs(
-            batch.output,
-            manifest,
-            model=batch.model.name,
-            fingerprint=fingerprint,
-            resume=batch.resume,
-            overwrite=batch.overwrite,
-            retry_failed=batch.retry_failed,
-            limit=batch.limit,
-        ) as outputs:
+        with (
+            open_outputs(
+                batch.output,
+                manifest,
+                model=batch.model.name,
+                fingerprint=fingerprint,
+                resume=batch.resume,
+                overwrite=batch.overwrite,
+                retry_failed=batch.retry_failed,
+                retry_flagged=batch.retry_flagged,
+                limit=batch.limit,
+            ) as opened,
+            _with_sidecars(batch, opened, manifest) as outputs,
+        ):
             progress.expect(records if outputs.to_do is None else outputs.to_do)
             with _provenance(batch, fingerprint) as record:
-                summary = _run(weights, outputs, progress, record)
+                summary = _run(weights, outputs, progress, record, retry_flagged=batch.retry_flagged)
+    if batch.output is not None and batch.exports and not summary.interrupted:
+        write_exports(batch.output, batch.exports)
     _tell(batch, summary)
     if summary.interrupted:
         return EXIT_INTERRUPTED
@@ -136,7 +156,9 @@ class Weights:
             self._loaded = True
 
 
-def _run(weights: Weights, outputs: Outputs, progress: Progress, record: RunRecord) -> Summary:
+def _run(
+    weights: Weights, outputs: Outputs, progress: Progress, record: RunRecord, *, retry_flagged: bool
+) -> Summary:
     from pixano_vlm.job import run_job
 
     def load() -> VLMModel:
@@ -154,9 +176,27 @@ def _run(weights: Weights, outputs: Outputs, progress: Progress, record: RunReco
     if outputs.to_do == 0:
         progress.say("nothing is left to do.")
     with Interruption(lambda: progress.say(STOPPING)) as interruption:
-        summary = run_job(outputs.requests(), load, outputs, on_result=count, stop=interruption.stop)
+        summary = run_job(
+            outputs.requests(),
+            load,
+            outputs,
+            on_result=count,
+            stop=interruption.stop,
+            retry_flagged=retry_flagged,
+        )
+    summary.reused += outputs.there
     record.summary = summary
     return summary
+
+
+def _with_sidecars(batch: Batch, outputs: Outputs, manifest: Manifest) -> Outputs:
+    from pixano_vlm.records.sidecars import SidecarOutputs
+
+    if batch.sidecar is None:
+        return outputs
+    return SidecarOutputs(
+        outputs, manifest, batch.sidecar, batch.model.name, overwrite=batch.sidecar_overwrite
+    )
 
 
 STOPPING = "stopping: what is under way is finished first; once more ends at once."
@@ -227,6 +267,12 @@ def _rows(batch: Batch, summary: Summary) -> dict[str, Any]:
         rows["failed before"] = summary.reused_failed
     for error, count in summary.errors.most_common():
         rows[f"  {error}"] = count
+    for flag, count in sorted(summary.flags.items()):
+        rows[f"flagged {flag}"] = count
+    if summary.retried:
+        rows["tried again"] = summary.retried
+    if batch.exports:
+        rows["also written"] = ", ".join(map(str, batch.exports))
     rows |= {
         "images": summary.images,
         "prompt tokens": summary.prompt_tokens,
@@ -244,5 +290,10 @@ def _rows(batch: Batch, summary: Summary) -> dict[str, Any]:
 def resume_command(args: Sequence[str]) -> str:
     """The command that goes on where this one stopped."""
     # Not --retry-failed either: what this run has retried would be tried once more.
-    kept = [arg for arg in args if arg not in {"--overwrite", "--resume", "--retry-failed"}]
+    dropped = {"--overwrite", "--resume", "--retry-failed"}
+    if any(arg.startswith("--sidecar") for arg in args):
+        dropped.discard(
+            "--overwrite"
+        )  # with --resume, it is about the files beside the pictures still to be done
+    kept = [arg for arg in args if arg not in dropped]
     return shlex.join(["pixano-vlm", *kept, "--resume"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,8 @@ from pixano_vlm.cli.options import Config, Device, Dtype, Plugin, Traceback, Ver
 from pixano_vlm.errors import UsageError
 from pixano_vlm.models.config import DEFAULT_GENERATION, GenerationSettings
 from pixano_vlm.models.limits import Limits
-from pixano_vlm.records.opening import Source, open_source, read_template
+from pixano_vlm.records.exports import split_outputs
+from pixano_vlm.records.opening import open_source, read_template
 
 __all__ = ["generate"]
 
@@ -23,6 +25,13 @@ LIMITS = "What a record may open, and how large it may be"
 OUTPUT = "Output"
 PICTURES = "A folder, pictures or a table without prompts"
 STANDARD = Limits()
+
+
+class Sidecar(str, Enum):
+    """What `--sidecar` admits."""
+
+    txt = "txt"
+    json = "json"
 
 
 def generate(
@@ -73,16 +82,35 @@ def generate(
         ),
     ] = False,
     output: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--output",
             "-o",
             metavar="PATH",
             help="Where the answers go, one line a record; - is standard output. Default: "
-            "<the manifest's stem>.outputs.jsonl in the current folder.",
+            "<the manifest's stem>.outputs.jsonl in the current folder. Repeat it with a name that ends with .csv, "
+            ".parquet or .openai.jsonl to have them in that form, too.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    sidecar: Annotated[
+        Sidecar | None,
+        typer.Option(
+            "--sidecar",
+            metavar="KIND",
+            help="Also write each answer beside its picture: txt (a.txt beside a.jpg) or json. Goes on with an "
+            "output that exists; a picture that has its file counts as done.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            metavar="",
+            help="Check every record and image, count tokens, time a few records, estimate the rest; write nothing.",
+        ),
+    ] = False,
     resume: Annotated[
         bool,
         typer.Option(
@@ -95,6 +123,16 @@ def generate(
             "--retry-failed",
             metavar="",
             help="Go on with an output that exists, and do its failed records again.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+    retry_flagged: Annotated[
+        bool,
+        typer.Option(
+            "--retry-flagged",
+            metavar="",
+            help="Ask once more, with other settings, where an answer is cut off, empty or loops; and go on with an "
+            "output that exists.",
             rich_help_panel=OUTPUT,
         ),
     ] = False,
@@ -271,9 +309,10 @@ def generate(
         stop=stop or None,
     )
     source = open_source(manifest, read_template(prompt, prompt_file), recursive=recursive)
+    path, exports = split_outputs(output or [], Path(source.stem + ".outputs.jsonl"))
     batch = Batch(
         source=source,
-        output=_output(source, output),
+        output=path,
         model=chosen,
         settings=flags.over(chosen.generation).over(DEFAULT_GENERATION),
         run_seed=seed,
@@ -286,9 +325,16 @@ def generate(
             max_prompt_tokens=max_prompt_tokens,
         ),
         limit=limit,
-        resume=resume or retry_failed,
+        resume=resume
+        or retry_failed
+        or ((retry_flagged or sidecar is not None) and not overwrite and path is not None),
         retry_failed=retry_failed,
-        overwrite=overwrite,
+        retry_flagged=retry_flagged,
+        overwrite=overwrite and not (sidecar is not None and resume),
+        dry_run=dry_run,
+        exports=exports,
+        sidecar=None if sidecar is None else sidecar.value,
+        sidecar_overwrite=overwrite,
         summary_json=summary_json,
         quiet=quiet,
         asked={
@@ -311,12 +357,3 @@ def _settings(**flags: Any) -> GenerationSettings:
         flag = "--" + str(problem["loc"][0]).replace("_", "-")
         text = str(problem["msg"])
         raise UsageError(f"{flag} {problem['input']}: {text[:1].lower()}{text[1:]}.") from error
-
-
-def _output(source: Source, output: str | None) -> Path | None:
-    """The file to write; `None` is standard output."""
-    if output == "-":
-        return None
-    if output is not None:
-        return Path(output)
-    return Path(source.stem + ".outputs.jsonl")

@@ -88,6 +88,10 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Clears the live line, so that something else can be printed."""
         if self._live is not None:
             self._live.stop()
 

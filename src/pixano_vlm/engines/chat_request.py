@@ -38,6 +38,8 @@ class ChatRequest:
     """Everything of the body but `model` and `messages`."""
     used: dict[str, Any]
     """The settings under this project's names, for the output."""
+    wants_json: bool
+    """Whether the answer is to be JSON."""
 
 
 class RequestWriter:
@@ -84,7 +86,9 @@ class RequestWriter:
                     for part in message["content"]
                 ]
             )
-        return ChatRequest(messages, self._settings(input, messages), _used(input))
+        asked = input.response_format
+        wants_json = asked is not None and asked.get("type") in ("json_object", "json_schema")
+        return ChatRequest(messages, self._settings(input, messages), _used(input), wants_json)
 
     def _settings(self, input: VLMInput, messages: list[dict[str, Any]]) -> dict[str, Any]:
         used = _used(input)
@@ -92,10 +96,8 @@ class RequestWriter:
         settings[self._limit_name] = used.pop("max_new_tokens")
         del used["do_sample"]
         settings |= used
-        # A field that later versions of the contract have.
-        response_format = getattr(input, "response_format", None)
-        if response_format is not None:
-            settings["response_format"] = response_format
+        if input.response_format is not None:
+            settings["response_format"] = _named(input.response_format)
         if messages[-1]["role"] == "assistant":  # an answer already begun is gone on with
             settings |= {"continue_final_message": True, "add_generation_prompt": False}
         return settings
@@ -127,6 +129,14 @@ def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
         text: str = parts[0]["text"]
         return text
     return parts
+
+
+def _named(response_format: dict[str, Any]) -> dict[str, Any]:
+    """A schema with a name, which OpenAI's own server insists on and others pass over."""
+    schema = response_format.get("json_schema")
+    if not isinstance(schema, dict):
+        return response_format
+    return {**response_format, "json_schema": {"name": "answer", **schema}}
 
 
 def _used(input: VLMInput) -> dict[str, Any]:

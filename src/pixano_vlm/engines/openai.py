@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -266,5 +267,14 @@ def read_answer(answer: Any, request: ChatRequest) -> VLMOutput:
             prompt_tokens=counts[0], completion_tokens=counts[1], total_tokens=counts[0] + counts[1]
         ),
         generation_config=used,
+        parsed=_json(text) if request.wants_json else None,
         finish_reason=choice.finish_reason if choice.finish_reason in ("stop", "length") else None,
     )
+
+
+def _json(text: str) -> Any:
+    """The JSON value that a text is; None for one that was cut off, or that the server did not hold to the form."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

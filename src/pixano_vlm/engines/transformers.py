@@ -125,7 +125,17 @@ class TransformersVLMModel(VLMModel):
             engine = Engine(model, maker, ending, list(capabilities.sliding), plan)
         seconds = time.perf_counter() - began
         self._loaded = _Loaded(
-            model, processor, maker, ending, plan, capabilities, engine, parameters, memory, full_memory, seconds
+            model,
+            processor,
+            maker,
+            ending,
+            plan,
+            capabilities,
+            engine,
+            parameters,
+            memory,
+            full_memory,
+            seconds,
         )
 
     def _examine(self, model: Any, maker: PromptMaker, ending: Ending, plan: Plan) -> Capabilities:
@@ -170,6 +180,12 @@ class TransformersVLMModel(VLMModel):
         window = max(64, 4 * loaded.plan.max_rows)
         with Preparer(iter(inputs), loaded.maker, self.params.prepare_workers, window) as source:
             yield from runner.run(source)  # type: ignore[misc]  # keys come back as they went in
+
+    def count_tokens(self, input: VLMInput) -> int:
+        """Tokens of the prompt, by the model's own processor."""
+        maker = self._require().maker
+        maker.limits = self.limits
+        return len(maker.make(input).ids)
 
     def verify(self) -> Verification:
         """Runs a handful of records together and each alone, and compares their tokens."""

@@ -20,8 +20,8 @@ from typing import Any, ClassVar, Generic
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pixano_vlm.batching.prompt import PromptWriter
 from pixano_vlm.engines.parameters import import_extra, read_parameters
+from pixano_vlm.engines.vllm_request import RequestMaker, VLLMRequest, structured_outputs
 from pixano_vlm.errors import (
     ConfigError,
     GenerationError,
@@ -32,10 +32,8 @@ from pixano_vlm.errors import (
     VLMError,
 )
 from pixano_vlm.models.config import DtypeName, ModelDeploymentConfig
-from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.registry import nearest, register_model
 from pixano_vlm.models.vlm import Key, UsageInfo, VLMInput, VLMModel, VLMOutput
-from pixano_vlm.records.images import decode_image, image_digest, read_image_bytes, shortened
 
 __all__ = ["VLLMParams", "VLLMVLMModel"]
 
@@ -77,20 +75,11 @@ class VLLMParams(BaseModel):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """A request as vLLM takes it."""
-
-    prompt: dict[str, Any]
-    params: Any
-    tokenization: dict[str, Any]
-
-
 @dataclass(slots=True)
 class _Flow(Generic[Key]):
     """The requests of one `stream`: those being prepared, in order, and those in vLLM."""
 
-    preparing: deque[tuple[Key, VLMInput, Future[_Ready]]] = field(default_factory=deque)
+    preparing: deque[tuple[Key, VLMInput, Future[VLLMRequest]]] = field(default_factory=deque)
     running: dict[str, tuple[Key, VLMInput]] = field(default_factory=dict)
     """vLLM's own id of a request -> the key and the input."""
 
@@ -110,8 +99,7 @@ class VLLMVLMModel(VLMModel):
         self.params = read_parameters(config, VLLMParams)
         self._engine: Any = None
         self._vllm: Any = None
-        self._writer: PromptWriter
-        self._bos: str | None = None
+        self._requests: RequestMaker
         self._seconds = 0.0
         self._ids = count()
         self._lock = threading.Lock()
@@ -140,10 +128,7 @@ class VLLMVLMModel(VLMModel):
             engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**arguments))
         except Exception as error:  # whatever vLLM, torch or the model's code raises
             raise self._explain(error) from error
-        token = getattr(processor, "image_token", None)
-        named = bool(getattr(processor, "chat_template", None)) or _is_named(processor, token)
-        self._writer = PromptWriter(processor, prepends_images=named)
-        self._bos = getattr(getattr(processor, "tokenizer", processor), "bos_token", None)
+        self._requests = RequestMaker(processor)
         self._vllm, self._engine = vllm, engine
         self._seconds = time.perf_counter() - began
 
@@ -235,7 +220,9 @@ class VLLMVLMModel(VLMModel):
                         if item is None:
                             is_exhausted = True
                         else:
-                            flow.preparing.append((*item, pool.submit(self._prepare, item[1])))
+                            flow.preparing.append(
+                                (*item, pool.submit(self._requests.prepare, item[1], self.limits))
+                            )
                         yield from self._admit(flow, wait=False)
                     if not flow.running and not flow.preparing:
                         return
@@ -284,60 +271,20 @@ class VLLMVLMModel(VLMModel):
         completion = output.outputs[0]
         if completion.finish_reason not in ("stop", "length"):
             return GenerationError(f"vLLM ended this answer with {completion.finish_reason!r}.")
+        from pixano_vlm.batching.engine import parse_json
         from pixano_vlm.batching.sampling import settings_used
 
         prompt, generated = len(output.prompt_token_ids or ()), len(completion.token_ids)
+        parsed = None if structured_outputs(input.response_format) is None else parse_json(completion.text)
         return VLMOutput(
             generated_text=completion.text,
+            parsed=parsed,
             usage=UsageInfo(
                 prompt_tokens=prompt, completion_tokens=generated, total_tokens=prompt + generated
             ),
             generation_config=settings_used(input, input.max_new_tokens),
             finish_reason=completion.finish_reason,
         )
-
-    def _prepare(self, input: VLMInput) -> _Ready:
-        """Lays out the prompt and opens its images; called in threads."""
-        layout = self._writer.lay_out(input)
-        limits: Limits = self.limits
-        if len(layout.images) > limits.max_images:
-            raise PromptError(
-                f"the record has {len(layout.images)} images; the limit is {limits.max_images}.",
-                hint="Use fewer, or raise the limit.",
-            )
-        prompt: dict[str, Any] = {"prompt": layout.text}
-        if layout.images:
-            data = [read_image_bytes(source, limits) for source in layout.images]
-            prompt["multi_modal_data"] = {
-                "image": [
-                    decode_image(encoded, limits, shortened(str(source)))
-                    for encoded, source in zip(data, layout.images, strict=True)
-                ]
-            }
-            # By these vLLM recognises a picture that it has processed, without hashing its pixels.
-            prompt["multi_modal_uuids"] = {"image": [image_digest(encoded).hex() for encoded in data]}
-        # A template that writes the first token itself must not get a second one.
-        twice = bool(self._bos and layout.text.startswith(self._bos))
-        return _Ready(prompt, self._sampling(input), {"add_special_tokens": False} if twice else {})
-
-    def _sampling(self, input: VLMInput) -> Any:
-        from vllm.sampling_params import RequestOutputKind, SamplingParams
-
-        given: dict[str, Any] = {"max_tokens": input.max_new_tokens, "temperature": input.temperature}
-        names = ("top_p", "top_k", "min_p", "seed") if input.temperature > 0 else ()
-        given |= {name: value for name in names if (value := getattr(input, name)) is not None}
-        if input.repetition_penalty is not None:
-            given["repetition_penalty"] = input.repetition_penalty
-        if input.stop:
-            given["stop"] = list(input.stop)
-        # A field that later versions of the contract have.
-        structured = _structured(getattr(input, "response_format", None))
-        if structured is not None:
-            given["structured_outputs"] = structured
-        try:
-            return SamplingParams(output_kind=RequestOutputKind.FINAL_ONLY, **given)
-        except ValueError as error:
-            raise PromptError(f"vLLM refuses this record's settings: {error}") from error
 
     def _raise_if_dead(self, error: Exception) -> None:
         if _is_out_of_memory(error):
@@ -367,9 +314,9 @@ class VLLMVLMModel(VLMModel):
             "architecture": config.architecture,
             "dtype": str(config.dtype).removeprefix("torch."),
             "load_seconds": round(self._seconds, 2),
-            "chat_template": self._writer.has_template,
+            "chat_template": self._requests.writer.has_template,
             "context_length": config.max_model_len,
-            "image_token": self._writer.image_token,
+            "image_token": self._requests.writer.image_token,
             "engine": f"vLLM {self._vllm.__version__}, {self._batch_size()} records together",
         }
 
@@ -397,32 +344,6 @@ def _find(running: dict[str, Any], id: str) -> str:
     if id in running:
         return id
     return next(known for known in running if known.startswith(f"{id}-"))
-
-
-def _structured(response_format: Any) -> Any:
-    if response_format is None:
-        return None
-    from vllm.sampling_params import StructuredOutputsParams
-
-    kind = response_format.get("type")
-    if kind == "json_object":
-        return StructuredOutputsParams(json_object=True)
-    if kind == "json_schema":
-        return StructuredOutputsParams(json=response_format["json_schema"]["schema"])
-    return None
-
-
-def _is_named(processor: Any, token: str | None) -> bool:
-    """Whether a prompt without a template must name its images, or the processor puts their places in."""
-    from PIL import Image
-
-    if token is None:
-        return False
-    # A processor that refuses the trial wants its places named.
-    with suppress(Exception):
-        ids = processor(text=["a"], images=[Image.new("RGB", (32, 32))], return_tensors="pt")["input_ids"]
-        return bool((ids != processor.tokenizer.convert_tokens_to_ids(token)).all())
-    return True
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -49,17 +49,17 @@ class ClassRegistry:
         Raises:
             DuplicateModelError: When another class has the name. The same class, imported again, may.
         """
-        taken = self._classes.get(name)
-        if taken is not None and _identity(taken) != _identity(cls):
-            raise DuplicateModelError(
-                f"model class {name!r} is already registered by {taken.__module__}.{taken.__qualname__}.",
-                hint="Give this one another name: @register_model('another-name').",
-            )
         module = self._modules.get(name)
         if module is not None and cls.__module__ != module:
             raise DuplicateModelError(
                 f"model class {name!r} is this package's own ({module}).",
                 hint="Give yours another name: @register_model('another-name').",
+            )
+        taken = self._classes.get(name)
+        if taken is not None and _identity(taken) != _identity(cls):
+            raise DuplicateModelError(
+                f"model class {name!r} is already registered by {taken.__module__}.{taken.__qualname__}.",
+                hint="Give this one another name: @register_model('another-name').",
             )
         self._classes[name] = cls
 

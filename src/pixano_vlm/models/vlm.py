@@ -132,6 +132,17 @@ class VLMModel(InferenceModel):
         except Exception as error:
             return GenerationError(f"{type(self).__name__}.predict failed: {type(error).__name__}: {error}")
 
+    def count_tokens(self, input: VLMInput) -> int | None:
+        """Tokens of the prompt, image tokens included, without answering it; safe to call from many threads.
+
+        Returns:
+            The count; None where the model cannot tell, which is the default.
+
+        Raises:
+            VLMError: When the input cannot be answered: an image is damaged, the prompt too long.
+        """
+        return None
+
     def describe(self) -> dict[str, str | int | float | bool | None]:
         """Facts about the loaded model for people: the rows that `pixano-vlm load` prints, in order."""
         return {"class": type(self).__name__}

@@ -49,7 +49,7 @@ class CsvRows(Rows):
             raise ManifestError(f"{path} cannot be read: {error.strerror}.") from error
         except csv.Error as error:
             raise ManifestError(f"{path}: {error}.", hint="Its first line names the columns.") from error
-        if not any(self._header) or _wrong_text(self._header):
+        if not any(self._header) or _wrong_text(self._header) is not None:
             raise ManifestError(
                 f"{path.name} names no columns in its first line, in UTF-8.",
                 hint="Write a first line such as: id,prompt,image",

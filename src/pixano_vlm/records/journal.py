@@ -29,6 +29,8 @@ FILES = 8
 """The record names local image files."""
 REPEATABLE = 16
 """A sampled answer whose seed hangs on its place: equal records each want one of their own."""
+FLAGGED = 32
+"""The answer is flagged and was not tried again."""
 
 _BODY = Struct("<IIIIQQQ16s16s16s")
 _SLOT = Struct(_BODY.format + "I4x")

@@ -69,7 +69,7 @@ class JsonlOutputs(Outputs):
     @classmethod
     def open(
         cls, path: Path, manifest: Manifest, model: str, fingerprint: str, *, resume: bool, retry_failed: bool,
-        limit: int | None, disk: Disk,
+        retry_flagged: bool, limit: int | None, disk: Disk,
     ) -> JsonlOutputs:  # fmt: skip
         """Takes the files for this process, and with `resume` finds out what is done. See `open_outputs`."""
         beside = journal_path(path)
@@ -92,7 +92,7 @@ class JsonlOutputs(Outputs):
                 if old is not None:
                     found = reconcile(
                         old, new, manifest, output=fd, disk=disk, model=model, fingerprint=fingerprint,
-                        retry_failed=retry_failed, limit=limit,
+                        retry_failed=retry_failed, retry_flagged=retry_flagged, limit=limit,
                     )  # fmt: skip
                 else:
                     found = Reconciled(to_do=None)
@@ -163,6 +163,8 @@ class JsonlOutputs(Outputs):
     def _slot(self, result: Result, data: bytes) -> Slot:
         request = result.request
         flags = journals.OK if result.ok else journals.ERROR
+        if result.flags and result.attempts == 1:
+            flags |= journals.FLAGGED
         weak, key, state = 0, bytes(16), bytes(16)
         if request.input is None:
             flags |= journals.LINE_ERROR

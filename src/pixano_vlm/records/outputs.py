@@ -26,6 +26,7 @@ def open_outputs(
     resume: bool = False,
     overwrite: bool = False,
     retry_failed: bool = False,
+    retry_flagged: bool = False,
     limit: int | None = None,
     stream: TextIO | None = None,
     disk: Disk = DISK,
@@ -40,6 +41,7 @@ def open_outputs(
         resume: Keep the answers that still hold. Nothing there yet: start.
         overwrite: Discard what is there.
         retry_failed: With `resume`, do the error records again.
+        retry_flagged: With `resume`, do those again whose answer is flagged and was not tried again yet.
         limit: Only the first so many records.
         stream: Written in place of standard output.
         disk: The file system.
@@ -69,7 +71,7 @@ def open_outputs(
             manifest.spool()
         return JsonlOutputs.open(
             path, manifest, model, fingerprint, resume=resume and exists, retry_failed=retry_failed,
-            limit=limit, disk=disk,
+            retry_flagged=retry_flagged, limit=limit, disk=disk,
         )  # fmt: skip
     except OSError as error:
         raise OutputError(

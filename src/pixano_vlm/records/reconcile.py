@@ -24,7 +24,7 @@ from pixano_vlm.records.lines import relabelled, says
 from pixano_vlm.records.manifest import Manifest
 from pixano_vlm.records.request import Line, Request, place
 
-_UNUSUAL = journals.ERROR | journals.LINE_ERROR | journals.FILES
+_UNUSUAL = journals.ERROR | journals.LINE_ERROR | journals.FILES | journals.FLAGGED
 _MOVED = 0
 """In place of a slot's checksum: its offset is not the one that was read."""
 
@@ -58,6 +58,7 @@ def reconcile(
     model: str,
     fingerprint: str,
     retry_failed: bool,
+    retry_flagged: bool = False,
     limit: int | None,
 ) -> Reconciled:
     """Fills `new` with what still holds. `old` and every line it points at stay as they are.
@@ -66,7 +67,8 @@ def reconcile(
         OSError: When a file cannot be read or written.
         ManifestError: When the manifest cannot be read.
     """
-    run = _Reconciliation(old, new, manifest, output, disk, model, fingerprint, retry_failed, limit)
+    again = (journals.ERROR if retry_failed else 0) | (journals.FLAGGED if retry_flagged else 0)
+    run = _Reconciliation(old, new, manifest, output, disk, model, fingerprint, again, limit)
     run.by_place()
     disk.truncate(output, run.found.end)
     if run.left_over and run.to_do:
@@ -78,12 +80,13 @@ def reconcile(
 class _Reconciliation:
     def __init__(
         self, old: Journal, new: Journal, manifest: Manifest, output: int, disk: Disk, model: str, fingerprint: str,
-        retry_failed: bool, limit: int | None,
+        again: int, limit: int | None,
     ) -> None:  # fmt: skip
         self.old, self.new, self.manifest = old, new, manifest
         self.output, self.disk = output, disk
         self.model, self.fingerprint = model, fingerprint
-        self.retry_failed = retry_failed
+        self.again = again
+        """Slots with one of these flags are done again."""
         self.limit = float("inf") if limit is None else limit
         self.found = Reconciled()
         self.left_over = 0
@@ -137,7 +140,7 @@ class _Reconciliation:
                 total += slot.length
 
     def _is_retried(self, slot: Slot) -> bool:
-        return self.retry_failed and bool(slot.flags & journals.ERROR)
+        return bool(slot.flags & self.again)
 
     def _claims(self, line: Line, slot: Slot, prefix: bool) -> bool:
         if not self._unchanged or slot.raw_hash != line.raw_hash:

@@ -87,6 +87,10 @@ class Result:
     request: Request
     output: VLMOutput | None = None
     error: VLMError | None = None
+    flags: tuple[str, ...] = ()
+    """Doubts about the answer; see `records.flags`."""
+    attempts: int = 1
+    """How often it was asked."""
 
     @property
     def ok(self) -> bool:

@@ -19,6 +19,8 @@ class Outputs(ABC):
     """Records whose answer was there already."""
     reused_failed: int = 0
     """Records whose error was there already and is not tried again."""
+    there: int = 0
+    """Records that `requests` left out because their answer was found elsewhere."""
     to_do: int | None = None
     """Records that are still to be done; None when nobody has counted them."""
 

