@@ -10,11 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.batching.workload import Record
+from tests.batching.workload import Record, answer_alone, load
 
 from pixano_vlm.batching.verification import stream_tokens
 from pixano_vlm.engines.transformers import TransformersVLMModel
 from pixano_vlm.models import VLMInput, VLMOutput
+from pixano_vlm.shapes import MODEL_DIR
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -165,3 +166,32 @@ def test_a_stop_string_ends_the_text_before_it(open_model: Open, pictures: list[
     assert cut.finish_reason == "stop"
     assert cut.generated_text == whole.generated_text[: whole.generated_text.find(stop)].strip()
     assert cut.usage.completion_tokens < whole.usage.completion_tokens
+
+
+@pytest.mark.parametrize("rows", [1, 3, 16])
+@pytest.mark.parametrize("name", ["shapes", "llava"])
+def test_batches_of_one_three_and_sixteen_agree_and_count_their_tokens(
+    name: str, rows: int, checkpoint: Callable[[str], Any], pictures: list[Any]
+) -> None:
+    folder = MODEL_DIR if name == "shapes" else checkpoint(name)
+    model = load(folder, max_batch_size=rows)
+    loaded = model._require()
+    inputs = [
+        VLMInput(
+            prompt=" ".join(["What colour is the circle?", "Is there a red star?", "Describe."][: 1 + i % 3]),
+            images=pictures[: i % 3],
+            max_new_tokens=12,
+            temperature=0,
+        )
+        for i in range(18)
+    ]
+    alone = answer_alone(model, inputs)
+    assert_exact(model, alone, list(range(len(inputs))))
+    for i, answer in model.stream(enumerate(inputs)):
+        assert isinstance(answer, VLMOutput)
+        prompt, completion = len(loaded.maker.make(inputs[i]).ids), len(alone[i].tokens)
+        assert answer.usage.prompt_tokens == prompt
+        assert answer.usage.completion_tokens == completion, "the end token counts once, padding never"
+        assert answer.usage.total_tokens == prompt + completion
+        ended = alone[i].tokens[-1] in loaded.ending.end_ids
+        assert answer.finish_reason == ("stop" if ended else "length")

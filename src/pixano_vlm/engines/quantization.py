@@ -49,8 +49,9 @@ def quantization_config(params: TransformersParams, config: Any, dtype: torch.dt
         )
     purpose = f"quantization: {params.quantization}"
     if params.quantization == "int8":
+        for package in ("torchao", "accelerate"):
+            import_extra(package, extra=EXTRA, purpose=purpose)
         torchao = import_extra("torchao.quantization", extra=EXTRA, purpose=purpose)
-        import_extra("accelerate", extra=EXTRA, purpose=purpose)
         from transformers import TorchAoConfig
 
         return TorchAoConfig(torchao.Int8WeightOnlyConfig())

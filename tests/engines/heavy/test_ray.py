@@ -88,42 +88,41 @@ def texts(model: VLMModel, asked: Any) -> dict[str, str]:
     return {key: answer.generated_text for key, answer in answers}
 
 
-@pytest.fixture(scope="module")
-def two(shapes: ModelDeploymentConfig) -> Iterator[RayVLMModel]:
-    model = with_ray(shapes, create_model, workers=2)
-    model.load_model()
-    yield model
-    model.unload()
+class TestTwoWorkers:
+    @pytest.fixture(scope="class")
+    def two(self, shapes: ModelDeploymentConfig) -> Iterator[RayVLMModel]:
+        model = with_ray(shapes, create_model, workers=2)
+        model.load_model()
+        yield model
+        model.unload()
 
+    def test_they_give_the_answers_of_one_model(self, two: RayVLMModel, asked: Any, alone: Any) -> None:
+        assert texts(two, asked) == alone
 
-def test_two_workers_give_the_answers_of_one_model(two: RayVLMModel, asked: Any, alone: Any) -> None:
-    assert texts(two, asked) == alone
+    def test_the_fingerprint_is_the_models_own(self, two: RayVLMModel, shapes: ModelDeploymentConfig) -> None:
+        assert two.fingerprint() == create_model(shapes).fingerprint()
 
+    def test_a_killed_workers_records_are_done_again_exactly_once(
+        self, two: RayVLMModel, asked: Any, alone: Any
+    ) -> None:
+        import ray
 
-def test_the_fingerprint_is_the_models_own(two: RayVLMModel, shapes: ModelDeploymentConfig) -> None:
-    assert two.fingerprint() == create_model(shapes).fingerprint()
+        many = [(f"{round}/{key}", input) for round in range(8) for key, input in asked]
+        answers = []
+        for answer in two.stream(many):
+            answers.append(answer)
+            if len(answers) == 100:
+                ray.kill(two._hands[0].actor)
+        assert sorted(key for key, _ in answers) == sorted(key for key, _ in many)
+        assert all(answer.generated_text == alone[key.split("/")[1]] for key, answer in answers)
 
-
-def test_a_killed_workers_records_are_done_again_exactly_once(
-    two: RayVLMModel, asked: Any, alone: Any
-) -> None:
-    import ray
-
-    many = [(f"{round}/{key}", input) for round in range(8) for key, input in asked]
-    answers = []
-    for answer in two.stream(many):
-        answers.append(answer)
-        if len(answers) == 100:
-            ray.kill(two._hands[0].actor)
-    assert sorted(key for key, _ in answers) == sorted(key for key, _ in many)
-    assert all(answer.generated_text == alone[key.split("/")[1]] for key, answer in answers)
-
-
-def test_a_stream_left_in_the_middle_leaves_nothing_behind(two: RayVLMModel, asked: Any, alone: Any) -> None:
-    stream = two.stream(asked)
-    next(stream)
-    stream.close()
-    assert texts(two, asked) == alone
+    def test_a_stream_left_in_the_middle_leaves_nothing_behind(
+        self, two: RayVLMModel, asked: Any, alone: Any
+    ) -> None:
+        stream = two.stream(asked)
+        next(stream)
+        stream.close()
+        assert texts(two, asked) == alone
 
 
 def test_a_record_that_kills_its_workers_is_that_records_error(tmp_path: Path) -> None:
@@ -158,9 +157,8 @@ def test_a_model_that_cannot_be_loaded_is_told_as_such(tmp_path: Path) -> None:
 
 
 def test_a_running_cluster_is_joined_by_its_address(
-    two: RayVLMModel, shapes: ModelDeploymentConfig, asked: Any, alone: Any
+    shapes: ModelDeploymentConfig, asked: Any, alone: Any
 ) -> None:
-    two.unload()
     ray = str(Path(sys.executable).with_name("ray"))
     start = [
         ray,
