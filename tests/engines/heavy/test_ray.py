@@ -88,14 +88,15 @@ def texts(model: VLMModel, asked: Any) -> dict[str, str]:
     return {key: answer.generated_text for key, answer in answers}
 
 
-class TestTwoWorkers:
-    @pytest.fixture(scope="class")
-    def two(self, shapes: ModelDeploymentConfig) -> Iterator[RayVLMModel]:
-        model = with_ray(shapes, create_model, workers=2)
-        model.load_model()
-        yield model
-        model.unload()
+@pytest.fixture(scope="class")
+def two(shapes: ModelDeploymentConfig) -> Iterator[RayVLMModel]:
+    model = with_ray(shapes, create_model, workers=2)
+    model.load_model()
+    yield model
+    model.unload()
 
+
+class TestTwoWorkers:
     def test_they_give_the_answers_of_one_model(self, two: RayVLMModel, asked: Any, alone: Any) -> None:
         assert texts(two, asked) == alone
 
@@ -145,7 +146,7 @@ def test_more_than_there_is_is_refused(shapes: ModelDeploymentConfig) -> None:
     with pytest.raises(ConfigError, match="workers of 1 CPUs each"):
         with_ray(shapes, create_model, workers=4096).load_model()
     with pytest.raises(ConfigError, match="2 GPUs each"):
-        with_ray(shapes, create_model, workers=64, gpus_per_worker=2).load_model()
+        with_ray(shapes, create_model, workers=1, gpus_per_worker=2).load_model()
 
 
 def test_a_model_that_cannot_be_loaded_is_told_as_such(tmp_path: Path) -> None:
