@@ -59,7 +59,8 @@ config file, each a model with a name and a fingerprint of its own.
 Both come with `pip install 'pixano-vlm[quantization]'`. Embeddings and the output layer stay as they are.
 `pixano-vlm load` shows the bytes that the weights take, and those they would take unquantized: for the shape of
 SmolVLM-256M in bfloat16, 513 MB become 316 MB with `int8` and 228 MB with `int4` (torch 2.13, CPU). What a record
-gets still does not depend on its batch; it differs from what the unquantized model says. A checkpoint that is quantized
+gets still does not depend on its batch; it differs from what the unquantized model says. A checkpoint that is
+quantized
 already is loaded as it is, by the package that it names.
 """
 
