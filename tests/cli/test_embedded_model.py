@@ -80,3 +80,45 @@ def test_only_what_is_missing_is_done_when_going_on(
     counts = json.loads(summary.read_text())
     assert (counts["ok"], counts["reused"]) == (2, 3)
     assert "done before" in ran.err
+
+
+def test_ten_bad_lines_of_a_hundred_are_ten_errors_in_their_places(
+    cli: Callable[..., Any], repository: Path, tmp_path: Path
+) -> None:
+    pictures = repository / "examples" / "shapes" / "images"
+    good = sorted(pictures.iterdir())[0]
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    empty = tmp_path / "empty.png"
+    empty.touch()
+    bad = {
+        3: ("{not json", "JSON"),
+        14: (json.dumps({"prompt": "a", "images": ["missing.jpg"]}), "missing.jpg"),
+        25: (json.dumps({"prompt": "a", "images": ["cut.jpg"]}), "cut.jpg"),
+        36: (json.dumps({"images": [str(good)]}), "prompt"),
+        47: (json.dumps({"prompt": 7}), "prompt"),
+        58: (json.dumps({"prompt": "a", "max_new_tokens": 0}), "max_new_tokens"),
+        69: (json.dumps({"prompt": "a", "images": ["empty.png"]}), "empty.png"),
+        80: (json.dumps({"prompt": [{"role": "robot", "content": "a"}]}), "robot"),
+        91: (json.dumps(["a"]), "object"),
+        100: (json.dumps({"prompt": "a", "images": [str(tmp_path)]}), "folder"),
+    }
+    lines = [
+        bad[n][0] if n in bad else json.dumps({"prompt": "How many shapes are there?", "images": [str(good)]})
+        for n in range(1, 101)
+    ]
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    output = tmp_path / "out.jsonl"
+    ran = cli("generate", manifest, "--model", "shapes", "-o", output)
+    assert ran.code == 1
+    assert "Traceback" not in ran.err
+    answers = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+    assert len(answers) == 100
+    for number, answer in enumerate(answers, start=1):
+        assert (answer["status"] == "error") == (number in bad)
+        if number in bad:
+            assert f"m.jsonl:{number}" in answer["error"]["message"]
+            assert bad[number][1] in answer["error"]["message"]
+        else:
+            assert answer["generated_text"] == answers[0]["generated_text"]
