@@ -47,6 +47,9 @@ from pixano_vlm.models import Limits, ModelDeploymentConfig, VLMInput, VLMOutput
 
 pytest.importorskip("openai")
 
+# The client's event loop may be closed while a connection is still being tried; what is left of it is no leak.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:

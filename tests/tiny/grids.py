@@ -139,7 +139,7 @@ def minimax_m3_vl() -> Parts:
         video_token_index=processor.video_token_id,
         projector_hidden_size=48,
     )
-    return Parts(config, processor)
+    return Parts(config, processor, end_gain=0.7)
 
 
 def muse_glimmer() -> Parts:
