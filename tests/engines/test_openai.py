@@ -148,7 +148,9 @@ class TestWhatIsSent:
         with ScriptedServer() as server:
             connect(server).predict(ask(images=[turned, rare]))
         first, second, _ = server.bodies[0]["messages"][0]["content"]
-        assert sent_picture(first["image_url"]["url"])[2].size == (10, 20)
+        upright = sent_picture(first["image_url"]["url"])[2]
+        assert upright.size == (10, 20)
+        assert 0x0112 not in upright.getexif()
         assert sent_picture(second["image_url"]["url"])[2].format == "PNG"
 
     def test_a_large_picture_is_made_smaller_when_asked(self, connect: Any, tmp_path: Path) -> None:

@@ -168,6 +168,7 @@ def _kind_if_plain(data: bytes) -> str | None:
 
 def _encode(image: Image.Image, format: str) -> tuple[bytes, str]:
     buffer = BytesIO()
+    image.info = {}  # upright already: no EXIF goes along by which a server would turn it again
     # One that is compressed with loss already loses no more to speak of at this quality.
     options = {"quality": _JPEG_QUALITY} if format == "JPEG" else {}
     image.save(buffer, format, **options)

@@ -56,12 +56,13 @@ class RequestMaker:
         prompt: dict[str, Any] = {"prompt": layout.text}
         if layout.images:
             data = [read_image_bytes(source, limits) for source in layout.images]
-            prompt["multi_modal_data"] = {
-                "image": [
-                    decode_image(encoded, limits, shortened(str(source)))
-                    for encoded, source in zip(data, layout.images, strict=True)
-                ]
-            }
+            pictures = [
+                decode_image(encoded, limits, shortened(str(source)))
+                for encoded, source in zip(data, layout.images, strict=True)
+            ]
+            for picture in pictures:
+                picture.info = {}  # upright already: vLLM would turn it again by the EXIF that it came with
+            prompt["multi_modal_data"] = {"image": pictures}
             # By these vLLM recognises a picture that it has processed, without hashing its pixels.
             prompt["multi_modal_uuids"] = {"image": [image_digest(encoded).hex() for encoded in data]}
         # A template that writes the first token itself must not get a second one.
