@@ -1,7 +1,8 @@
 """`python -m benchmarks`: the workload through every peer in turn; a table of ratios and one JSON line.
 
 Peers run alternately, each in a process of its own, so that a machine that slows down slows all of them. The
-figure of a peer is the median of its rounds, in records per second, loading apart.
+rate of a peer is the median of its rounds, in records per second, loading apart; the ratio to it is the median of
+the rounds' ratios, since what ran within minutes of each other compares best.
 """
 
 from __future__ import annotations
@@ -23,19 +24,13 @@ from benchmarks.workload import SMOLVLM_256M, Shape, write_manifest, write_model
 FOLDER = Path(__file__).parent
 
 
-def run_peer(python: str, peer: str, model: Path, manifest: Path, limit: int | None) -> dict[str, Any]:
+def run_peer(python: str, peer: str, model: Path, manifest: Path) -> dict[str, Any]:
     """One round of one peer."""
     command = [python, str(FOLDER / "peers.py"), peer, str(model), str(manifest)]
     environment = dict(
         os.environ, HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", PYTHONWARNINGS="ignore"
     )
-    done = subprocess.run(
-        command + ([str(limit)] if limit else []),
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         sys.exit(f"{peer} failed:\n{done.stderr[-3000:]}")
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
@@ -78,36 +73,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--questions", type=int, default=4, choices=(1, 2, 3, 4))
-    parser.add_argument("--rounds", type=int, default=3, help="of the two fast peers; the others run once")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peers", default="alone,static,pipeline,pixano-vlm")
     parser.add_argument("--vllm-python", help="a Python that has vLLM; adds it to the peers")
-    parser.add_argument("--alone-records", type=int, default=24, help="the slowest peer runs this many")
     options = parser.parse_args()
     peers = options.peers.split(",") + (["vllm"] if options.vllm_python else [])
     with tempfile.TemporaryDirectory() as folder:
         model = write_model(Path(folder) / "model")
         manifest = write_manifest(Path(folder) / "work", options.images, options.questions)
         rounds: dict[str, list[dict[str, Any]]] = {peer: [] for peer in peers}
-        for number in range(options.rounds):
+        for _ in range(options.rounds):
             for peer in peers:
-                if number and peer not in ("pixano-vlm", "vllm"):
-                    continue
                 python = options.vllm_python if peer == "vllm" else sys.executable
-                limit = options.alone_records if peer == "alone" else None
-                rounds[peer].append(run_peer(python, peer, model, manifest, limit))
+                rounds[peer].append(run_peer(python, peer, model, manifest))
                 last = rounds[peer][-1]
                 print(
                     f"{peer}: {last['records'] / last['seconds']:.2f} records/s", file=sys.stderr, flush=True
                 )
-    rates = {
-        peer: statistics.median(r["records"] / r["seconds"] for r in runs) for peer, runs in rounds.items()
+    by_round = {peer: [run["records"] / run["seconds"] for run in runs] for peer, runs in rounds.items()}
+    rates = {peer: statistics.median(each) for peer, each in by_round.items()}
+    ratios = {
+        peer: statistics.median(
+            ours / theirs for ours, theirs in zip(by_round["pixano-vlm"], each, strict=True)
+        )
+        for peer, each in by_round.items()
     }
     print(
         f"{options.images} images x {options.questions} questions, {platform.machine()}, {os.cpu_count()} cores"
     )
     print(f"{'peer':<12} {'records/s':>10} {'ours is':>10}")
     for peer, rate in sorted(rates.items(), key=lambda item: item[1]):
-        print(f"{peer:<12} {rate:>10.2f} {rates['pixano-vlm'] / rate:>9.2f}x")
+        print(f"{peer:<12} {rate:>10.2f} {ratios[peer]:>9.2f}x")
     ours = min(rounds["pixano-vlm"], key=lambda run: run["seconds"])
     rate = matmul_rate()
     least = floor(SMOLVLM_256M, options.images, options.questions, ours["tokens"], rate)
@@ -117,7 +113,11 @@ def main() -> None:
     print(f"{'part':<10} {'seconds':>8} {'floor':>8}   (floor: all at {rate / 1e9:.0f} GFLOP/s)")
     for part, seconds in least.items():
         print(f"{part:<10} {ours[part]:>8.2f} {seconds:>8.2f}")
-    print(json.dumps({"rates": rates, "ours": ours, "floor": least, "matmul_gflops": rate / 1e9}))
+    print(
+        json.dumps(
+            {"rates": by_round, "ratios": ratios, "ours": ours, "floor": least, "matmul_gflops": rate / 1e9}
+        )
+    )
 
 
 if __name__ == "__main__":
