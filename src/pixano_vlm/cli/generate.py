@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from pixano_vlm.cli.batch import Batch, run_batch
 from pixano_vlm.cli.noise import set_noise
-from pixano_vlm.cli.options import Config, Device, Dtype, Plugin, Traceback, Verbose, choose_model
+from pixano_vlm.cli.options import Adapter, Config, Device, Dtype, Plugin, Traceback, Verbose, choose_model
 from pixano_vlm.errors import UsageError
 from pixano_vlm.models.config import DEFAULT_GENERATION, GenerationSettings
 from pixano_vlm.models.limits import Limits
@@ -158,6 +158,7 @@ def generate(
     plugin: Plugin = None,
     device: Device = None,
     dtype: Dtype = None,
+    adapter: Adapter = None,
     max_batch_size: Annotated[
         int | None,
         typer.Option("--max-batch-size", metavar="N", min=1, help="Most records in the model at a time."),
@@ -298,7 +299,9 @@ def generate(
     loaded or the run could not go on, 130 when interrupted.
     """
     set_noise(verbose=verbose, quiet=quiet)
-    chosen = choose_model(model, config, plugin, device=device, dtype=dtype, max_batch_size=max_batch_size)
+    chosen = choose_model(
+        model, config, plugin, device=device, dtype=dtype, adapter=adapter, max_batch_size=max_batch_size
+    )
     flags = _settings(
         max_new_tokens=max_new_tokens,
         temperature=temperature,

@@ -12,7 +12,16 @@ import typer
 from pixano_vlm.catalog import create_model
 from pixano_vlm.cli.hub import check_hub
 from pixano_vlm.cli.noise import set_noise
-from pixano_vlm.cli.options import Config, Device, Dtype, Plugin, Traceback, Verbose, choose_model
+from pixano_vlm.cli.options import (
+    Adapter,
+    Config,
+    Device,
+    Dtype,
+    Plugin,
+    Traceback,
+    Verbose,
+    choose_model,
+)
 from pixano_vlm.cli.tables import print_facts
 from pixano_vlm.errors import ModelLoadError, PixanoVLMError, UsageError
 from pixano_vlm.models.vlm import VLMModel
@@ -31,6 +40,7 @@ def load(
     plugin: Plugin = None,
     device: Device = None,
     dtype: Dtype = None,
+    adapter: Adapter = None,
     verify: Annotated[
         bool,
         typer.Option(
@@ -46,7 +56,7 @@ def load(
     Exits with 1 when --verify finds tokens that differ.
     """
     set_noise(verbose=verbose)
-    chosen = choose_model(model, config, plugin, device=device, dtype=dtype)
+    chosen = choose_model(model, config, plugin, device=device, dtype=dtype, adapter=adapter)
     instance = create_model(chosen)
     if verify and not hasattr(instance, "verify"):
         raise UsageError(f"the class of model {model!r}, {chosen.model_class}, has no --verify.")

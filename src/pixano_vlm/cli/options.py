@@ -9,9 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from pixano_vlm.catalog import load_catalog, load_plugin, resolve_model
+from pixano_vlm.errors import UsageError
 from pixano_vlm.models.config import ModelDeploymentConfig
+from pixano_vlm.models.registry import CLASSES
 
-__all__ = ["Config", "Device", "Dtype", "Plugin", "Traceback", "Verbose", "choose_model"]
+__all__ = ["Adapter", "Config", "Device", "Dtype", "Plugin", "Traceback", "Verbose", "choose_model"]
 
 
 class DtypeChoice(str, Enum):
@@ -53,6 +55,14 @@ Dtype = Annotated[
         help="The weights' type: auto (the checkpoint's own), float32, float16, bfloat16.",
     ),
 ]
+Adapter = Annotated[
+    str | None,
+    typer.Option(
+        "--adapter",
+        metavar="PATH",
+        help="A LoRA adapter over the model's weights: the folder that peft saved, or its Hugging Face id.",
+    ),
+]
 Verbose = Annotated[
     bool,
     typer.Option(
@@ -76,7 +86,7 @@ def choose_model(
     """The model that the flags ask for; each of `params` that is not `None` goes over the config's own.
 
     Raises:
-        UsageError: When a plugin, a config file or the name is wrong.
+        UsageError: When a plugin, a config file or the name is wrong, or the model's class has no adapters.
     """
     for spec in plugin or []:
         load_plugin(spec)
@@ -86,4 +96,20 @@ def choose_model(
         for key, value in params.items()
         if value is not None
     }
+    if "adapter" in given:
+        _require_adapters(model)
     return model.model_copy(update={"model_params": {**model.model_params, **given}})
+
+
+def _require_adapters(model: ModelDeploymentConfig) -> None:
+    """Refuses an adapter for a class that would leave it out without a word.
+
+    A class says what it takes in `params_class`, a pydantic model.
+    """
+    known = getattr(CLASSES.get(model.model_class), "params_class", None)
+    if "adapter" not in getattr(known, "model_fields", {}):
+        raise UsageError(
+            f"--adapter: the class of model {model.name!r}, {model.model_class}, puts no adapter on a model.",
+            hint="Leave it out and serve or save the model with the adapter merged; or run the checkpoint by its "
+            "Hugging Face id or folder, through TransformersVLMModel.",
+        )

@@ -14,9 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from pydantic import BaseModel
 
 from pixano_vlm.batching.capabilities import Capabilities, Trial, examine, obstacle, trial_inputs
 from pixano_vlm.batching.constraint import Grammars
@@ -33,7 +34,7 @@ from pixano_vlm.engines.device import MOST_TOKENS, tokens_that_fit
 from pixano_vlm.engines.loading import load_model, load_processor, read_params
 from pixano_vlm.engines.quantization import is_quantized, unquantized, weight_bytes
 from pixano_vlm.errors import ModelLoadError, VLMError
-from pixano_vlm.models.config import ModelDeploymentConfig
+from pixano_vlm.models.config import ModelDeploymentConfig, TransformersParams
 from pixano_vlm.models.registry import register_model
 from pixano_vlm.models.vlm import Key, VLMInput, VLMModel, VLMOutput
 
@@ -67,6 +68,8 @@ class TransformersVLMModel(VLMModel):
     Args:
         config: `model_params` are those of `TransformersParams`.
     """
+
+    params_class: ClassVar[type[BaseModel]] = TransformersParams
 
     def __init__(self, config: ModelDeploymentConfig) -> None:
         super().__init__(config)
