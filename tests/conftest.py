@@ -14,6 +14,8 @@ import pytest
 # Before anything imports the hub's client or torch, which read these once. Workers side by side must not each
 # take every core.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Nor the config files of whoever runs the tests.
+os.environ["PIXANO_VLM_CONFIG"] = ""
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from pixano_vlm.catalog import (
     load_plugin,
     resolve_model,
     resolve_path,
+    user_configs,
     weights_on_disk,
 )
 from pixano_vlm.errors import (
@@ -30,6 +33,7 @@ from pixano_vlm.errors import (
 from pixano_vlm.models import ModelDeploymentConfig, VLMModel
 
 Write = Callable[[str, str], Path]
+Table = dict[str, dict[str, Any]]
 
 PLUGIN = """
 from pixano_vlm.models import UsageInfo, VLMModel, VLMOutput, register_model
@@ -57,6 +61,14 @@ def write(tmp_path: Path) -> Write:
     return write_text
 
 
+@pytest.fixture(scope="module")
+def table() -> Table:
+    """What a run found of each architecture: docs/models.json."""
+    file = Path(__file__).parents[1] / "docs" / "models.json"
+    types: Table = json.loads(file.read_text(encoding="utf-8"))["types"]
+    return types
+
+
 def config_error(file: Path) -> str:
     with pytest.raises(ConfigError) as caught:
         load_catalog([file])
@@ -68,7 +80,7 @@ class TestBuiltInModels:
         models = list(load_catalog())
         assert len(models) >= 25
         for model in models:
-            assert len(model.description) > 20, model.name
+            assert len(model.description) > 15, model.name
 
     def test_a_name_is_short_and_lower_case(self) -> None:
         for name in load_catalog().names():
@@ -99,25 +111,50 @@ class TestBuiltInModels:
         for model in load_catalog():
             assert model.architecture in known, model.name
 
-    def test_the_description_says_when_torchvision_is_needed(self) -> None:
-        """A processor with a video part, or an image processor without a PIL form, cannot do without it."""
-        import transformers
-        from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES as images
-        from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES as processors
-
-        # Their checkpoints name another processor than the architecture's own.
-        by_checkpoint = {"pixtral-12b": True, "glm-ocr": True}
+    def test_every_architecture_runs_and_is_exact_as_the_table_of_models_found(self, table: Table) -> None:
         for model in load_catalog():
-            backends = images.get(model.architecture) or {"pil": ""}
-            needed = "pil" not in backends
-            if (name := processors.get(model.architecture)) is not None:
-                processor = getattr(transformers, name)
-                needed |= "torchvision" in getattr(processor, "_backends", ())
-                needed |= (
-                    not hasattr(processor, "_backends") and "video_processor" in processor.get_attributes()
-                )
-            needed = by_checkpoint.get(model.name, needed)
-            assert ("torchvision" in model.description) == needed, model.name
+            found = table[model.architecture]
+            assert found["runs"], model.name
+            assert found["exact"], model.name
+
+    def test_the_description_says_when_torchvision_is_needed(self, table: Table) -> None:
+        # Its checkpoint names another processor than its architecture's own.
+        needed = {name: found["torchvision"] for name, found in table.items()} | {"pixtral-12b": True}
+        for model in load_catalog():
+            expected = needed.get(model.name, needed[model.architecture])
+            assert ("torchvision" in model.description) == expected, model.name
+
+    def test_each_says_how_large_it_is_and_under_which_licence(self) -> None:
+        for model in load_catalog():
+            assert model.parameters, model.name
+            assert model.memory_gb == 2 * model.parameters, "bfloat16: two bytes a parameter"
+            assert re.fullmatch(r"[A-Z][\w.-]+( [\w.()'-]+)*|see the model card", model.licence), model.name
+
+    def test_the_parameters_are_those_that_the_name_says(self) -> None:
+        """A name counts its language model, or all of it, rounded: never less than there is by much."""
+        effective = {
+            "gemma-4-e2b-it": "it counts no embeddings of single layers",
+            "llama-4-scout-17b-16e-instruct": "it counts the active parameters of one token",
+        }
+        compared = 0
+        for model in load_catalog():
+            said = re.search(r"-(\d+(?:\.\d+)?)([bm])\b", model.name)
+            if said is None or model.name in effective:
+                continue
+            assert model.parameters is not None
+            billions = float(said[1]) * (1 if said[2] == "b" else 0.001)
+            assert 0.85 * billions <= model.parameters <= 2.2 * billions, model.name
+            # A large language model dwarfs the encoder beside it.
+            assert billions < 4 or model.parameters <= 1.25 * billions, model.name
+            compared += 1
+        assert compared > 40
+
+    def test_the_embedded_model_is_as_large_as_its_file(self) -> None:
+        shapes = load_catalog().get("shapes")
+        assert shapes is not None
+        assert shapes.memory_gb is not None
+        file = Path(resolve_path(shapes.model_params["path"]), "model.safetensors")
+        assert file.stat().st_size == pytest.approx(2e9 * shapes.memory_gb, rel=0.05), "it is in float32"
 
     def test_greedy_is_the_default_of_every_one(self) -> None:
         assert all(model.generation.temperature == 0 for model in load_catalog())
@@ -141,6 +178,16 @@ class TestConfigFiles:
         mine = load_catalog([file]).get("mine")
         assert mine is not None
         assert mine.model_params["path"] == str((tmp_path / "weights").resolve())
+
+    def test_a_relative_adapter_starts_at_the_file_too(self, write: Write, tmp_path: Path) -> None:
+        file = write("sub/my.yaml", "models: [{name: mine, model_params: {path: a/b, adapter: ./lora}}]")
+        mine = load_catalog([file]).get("mine")
+        assert mine is not None
+        assert mine.model_params["adapter"] == str(tmp_path / "sub" / "lora")
+
+    def test_a_file_that_is_named_twice_is_read_once(self, write: Write, tmp_path: Path) -> None:
+        file = write("my.yaml", "models: [{name: mine}]")
+        assert load_catalog([file, tmp_path]).names()[-1] == "mine"
 
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
         assert "there is no config file" in config_error(tmp_path / "none.yaml")
@@ -189,6 +236,49 @@ class TestConfigFiles:
             DuplicateModelError, match=r"my\.yaml:1 is already registered by .*shapes\.yaml:\d+"
         ):
             load_catalog([file])
+
+
+class TestTheUsersOwnConfigFiles:
+    """They are read without being named; `load_catalog` in the tests above reads none, by the environment."""
+
+    @pytest.fixture
+    def home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.delenv("PIXANO_VLM_CONFIG")
+        monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        return tmp_path
+
+    def test_there_need_be_none(self, home: Path) -> None:
+        (home / ".config" / "pixano-vlm").mkdir(parents=True)
+        assert user_configs() == []
+        assert "shapes" in load_catalog().names()
+
+    def test_those_in_the_folder_of_configurations_are_read(self, home: Path, write: Write) -> None:
+        write(".config/pixano-vlm/a.yaml", "models: [{name: mine}]")
+        assert load_catalog().names()[-1] == "mine"
+
+    def test_that_folder_may_be_another(
+        self, home: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write("other/pixano-vlm/a.yml", "models: [{name: mine}]")
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "other"))
+        assert load_catalog().names()[-1] == "mine"
+
+    def test_the_environment_names_others_instead(
+        self, home: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write(".config/pixano-vlm/a.yaml", "models: [{name: not-read}]")
+        first, second = write("b.yaml", "models: [{name: b}]"), write("c/c.yaml", "models: [{name: c}]")
+        monkeypatch.setenv("PIXANO_VLM_CONFIG", os.pathsep.join([str(first), str(second.parent)]))
+        assert load_catalog().names()[-2:] == ["b", "c"]
+        assert load_catalog().get("not-read") is None
+
+    def test_a_mistake_in_one_is_told_as_in_any_other(
+        self, home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PIXANO_VLM_CONFIG", "none.yaml")
+        with pytest.raises(ConfigError, match=r"there is no config file none\.yaml"):
+            load_catalog()
 
 
 class TestNames:
@@ -364,6 +454,17 @@ class TestWeights:
         assert weights_on_disk(self.model("a/b", cache_dir=str(tmp_path), revision="c0ffee")) is True
         assert weights_on_disk(self.model("a/b", cache_dir=str(tmp_path), revision="v2")) is False
         assert weights_on_disk(self.model("a/c", cache_dir=str(tmp_path))) is False
+
+    def test_a_model_with_an_adapter_needs_that_too(self, write: Write, tmp_path: Path) -> None:
+        write("base/model.safetensors", "")
+        write("models--me--lora/refs/main", "c0ffee")
+        base, cache = str(tmp_path / "base"), str(tmp_path)
+        for adapter in (str(tmp_path / "lora"), "me/lora"):
+            assert weights_on_disk(self.model(base, adapter=adapter, cache_dir=cache)) is False
+        write("lora/adapter_model.safetensors", "")
+        write("models--me--lora/snapshots/c0ffee/adapter_model.safetensors", "")
+        for adapter in (str(tmp_path / "lora"), "me/lora"):
+            assert weights_on_disk(self.model(base, adapter=adapter, cache_dir=cache)) is True
 
     def test_the_layout_is_the_one_that_huggingface_hub_reads(self, write: Write, tmp_path: Path) -> None:
         from huggingface_hub import try_to_load_from_cache

@@ -8,7 +8,13 @@ Knows YAML, Python files and folders. Runs no model and knows no screen; importi
 
 from pixano_vlm.catalog.config_files import read_config
 from pixano_vlm.catalog.plugins import load_plugin
-from pixano_vlm.catalog.resolve import built_in_configs, create_model, load_catalog, resolve_model
+from pixano_vlm.catalog.resolve import (
+    built_in_configs,
+    create_model,
+    load_catalog,
+    resolve_model,
+    user_configs,
+)
 from pixano_vlm.catalog.weights import resolve_path, weights_on_disk
 
 __all__ = [
@@ -19,5 +25,6 @@ __all__ = [
     "read_config",
     "resolve_model",
     "resolve_path",
+    "user_configs",
     "weights_on_disk",
 ]

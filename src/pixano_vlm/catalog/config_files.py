@@ -22,6 +22,8 @@ __all__ = ["describe_problem", "read_config"]
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 FILE_KEYS = ("models",)
+LOCAL_PATHS = ("path", "adapter")
+"""Parameters that may be relative to the file they stand in."""
 
 
 def read_config(file: Path) -> Iterator[tuple[int, ModelDeploymentConfig]]:
@@ -103,9 +105,10 @@ def _entry(file: Path, root: yaml.Node, position: int, entry: dict[str, Any]) ->
         raise ConfigError(
             f"{file}:{line}: model {entry.get('name', position)!r}: {message}", hint=hint
         ) from error
-    path = config.model_params.get("path")
-    if isinstance(path, str) and path.startswith(("./", "../")):
-        config.model_params["path"] = str((file.parent / path).resolve())
+    for name in LOCAL_PATHS:
+        path = config.model_params.get(name)
+        if isinstance(path, str) and path.startswith(("./", "../")):
+            config.model_params[name] = str((file.parent / path).resolve())
     return config
 
 

@@ -1,6 +1,7 @@
 """Python files and modules that a user names: imported for what `@register_model` does in them.
 
 A failure on import is told as one, with the plugin's own file and line; it never becomes "unknown model".
+Classes that a plugin writes for the Pixano server, and registers there, are found as well.
 """
 
 from __future__ import annotations
@@ -23,9 +24,16 @@ def load_plugin(spec: str) -> ModuleType:
 
     Raises:
         PluginError: When it does not exist, or raises on import; the message names the file and the line.
+        DuplicateModelError: When it registers a name that is taken.
     """
-    if spec.endswith(".py") or "/" in spec:
-        return _load_file(Path(spec).expanduser())
+    is_file = spec.endswith(".py") or "/" in spec
+    module = _load_file(Path(spec).expanduser()) if is_file else _load_module(spec)
+    if "pixano_inference.models" in sys.modules:
+        importlib.import_module("pixano_vlm.engines.pixano").adopt_registered()
+    return module
+
+
+def _load_module(spec: str) -> ModuleType:
     try:
         return importlib.import_module(spec)
     except ModuleNotFoundError as error:
@@ -66,9 +74,12 @@ def _load_file(file: Path) -> ModuleType:
 
 
 def _failed(spec: str, error: BaseException) -> PluginError:
+    hint = "--traceback shows where it came from."
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "pixano_inference":
+        hint = "It was written for the Pixano server. Run: pip install 'pixano-vlm[pixano]'."
     return PluginError(
         f"the plugin {spec} cannot be imported: {_place(spec, error)}{type(error).__name__}: {_text(error)}.",
-        hint="--traceback shows where it came from.",
+        hint=hint,
     )
 
 

@@ -5,8 +5,10 @@ Loads no weights and imports no torch: a class's module is imported only when `c
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -18,7 +20,10 @@ from pixano_vlm.models.config import ModelDeploymentConfig
 from pixano_vlm.models.registry import BUILT_IN_CLASSES, CLASSES, ModelRegistry, nearest
 from pixano_vlm.models.vlm import VLMModel
 
-__all__ = ["built_in_configs", "create_model", "load_catalog", "resolve_model"]
+__all__ = ["built_in_configs", "create_model", "load_catalog", "resolve_model", "user_configs"]
+
+CONFIG_VARIABLE = "PIXANO_VLM_CONFIG"
+"""The environment variable that names config files to be read always."""
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 """What a Hugging Face id looks like: an owner, a slash, a name."""
@@ -31,16 +36,38 @@ def built_in_configs() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "configs"
 
 
+def user_configs() -> list[Path]:
+    """The config files and folders that are read without being named in a call.
+
+    Those of the environment variable PIXANO_VLM_CONFIG, separated as in PATH; where it is not set, the folder
+    `pixano-vlm` in the user's configuration folder (XDG_CONFIG_HOME, else ~/.config), if it holds any.
+    """
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named is not None:
+        return [Path(part).expanduser() for part in named.split(os.pathsep) if part]
+    with suppress(RuntimeError):  # a user without a home
+        folder = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "pixano-vlm"
+        return [folder] if folder.is_dir() and any(map(_is_config, folder.iterdir())) else []
+    return []
+
+
 def load_catalog(config_paths: Sequence[Path] = ()) -> ModelRegistry:
-    """Every registered model: the built-in ones, then those of `config_paths`, YAML files or folders of them.
+    """Every registered model: the built-in ones, the user's, then those of `config_paths`.
+
+    Args:
+        config_paths: YAML files or folders of them.
 
     Raises:
         ConfigError: When a file is missing or wrong; the message names the file, the line and the key.
         DuplicateModelError: When two entries claim one name.
     """
     catalog = ModelRegistry()
-    for folder_or_file in (built_in_configs(), *config_paths):
+    seen = set()  # a file that is named twice is read once
+    for folder_or_file in (built_in_configs(), *user_configs(), *config_paths):
         for file in _config_files(folder_or_file):
+            if (resolved := file.resolve()) in seen:
+                continue
+            seen.add(resolved)
             for line, config in read_config(file):
                 catalog.add(config, f"{file}:{line}")
     return catalog
@@ -49,10 +76,14 @@ def load_catalog(config_paths: Sequence[Path] = ()) -> ModelRegistry:
 def _config_files(path: Path) -> Iterable[Path]:
     if not path.is_dir():
         return [path]
-    files = sorted(file for file in path.iterdir() if file.suffix in {".yaml", ".yml"})
+    files = sorted(filter(_is_config, path.iterdir()))
     if not files:
         raise ConfigError(f"the folder {path} holds no config file (*.yaml).")
     return files
+
+
+def _is_config(file: Path) -> bool:
+    return file.suffix in {".yaml", ".yml"}
 
 
 def resolve_model(name: str, catalog: ModelRegistry) -> ModelDeploymentConfig:

@@ -44,7 +44,9 @@ def resolve_path(path: str) -> str:
 
 
 def weights_on_disk(config: ModelDeploymentConfig) -> bool | None:
-    """Whether the model's weights are on this machine; `None` where the class names no path to them.
+    """Whether the model's weights, and those of its adapter, are on this machine.
+
+    `None` where the class names no path to them.
 
     Reads folders only: neither the hub nor transformers is asked.
     """
@@ -52,12 +54,21 @@ def weights_on_disk(config: ModelDeploymentConfig) -> bool | None:
     if not isinstance(path, str) or config.model_class in REMOTE_CLASSES:
         return None
     try:
-        folder = Path(resolve_path(path)).expanduser()
+        path = resolve_path(path)
     except ConfigError:
         return False
+    adapter = config.model_params.get("adapter")
+    # An adapter has no revision of its own: the hub's main one is taken.
+    rest = {"cache_dir": config.model_params.get("cache_dir")}
+    return _is_here(path, config.model_params) and (not isinstance(adapter, str) or _is_here(adapter, rest))
+
+
+def _is_here(path: str, params: dict[str, Any]) -> bool:
+    """Whether a folder, or what the cache has of a Hugging Face id, holds weights."""
+    folder = Path(path).expanduser()
     if folder.is_dir():
         return _complete(folder)
-    snapshot = _snapshot(path, config.model_params)
+    snapshot = _snapshot(path, params)
     return snapshot is not None and _complete(snapshot)
 
 

@@ -31,13 +31,17 @@ app = typer.Typer(
 app.command(
     "list",
     help=help_text(list_models),
-    epilog=epilog("pixano-vlm list", "pixano-vlm list --config my-models.yaml"),
+    epilog=epilog(
+        "pixano-vlm list", "pixano-vlm list qwen3-vl", "pixano-vlm list --config my-models.yaml --json"
+    ),
 )(list_models)
 app.command(
     "load",
     help=help_text(load),
     epilog=epilog(
-        "pixano-vlm load shapes", "pixano-vlm load HuggingFaceTB/SmolVLM-256M-Instruct --device cpu"
+        "pixano-vlm load shapes --verify",
+        "pixano-vlm load HuggingFaceTB/SmolVLM-256M-Instruct --device cpu",
+        "pixano-vlm load qwen3-vl-4b-instruct --adapter ./my-lora",
     ),
 )(load)
 app.command(

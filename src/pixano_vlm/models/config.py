@@ -24,6 +24,9 @@ class GenerationSettings(BaseModel):
     repetition_penalty: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     stop: list[str] | None = None
     seed: int | None = Field(default=None, ge=0, lt=2**63)
+    response_format: dict[str, Any] | None = Field(
+        default=None, description="OpenAI's form of a JSON schema that answers must follow."
+    )
 
     def over(self, other: GenerationSettings) -> GenerationSettings:
         """These settings, with the open ones taken from `other`."""
@@ -52,11 +55,20 @@ class ModelDeploymentConfig(BaseModel):
     architecture: str = Field(
         default="", description="The checkpoint's `model_type`; tests hold it against transformers' own list."
     )
+    parameters: float | None = Field(
+        default=None, gt=0, description="Billions of parameters, of all its parts together."
+    )
+    licence: str = Field(default="", description="The weights' licence, as far as it was looked up.")
     generation: GenerationSettings = Field(
         default_factory=GenerationSettings, description="This model's own defaults of generation."
     )
     num_cpus: float = Field(default=1, ge=0, description="CPUs a replica takes.")
     num_gpus: float = Field(default=0, ge=0, description="GPUs a replica takes; a fraction shares one.")
+
+    @property
+    def memory_gb(self) -> float | None:
+        """Gigabytes (10**9 bytes) that the weights take in bfloat16, two bytes each; None where it is not said."""
+        return None if self.parameters is None else 2 * self.parameters
 
 
 DtypeName = Literal["auto", "float32", "float16", "bfloat16"]
