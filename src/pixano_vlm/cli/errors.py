@@ -49,6 +49,8 @@ def run(app: typer.Typer, args: Sequence[str]) -> int:
 def _report(error: BaseException, args: Sequence[str]) -> int:
     if "--traceback" in args or os.environ.get("PIXANO_VLM_TRACEBACK", "0") not in {"", "0"}:
         traceback.print_exception(error)
+    if isinstance(error, SystemExit) and not error.code:
+        return 0  # Typer ends so when it has printed or installed a shell's completion
     # Typer itself turns a broken pipe into SystemExit; nothing else here raises that.
     if isinstance(error, BrokenPipeError | SystemExit):
         # Whoever read us (head, less) has left; Python's own flush at exit would complain again.

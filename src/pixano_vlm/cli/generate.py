@@ -11,7 +11,17 @@ from pydantic import ValidationError
 
 from pixano_vlm.cli.batch import Batch, run_batch
 from pixano_vlm.cli.noise import set_noise
-from pixano_vlm.cli.options import Adapter, Config, Device, Dtype, Plugin, Traceback, Verbose, choose_model
+from pixano_vlm.cli.options import (
+    Adapter,
+    Config,
+    Device,
+    Dtype,
+    Plugin,
+    Traceback,
+    Verbose,
+    choose_model,
+    complete_model,
+)
 from pixano_vlm.errors import UsageError
 from pixano_vlm.models.config import DEFAULT_GENERATION, GenerationSettings
 from pixano_vlm.models.limits import Limits
@@ -51,6 +61,7 @@ def generate(
             "-m",
             metavar="NAME",
             help="A name that `list` shows, a Hugging Face id, or a local folder.",
+            autocompletion=complete_model,
         ),
     ],
     prompt: Annotated[

@@ -21,6 +21,7 @@ from pixano_vlm.cli.options import (
     Traceback,
     Verbose,
     choose_model,
+    complete_model,
 )
 from pixano_vlm.cli.tables import print_facts
 from pixano_vlm.errors import ModelLoadError, PixanoVLMError, UsageError
@@ -33,7 +34,9 @@ def load(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="A name that `list` shows, a Hugging Face id, or a local folder."
+            metavar="MODEL",
+            help="A name that `list` shows, a Hugging Face id, or a local folder.",
+            autocompletion=complete_model,
         ),
     ],
     config: Config = None,

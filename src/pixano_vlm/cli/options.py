@@ -9,11 +9,21 @@ from typing import Annotated, Any
 import typer
 
 from pixano_vlm.catalog import load_catalog, load_plugin, resolve_model
-from pixano_vlm.errors import UsageError
+from pixano_vlm.errors import PixanoVLMError, UsageError
 from pixano_vlm.models.config import ModelDeploymentConfig
 from pixano_vlm.models.registry import CLASSES
 
-__all__ = ["Adapter", "Config", "Device", "Dtype", "Plugin", "Traceback", "Verbose", "choose_model"]
+__all__ = [
+    "Adapter",
+    "Config",
+    "Device",
+    "Dtype",
+    "Plugin",
+    "Traceback",
+    "Verbose",
+    "choose_model",
+    "complete_model",
+]
 
 
 class DtypeChoice(str, Enum):
@@ -23,6 +33,15 @@ class DtypeChoice(str, Enum):
     float32 = "float32"
     float16 = "float16"
     bfloat16 = "bfloat16"
+
+
+def complete_model(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """For a shell's completion: the registered models whose names begin so, each with what it is."""
+    try:
+        catalog = load_catalog(context.params.get("config") or [])
+    except PixanoVLMError:  # the command itself will tell
+        catalog = load_catalog()
+    return [(model.name, model.description) for model in catalog if model.name.startswith(incomplete)]
 
 
 Config = Annotated[

@@ -54,6 +54,18 @@ def adapter_files(params: TransformersParams, *, download: bool = True) -> list[
     )
 
 
+def require_adapter(params: TransformersParams) -> None:
+    """Refuses an adapter that cannot be had, before gigabytes of the base model are read.
+
+    Raises:
+        MissingPackageError: When peft is not installed.
+        ModelLoadError: When the adapter is missing.
+    """
+    if params.adapter is not None:
+        import_extra("peft", extra="peft", purpose="an adapter")
+        adapter_files(params)
+
+
 def apply_adapter(model: Any, params: TransformersParams, *, merge: bool) -> Any:
     """The model with its adapter; the model itself where none is asked.
 
@@ -68,7 +80,7 @@ def apply_adapter(model: Any, params: TransformersParams, *, merge: bool) -> Any
     """
     if params.adapter is None:
         return model
-    peft = import_extra("peft", extra="peft", purpose="adapter")
+    peft = import_extra("peft", extra="peft", purpose="an adapter")
     files = adapter_files(params)
     where = f"the adapter {params.adapter!r} cannot be put on {params.path!r}"
     try:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from pixano_vlm.engines.adapters import apply_adapter
+from pixano_vlm.engines.adapters import apply_adapter, require_adapter
 from pixano_vlm.engines.quantization import is_quantized, quantization_config
 from pixano_vlm.errors import ConfigError, MissingPackageError, ModelLoadError, PixanoVLMError
 from pixano_vlm.models.config import ModelDeploymentConfig, TransformersParams
@@ -105,6 +105,7 @@ def load_model(params: TransformersParams) -> Any:
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     device = choose_device(params.device)
+    require_adapter(params)
     source = {
         "revision": params.revision,
         "local_files_only": params.local_files_only,
