@@ -49,8 +49,8 @@ app.command(
     help=help_text(generate),
     epilog=epilog(
         "pixano-vlm generate examples/shapes/manifest.jsonl --model shapes",
-        'pixano-vlm generate photos --model qwen3-vl-4b-instruct --prompt "Describe this." --sidecar txt',
-        "pixano-vlm generate photos.jsonl --model qwen3-vl-4b-instruct -o answers.jsonl --resume",
+        'pixano-vlm generate photos --model gemma-3-4b-it --prompt "Describe this."',
+        "pixano-vlm generate photos.jsonl -m gemma-3-4b-it -o answers.jsonl --resume",
     ),
 )(generate)
 app.command(
@@ -58,7 +58,7 @@ app.command(
     help=help_text(report),
     epilog=epilog(
         "pixano-vlm report answers.jsonl",
-        "pixano-vlm report before.jsonl after.jsonl -o changes.html --title 'Before and after'",
+        "pixano-vlm report before.jsonl after.jsonl -o changes.html",
     ),
 )(report)
 
