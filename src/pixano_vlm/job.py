@@ -15,6 +15,7 @@ from pixano_vlm.models.vlm import VLMInput, VLMModel, VLMOutput
 from pixano_vlm.records.flags import flags_of, other_settings
 from pixano_vlm.records.outputs import Outputs
 from pixano_vlm.records.request import Request, Result
+from pixano_vlm.records.response_format import parse_json
 from pixano_vlm.records.summary import Summary
 
 __all__ = ["Result", "run_job"]
@@ -167,7 +168,10 @@ class _Job:
         if isinstance(answer, Exception):
             result = Result(request, error=answer)
         else:
-            result = Result(request, output=answer, flags=flags_of(answer))
+            asked = None if request.input is None else request.input.response_format
+            if asked is not None and answer.parsed is None:  # a model class need not look at what it wrote
+                answer = answer.model_copy(update={"parsed": parse_json(answer.generated_text)})
+            result = Result(request, output=answer, flags=flags_of(answer, asked))
         first = self._flagged.pop(request.index, None)
         if first is not None:
             better = result if result.ok and len(result.flags) < len(first.flags) else first

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixano_vlm.errors import MissingPackageError, PromptError
+from pixano_vlm.errors import PromptError
+from pixano_vlm.records.response_format import INSTALL, schema_of
 
 CLOSERS = ("}", "]", '"', "0", "a", "true")
 """What brings an open JSON value to its end, best first; the first four outside of a string."""
@@ -41,8 +43,8 @@ class Grammars:
         self._closers: list[int | None] = []
         self._matcher = lru_cache(maxsize=64)(self._compile)
 
-    def constrain(self, response_format: dict[str, Any], max_new_tokens: int) -> Constraint:
-        """A fresh state for one record.
+    def constrain(self, response_format: dict[str, Any], max_new_tokens: int) -> Constraint | None:
+        """A fresh state for one record; None where it asks for free text.
 
         Args:
             max_new_tokens: Must have room for the shortest answer that follows the schema.
@@ -50,10 +52,14 @@ class Grammars:
                 {"schema": {...}}}`.
 
         Raises:
-            PromptError: When the form or the schema cannot be enforced; says why.
-            MissingPackageError: When llguidance is not installed.
+            PromptError: When the form or the schema cannot be enforced, or llguidance is not installed; says why.
         """
-        schema = _schema(response_format)
+        try:
+            schema = schema_of(response_format)
+        except ValueError as error:
+            raise PromptError(f"response_format {error}.") from None
+        if schema is None:
+            return None
         with self._lock:
             matcher = self._matcher(json.dumps(schema))
         constraint = Constraint(matcher.deep_copy(), self._vocabulary, self._end_ids, self._closers)
@@ -70,20 +76,18 @@ class Grammars:
             from llguidance import LLMatcher
             from llguidance.hf import from_tokenizer
         except ImportError as error:
-            raise MissingPackageError(
-                "structured output needs llguidance.", hint="Run: pip install 'pixano-vlm[json]'."
+            raise PromptError(
+                "an answer in JSON needs the package llguidance.", hint=f"{INSTALL}."
             ) from error
         if self._compiled is None:
             ends = self._end_ids or None
             self._compiled = from_tokenizer(self._tokenizer, n_vocab=self._vocabulary, eos_token=ends)
             found = [self._tokenizer.encode(text, add_special_tokens=False) for text in CLOSERS]
             self._closers = [ids[0] if len(ids) == 1 else None for ids in found]
-        # Free white space would let a model write nothing but blanks for ever.
-        grammar = LLMatcher.grammar_from_json_schema(schema, defaults={"whitespace_flexible": False})
-        matcher = LLMatcher(self._compiled, grammar)
+        matcher = LLMatcher(self._compiled, _grammar(schema))
         if matcher.is_error():
             raise PromptError(
-                f"the response_format cannot be enforced: {' '.join(matcher.get_error().split())[:300]}",
+                f"the response_format cannot be enforced{_where(schema)}: {_why(matcher.get_error())}.",
                 hint="Use the parts of JSON Schema that llguidance knows.",
             )
         return matcher
@@ -183,19 +187,40 @@ def _bits(matcher: Any, vocabulary: int) -> NDArray[np.bool_]:
     return bits if len(bits) == vocabulary else np.pad(bits, (0, vocabulary - len(bits)))
 
 
-def _schema(response_format: dict[str, Any]) -> dict[str, Any]:
-    kind = response_format.get("type")
-    if kind == "json_object":
-        return {"type": "object"}
-    if kind == "json_schema":
-        named = response_format.get("json_schema")
-        schema = named.get("schema") if isinstance(named, dict) else None
-        if isinstance(schema, dict):
-            return schema
-        raise PromptError(
-            "the response_format has no schema.",
-            hint='The form is {"type": "json_schema", "json_schema": {"schema": {...}}}.',
-        )
-    raise PromptError(
-        f"the response_format has the type {kind!r}.", hint="Types are json_schema, json_object and text."
-    )
+def _grammar(schema: str) -> str:
+    from llguidance import LLMatcher
+
+    # Free white space would let a model write nothing but blanks for ever.
+    return str(LLMatcher.grammar_from_json_schema(schema, defaults={"whitespace_flexible": False}))
+
+
+def _why(error: str) -> str:
+    return " ".join(error.split())[:300].rstrip(".")
+
+
+def _where(schema: str) -> str:
+    """The innermost part of a schema that cannot be enforced by itself, in words."""
+    from llguidance import LLMatcher
+
+    whole = json.loads(schema)
+    definitions = {key: whole[key] for key in ("$defs", "definitions") if key in whole}
+    for path, part in _parts(whole):
+        if path and LLMatcher.validate_grammar(_grammar(json.dumps({**definitions, **part}))):
+            return f", at {path}"
+    return ""
+
+
+def _parts(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """The schemas inside a schema, innermost first, and where each stands."""
+    if isinstance(schema, dict):
+        for key in ("properties", "patternProperties", "$defs", "definitions"):
+            inner = schema.get(key)
+            for name, part in inner.items() if isinstance(inner, dict) else ():
+                yield from _parts(part, f"{path}.{key}.{name}")
+        for key in ("items", "additionalProperties", "contains", "not", "if", "then", "else"):
+            yield from _parts(schema.get(key), f"{path}.{key}")
+        for key in ("anyOf", "oneOf", "allOf", "prefixItems"):
+            inner = schema.get(key)
+            for number, part in enumerate(inner if isinstance(inner, list) else ()):
+                yield from _parts(part, f"{path}.{key}.{number}")
+        yield path.removeprefix("."), schema

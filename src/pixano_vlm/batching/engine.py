@@ -7,7 +7,6 @@ architecture by name: `capabilities` says which of the two ways of prefilling a 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from pixano_vlm.batching.scheduler import Scheduler
 from pixano_vlm.batching.sequence import Ending, Sequence
 from pixano_vlm.errors import GenerationError, VLMError
 from pixano_vlm.models.vlm import UsageInfo, VLMInput, VLMOutput
+from pixano_vlm.records.response_format import parse_json
 
 Answer = tuple[Hashable, VLMOutput | VLMError]
 
@@ -296,14 +296,6 @@ def output(sequence: Sequence, ending: Ending) -> VLMOutput:
         generation_config=settings_used(sequence.input, sequence.max_new_tokens),
         finish_reason=sequence.finish_reason,
     )
-
-
-def parse_json(text: str) -> Any:
-    """The JSON value that a text is, or None."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -10,6 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from pixano_vlm.cli.batch import Batch, run_batch
+from pixano_vlm.cli.json_schema import check_settings, read_json_schema
 from pixano_vlm.cli.noise import set_noise
 from pixano_vlm.cli.options import (
     Adapter,
@@ -142,8 +143,8 @@ def generate(
         typer.Option(
             "--retry-flagged",
             metavar="",
-            help="Ask once more, with other settings, where an answer is cut off, empty or loops; and go on with an "
-            "output that exists.",
+            help="Ask once more, with other settings, where an answer is cut off, empty, loops or is not the JSON "
+            "asked for; and go on with an output that exists.",
             rich_help_panel=OUTPUT,
         ),
     ] = False,
@@ -237,6 +238,15 @@ def generate(
             rich_help_panel=GENERATION,
         ),
     ] = None,
+    json_schema: Annotated[
+        str | None,
+        typer.Option(
+            "--json-schema",
+            metavar="FILE",
+            help="Answer in JSON that follows this schema: a JSON Schema file, or a Pydantic class, FILE.py:CLASS.",
+            rich_help_panel=GENERATION,
+        ),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -321,14 +331,22 @@ def generate(
         min_p=min_p,
         repetition_penalty=repetition_penalty,
         stop=stop or None,
+        response_format=None if json_schema is None else read_json_schema(json_schema),
     )
-    source = open_source(manifest, read_template(prompt, prompt_file), recursive=recursive)
+    settings = check_settings(
+        flags.over(chosen.generation).over(DEFAULT_GENERATION),
+        f"model {model}: generation.response_format"
+        if json_schema is None
+        else f"--json-schema {json_schema}",
+    )
+    template = read_template(prompt, prompt_file)
+    source = open_source(manifest, template, recursive=recursive)
     path, exports = split_outputs(output or [], Path(source.stem + ".outputs.jsonl"))
     batch = Batch(
         source=source,
         output=path,
         model=chosen,
-        settings=flags.over(chosen.generation).over(DEFAULT_GENERATION),
+        settings=settings,
         run_seed=seed,
         limits=Limits(
             image_root=image_root,
@@ -353,7 +371,7 @@ def generate(
         quiet=quiet,
         asked={
             "manifest": manifest,
-            "prompt": prompt,
+            "prompt": None if template is None else template.text,
             "prompt_file": prompt_file,
             "recursive": recursive or None,
         },

@@ -94,7 +94,8 @@ class RequestWriter:
         used = _used(input)
         settings: dict[str, Any] = dict(self._extra_body)
         settings[self._limit_name] = used.pop("max_new_tokens")
-        del used["do_sample"]
+        for name in ("do_sample", "response_format"):
+            used.pop(name, None)
         settings |= used
         if input.response_format is not None:
             settings["response_format"] = _named(input.response_format)
@@ -149,6 +150,8 @@ def _used(input: VLMInput) -> dict[str, Any]:
     # Greedy decoding has no use for the first four, and a server may refuse them beside temperature 0.
     names = (*(("top_p", "top_k", "min_p", "seed") if sample else ()), "repetition_penalty")
     used |= {name: value for name in names if (value := getattr(input, name)) is not None}
+    if input.response_format is not None:
+        used["response_format"] = input.response_format.get("type")
     if input.stop:
         used["stop"] = list(input.stop)
     return used

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,11 +19,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pixano_vlm.engines.chat_request import ChatRequest, RequestWriter
 from pixano_vlm.engines.chat_server import ChatServer, Patience
-from pixano_vlm.engines.parameters import read_parameters
+from pixano_vlm.engines.parameters import read_parameters, refuse_prompt_limit
 from pixano_vlm.errors import GenerationError, ModelLoadError, RunError, VLMError
 from pixano_vlm.models.config import ModelDeploymentConfig
 from pixano_vlm.models.registry import register_model
 from pixano_vlm.models.vlm import Key, UsageInfo, VLMInput, VLMModel, VLMOutput
+from pixano_vlm.records.response_format import parse_json
 
 __all__ = ["OpenAIParams", "OpenAIVLMModel"]
 
@@ -90,6 +90,8 @@ class OpenAIParams(BaseModel):
         return value.rstrip("/")
 
 
+PROMPT_LIMIT = "The server knows how long a prompt may be, and refuses a longer one."
+
 Answered = tuple[Any, VLMOutput | VLMError | RunError]
 
 
@@ -119,11 +121,13 @@ class OpenAIVLMModel(VLMModel):
         """Connects, and finds the model.
 
         Raises:
+            ConfigError: When the run limits prompts in tokens.
             MissingPackageError: When the package `openai` is not installed.
             ModelLoadError: When the key or the server is not there, or has no such model.
         """
         if self._server is not None:
             return
+        refuse_prompt_limit(self, hint=PROMPT_LIMIT)
         params = self.params
         patience = Patience(
             tries=params.tries,
@@ -172,6 +176,7 @@ class OpenAIVLMModel(VLMModel):
         server = self._server
         if server is None:
             raise ModelLoadError(f"model {self.model_name!r} is not loaded.", hint="Call load_model() first.")
+        refuse_prompt_limit(self, hint=PROMPT_LIMIT)
         source = iter(inputs)
         answers: SimpleQueue[Answered] = SimpleQueue()
         under_way: dict[Key, Future[VLMOutput]] = {}
@@ -267,14 +272,6 @@ def read_answer(answer: Any, request: ChatRequest) -> VLMOutput:
             prompt_tokens=counts[0], completion_tokens=counts[1], total_tokens=counts[0] + counts[1]
         ),
         generation_config=used,
-        parsed=_json(text) if request.wants_json else None,
+        parsed=parse_json(text) if request.wants_json else None,
         finish_reason=choice.finish_reason if choice.finish_reason in ("stop", "length") else None,
     )
-
-
-def _json(text: str) -> Any:
-    """The JSON value that a text is; None for one that was cut off, or that the server did not hold to the form."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None

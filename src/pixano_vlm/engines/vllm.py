@@ -15,12 +15,12 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from itertools import count
+from itertools import count, islice
 from typing import Any, ClassVar, Generic
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pixano_vlm.engines.parameters import import_extra, read_parameters
+from pixano_vlm.engines.parameters import import_extra, read_parameters, refuse_prompt_limit
 from pixano_vlm.engines.vllm_request import RequestMaker, VLLMRequest, structured_outputs
 from pixano_vlm.errors import (
     ConfigError,
@@ -34,6 +34,7 @@ from pixano_vlm.errors import (
 from pixano_vlm.models.config import DtypeName, ModelDeploymentConfig
 from pixano_vlm.models.registry import nearest, register_model
 from pixano_vlm.models.vlm import Key, UsageInfo, VLMInput, VLMModel, VLMOutput
+from pixano_vlm.records.response_format import parse_json
 
 __all__ = ["VLLMParams", "VLLMVLMModel"]
 
@@ -77,11 +78,12 @@ class VLLMParams(BaseModel):
 
 @dataclass(slots=True)
 class _Flow(Generic[Key]):
-    """The requests of one `stream`: those being prepared, in order, and those in vLLM."""
+    """The requests of one `stream`: those to come, those being prepared, in order, and those in vLLM."""
 
+    source: Iterator[tuple[Key, VLMInput]]
     preparing: deque[tuple[Key, VLMInput, Future[VLLMRequest]]] = field(default_factory=deque)
     running: dict[str, tuple[Key, VLMInput]] = field(default_factory=dict)
-    """vLLM's own id of a request -> the key and the input."""
+    """The id that vLLM was given -> the key and the input."""
 
 
 @register_model
@@ -111,11 +113,12 @@ class VLLMVLMModel(VLMModel):
 
         Raises:
             MissingPackageError: When vLLM is not installed or does not fit.
-            ConfigError: When it has no engine argument of a name in `engine_args`.
+            ConfigError: When it has no engine argument of a name in `engine_args`, or a run limits prompts in tokens.
             ModelLoadError: When it cannot run the model.
         """
         if self._engine is not None:
             return
+        refuse_prompt_limit(self, hint=PROMPT_LIMIT)
         # vLLM writes its log to standard output, which is data here, and reads these when it is imported.
         os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
@@ -179,12 +182,9 @@ class VLLMVLMModel(VLMModel):
         where = f"vLLM cannot run {self.params.path!r}"
         if _is_out_of_memory(error):
             return ModelLoadError(f"{where}: out of memory: {text[:300]}", hint=LESS_MEMORY)
-        if "not supported for now" in text or "no vLLM implementation" in text:
-            return ModelLoadError(
-                f"{where}: {text[:300]}", hint="TransformersVLMModel runs whatever transformers does."
-            )
         return ModelLoadError(
-            f"{where}: {type(error).__name__}: {text[:500]}", hint="Its own log, above, may say more."
+            f"{where}: {type(error).__name__}: {text[:500]}",
+            hint="Its own log, above, may say more. What it does not support, TransformersVLMModel may run.",
         )
 
     def unload(self) -> None:
@@ -206,55 +206,50 @@ class VLLMVLMModel(VLMModel):
     def stream(self, inputs: Iterable[tuple[Key, VLMInput]]) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
         """Answers many inputs, batched by vLLM; see `VLMModel.stream`."""
         self._require()
-        flow: _Flow[Key] = _Flow()
-        source = iter(inputs)
-        # Half a batch waits inside vLLM, so that it never runs short while this thread does other things.
-        room = self._batch_size() + max(4, self._batch_size() // 2)
-        ahead = 2 * self.params.prepare_workers
-        is_exhausted = False
+        refuse_prompt_limit(self, hint=PROMPT_LIMIT)
+        flow: _Flow[Key] = _Flow(iter(inputs))
         with ThreadPoolExecutor(self.params.prepare_workers, thread_name_prefix="pictures") as pool:
             try:
                 while True:
-                    while not is_exhausted and len(flow.preparing) < ahead and len(flow.running) < room:
-                        item = next(source, None)
-                        if item is None:
-                            is_exhausted = True
-                        else:
-                            flow.preparing.append(
-                                (*item, pool.submit(self._requests.prepare, item[1], self.limits))
-                            )
-                        yield from self._admit(flow, wait=False)
-                    if not flow.running and not flow.preparing:
+                    yield from self._hand_over(flow, pool)
+                    if not flow.running:
                         return
-                    yield from self._admit(flow, wait=not flow.running)
-                    if flow.running:
-                        yield from self._step(flow)
+                    yield from self._step(flow)
             finally:
                 for _, _, future in flow.preparing:
                     future.cancel()
                 if flow.running and self._engine is not None:
                     with suppress(Exception):  # of a dead engine nothing is left to abort
-                        self._engine.abort_request(list(flow.running), internal=True)
+                        self._engine.abort_request(list(flow.running))
 
-    def _admit(self, flow: _Flow[Key], *, wait: bool) -> Iterator[tuple[Key, VLMError]]:
-        """Hands vLLM what is prepared; with `wait`, waits for one."""
-        while flow.preparing and (wait or flow.preparing[0][2].done()):
-            wait = False
-            key, input, future = flow.preparing.popleft()
-            try:
-                ready = future.result()
-                # The engine's own id: it appends to the one that it is given.
-                id = self._engine.add_request(
-                    str(next(self._ids)), ready.prompt, ready.params, tokenization_kwargs=ready.tokenization
-                )
-            except VLMError as error:
-                yield key, error
-            except Exception as error:  # vLLM refuses a request with whatever its processor raises
-                self._raise_if_dead(error)
-                text = " ".join(str(error).split())[:300]
-                yield key, PromptError(f"vLLM refuses this request: {text}")
-            else:
-                flow.running[id] = (key, input)
+    def _hand_over(self, flow: _Flow[Key], pool: ThreadPoolExecutor) -> Iterator[tuple[Key, VLMError]]:
+        """Gives vLLM what is prepared, as far as it has room, and prepares more; waits only where vLLM would."""
+        # Half a batch waits inside vLLM, so that it never runs short while this thread does other things.
+        room = self._batch_size() + max(4, self._batch_size() // 2)
+        while len(flow.running) < room:
+            for key, input in islice(flow.source, 2 * self.params.prepare_workers - len(flow.preparing)):
+                future = pool.submit(self._requests.prepare, input, self.limits)
+                flow.preparing.append((key, input, future))
+            if not flow.preparing or (flow.running and not flow.preparing[0][2].done()):
+                return
+            yield from self._add(flow, *flow.preparing.popleft())
+
+    def _add(
+        self, flow: _Flow[Key], key: Key, input: VLMInput, future: Future[VLLMRequest]
+    ) -> Iterator[tuple[Key, VLMError]]:
+        """Gives vLLM one request; yields its error where it cannot."""
+        id = str(next(self._ids))
+        try:
+            ready = future.result()
+            self._engine.add_request(id, ready.prompt, ready.params, tokenization_kwargs=ready.tokenization)
+        except VLMError as error:
+            yield key, error
+        except Exception as error:  # vLLM refuses a request with whatever its processor raises
+            self._raise_if_dead(error)
+            text = " ".join(str(error).split())[:300]
+            yield key, PromptError(f"vLLM refuses this request: {text}")
+        else:
+            flow.running[id] = (key, input)
 
     def _step(self, flow: _Flow[Key]) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
         try:
@@ -264,14 +259,13 @@ class VLLMVLMModel(VLMModel):
             raise RunError(f"vLLM failed: {type(error).__name__}: {error}.", hint=GO_ON) from error
         for output in outputs:
             if output.finished:
-                key, input = flow.running.pop(_find(flow.running, output.request_id))
+                key, input = flow.running.pop(output.request_id)
                 yield key, self._answer_of(output, input)
 
     def _answer_of(self, output: Any, input: VLMInput) -> VLMOutput | VLMError:
         completion = output.outputs[0]
         if completion.finish_reason not in ("stop", "length"):
             return GenerationError(f"vLLM ended this answer with {completion.finish_reason!r}.")
-        from pixano_vlm.batching.engine import parse_json
         from pixano_vlm.batching.sampling import settings_used
 
         prompt, generated = len(output.prompt_token_ids or ()), len(completion.token_ids)
@@ -332,18 +326,12 @@ class VLLMVLMModel(VLMModel):
         return f"{type(self).__name__}:{hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()}"
 
 
+PROMPT_LIMIT = "Set max_model_len in engine_args: vLLM refuses longer prompts."
 GO_ON = "Go on with the same command and --resume."
 LESS_MEMORY = (
     "Lower max_batch_size, or max_model_len or gpu_memory_utilization in engine_args "
     "(on a CPU the environment variable VLLM_CPU_KVCACHE_SPACE, in GiB)."
 )
-
-
-def _find(running: dict[str, Any], id: str) -> str:
-    """The key in `running` that stands for vLLM's `id`: some versions answer with the id as it was given."""
-    if id in running:
-        return id
-    return next(known for known in running if known.startswith(f"{id}-"))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -27,6 +27,9 @@ def to_batch_response(line: dict[str, Any], created: int) -> dict[str, Any]:
     if line["error"] is not None:
         error = {"code": line["error"]["type"], "message": line["error"]["message"]}
         return {**outcome, "response": None, "error": error}
+    message = {"role": "assistant", "content": line["generated_text"], "refusal": None}
+    if line.get("parsed") is not None:
+        message["parsed"] = line["parsed"]  # as OpenAI's library has it in a ParsedChatCompletion
     body = {
         "id": f"chatcmpl-{name}",
         "object": "chat.completion",
@@ -35,7 +38,7 @@ def to_batch_response(line: dict[str, Any], created: int) -> dict[str, Any]:
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": line["generated_text"], "refusal": None},
+                "message": message,
                 "logprobs": None,
                 "finish_reason": line["finish_reason"] or "stop",
             }

@@ -76,7 +76,9 @@ class Columns:
                 if column == self._pictures:
                     line["images"] = self._images(value)
                 elif column in SETTINGS:
-                    line[column] = _json(value) if self._text else _plain(value)
+                    # A schema is JSON text in any table: as Parquet's own structure it would gain nulls.
+                    is_text = self._text or (column == "response_format" and isinstance(value, str))
+                    line[column] = _json(value) if is_text else _plain(value)
                 elif column == "metadata":
                     metadata = {**metadata, **self._metadata(value)}
                 elif column in FIELDS:

@@ -72,9 +72,10 @@ def _settings(input: VLMInput, request: Request, run_seed: int) -> tuple[object,
         seed: object = None
     else:
         seed = f"run {run_seed}" if is_repeatable(request) else input.seed
+    asked = input.response_format  # its keys unsorted: answers have them in the schema's order
     return (
         input.max_new_tokens, input.temperature, input.top_p, input.top_k, input.min_p, input.repetition_penalty,
-        input.stop, seed,
+        input.stop, seed, None if asked is None else json.dumps(asked),
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from pixano_vlm.records.fields import CHECKS, FIELDS, SETTINGS, check_id, check_
 from pixano_vlm.records.images import confine, is_url, local_path, shortened, stamp
 from pixano_vlm.records.messages import check_messages, image_sources, map_images
 from pixano_vlm.records.request import FileStamp, Line, Request
+from pixano_vlm.records.response_format import schema_of
 
 if TYPE_CHECKING:
     from pixano_vlm.records.manifest import Manifest
@@ -76,6 +77,8 @@ class Draft:
                     settings[key] = CHECKS[key](values[key])
                 except ValueError as error:
                     raise RecordError(f"{key} {error}.") from None
+        if "response_format" in settings and schema_of(settings["response_format"]) is None:
+            del settings["response_format"]  # free text, which is what no format is
         self.own_seed = "seed" in settings
         most = manifest.limits.max_new_tokens
         if settings["max_new_tokens"] > most:

@@ -12,6 +12,7 @@ from math import isfinite
 from typing import Any
 
 from pixano_vlm.models.config import GenerationSettings
+from pixano_vlm.records.response_format import check_response_format
 
 SETTINGS = frozenset(GenerationSettings.model_fields)
 """Keys that set how to generate."""
@@ -30,6 +31,7 @@ ALIASES = {
     "repeat_penalty": "repetition_penalty", "rep_penalty": "repetition_penalty",
     "stop_sequences": "stop", "stop_strings": "stop", "stop_words": "stop",
     "random_seed": "seed", "custom_id": "id",
+    "json_schema": "response_format", "guided_json": "response_format",
 }  # fmt: skip
 """Names that other tools give to these keys."""
 
@@ -109,6 +111,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "repetition_penalty": _number(0, 1e6, open_low=True),
     "stop": _stop,
     "seed": _whole(0, 2**63 - 1),
+    "response_format": check_response_format,
 }
 """Setting -> a function that returns its value, or raises `ValueError` with what is wrong."""
 

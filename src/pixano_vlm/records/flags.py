@@ -1,6 +1,7 @@
 """Doubts about an answer that can be seen in the answer alone. Knows texts and settings; no model, no file.
 
 `cut_off`: it reached `max_new_tokens`. `empty`: it holds no visible character. `repetition`: it ends in a loop.
+`invalid_json`: it was to follow a JSON schema, and does not: it was cut off, or its engine does not enforce schemas.
 
 The rule for a loop: take the end of the text in lower case, white space collapsed, with and without what follows the
 last letter or digit. It loops when some stretch of up to 1,000 characters stands there four times in a row and these
@@ -11,13 +12,17 @@ language.
 
 from __future__ import annotations
 
-from pixano_vlm.models.vlm import VLMInput, VLMOutput
+from typing import Any
 
-__all__ = ["CUT_OFF", "EMPTY", "REPETITION", "ends_in_a_loop", "flags_of", "other_settings"]
+from pixano_vlm.models.vlm import VLMInput, VLMOutput
+from pixano_vlm.records.response_format import follows
+
+__all__ = ["CUT_OFF", "EMPTY", "INVALID_JSON", "REPETITION", "ends_in_a_loop", "flags_of", "other_settings"]
 
 CUT_OFF = "cut_off"
 REPETITION = "repetition"
 EMPTY = "empty"
+INVALID_JSON = "invalid_json"
 
 TIMES = 4
 """How often a stretch stands in a row, at least."""
@@ -27,10 +32,16 @@ LONGEST = 1_000
 """Longest stretch that is looked for, in characters."""
 
 RETRY_PENALTY = 1.1
+RETRY_TEMPERATURE = 0.7
 
 
-def flags_of(output: VLMOutput) -> tuple[str, ...]:
-    """The doubts about one answer, none for a normal one."""
+def flags_of(output: VLMOutput, response_format: dict[str, Any] | None = None) -> tuple[str, ...]:
+    """The doubts about one answer, none for a normal one.
+
+    Args:
+        output: The answer.
+        response_format: What it was to follow.
+    """
     flags = []
     if output.finish_reason == "length":
         flags.append(CUT_OFF)
@@ -38,6 +49,8 @@ def flags_of(output: VLMOutput) -> tuple[str, ...]:
         flags.append(EMPTY)
     elif ends_in_a_loop(output.generated_text):
         flags.append(REPETITION)
+    if response_format is not None and not follows(output.generated_text, response_format):
+        flags.append(INVALID_JSON)
     return tuple(flags)
 
 
@@ -69,7 +82,8 @@ def other_settings(input: VLMInput, flags: tuple[str, ...], most_new_tokens: int
     """The request to try in place of one whose answer was flagged; None when no other settings help.
 
     A loop or an empty answer is tried with a repetition penalty of at least 1.1 and, if it is sampled, another seed;
-    one that was cut off with twice as many new tokens.
+    one that was cut off with twice as many new tokens; one that is not the JSON that was asked for, and nothing else,
+    with another seed, or sampled at 0.7 where it was greedy.
 
     Args:
         input: What was asked. It is not changed.
@@ -83,5 +97,8 @@ def other_settings(input: VLMInput, flags: tuple[str, ...], most_new_tokens: int
             changes["seed"] = (input.seed + 1) % 2**63
     if CUT_OFF in flags:
         changes["max_new_tokens"] = min(2 * input.max_new_tokens, most_new_tokens)
+    if flags == (INVALID_JSON,):
+        changes["temperature"] = input.temperature or RETRY_TEMPERATURE
+        changes["seed"] = 0 if input.seed is None else (input.seed + 1) % 2**63
     changed = input.model_copy(update=changes)
     return None if changed == input else changed

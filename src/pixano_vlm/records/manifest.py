@@ -182,7 +182,8 @@ class Manifest:
     def context(self) -> dict[str, Any]:
         """Everything beside a line itself that goes into its request, as JSON values."""
         return {
-            "settings": self.settings.model_dump(),
+            # As text: a JSON schema with its keys in another order asks for another answer.
+            "settings": self.settings.model_dump_json(),
             "run_seed": self.run_seed,
             "limits": repr(self.limits),
             "base_dir": self.base_dir,

@@ -1,15 +1,19 @@
-"""Looks through a whole manifest for misspelt keys before anything expensive starts. Judges nothing else."""
+"""Looks through a whole manifest before anything expensive starts: are keys misspelt, is a package missing?
+
+Judges nothing else.
+"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from pixano_vlm.errors import ManifestError, RecordError
+from pixano_vlm.errors import ManifestError, MissingPackageError, RecordError
 from pixano_vlm.records.batch_requests import is_batch_request
 from pixano_vlm.records.decode import decode_line
 from pixano_vlm.records.fields import FIELDS, suggestion
 from pixano_vlm.records.manifest import MAX_LINE_BYTES
+from pixano_vlm.records.response_format import INSTALL, missing_packages
 
 _CHUNK = 1 << 20
 # Whatever looks like a key at any depth, at most 64 bytes and without escapes. It finds too much rather than
@@ -30,6 +34,7 @@ def check_manifest_keys(source: Path | None) -> int | None:
 
     Raises:
         ManifestError: Naming the line, the key, and the key that was meant.
+        MissingPackageError: When a record asks for an answer in JSON, and what that needs is not installed.
     """
     if source is None or str(source) == "-" or not source.is_file():
         return None
@@ -60,7 +65,15 @@ def check_manifest_keys(source: Path | None) -> int | None:
 
 def _check(source: Path, data: bytes, line: int, harmless: set[bytes]) -> int:
     lines = data.split(b"\n")
-    unseen = set(_KEY.findall(data)) - harmless
+    keys = set(_KEY.findall(data))
+    unseen = keys - harmless
+    if b"response_format" in keys and (missing := missing_packages()):
+        for number, text in enumerate(lines, line + 1):
+            if _asks_for_json(text):
+                raise MissingPackageError(
+                    f"{source.name}:{number} asks for an answer in JSON, which needs {' and '.join(missing)}.",
+                    hint=f"{INSTALL}.",
+                )
     suspicious = {key for key in unseen if suggestion(key.decode("utf-8", "replace"))}
     if suspicious:
         for number, text in enumerate(lines, line + 1):
@@ -70,6 +83,16 @@ def _check(source: Path, data: bytes, line: int, harmless: set[bytes]) -> int:
         harmless |= unseen - suspicious
     # Blank lines are rare, and the last piece is what follows the last line end.
     return len(lines) - sum(not text or text.isspace() for text in lines)
+
+
+def _asks_for_json(text: bytes) -> bool:
+    try:
+        values = decode_line(text.strip().removeprefix(b"\xef\xbb\xbf"))
+    except RecordError:
+        return False
+    body = values["body"] if is_batch_request(values) else values
+    asked = body.get("response_format") if isinstance(body, dict) else None
+    return isinstance(asked, dict) and asked.get("type") != "text"
 
 
 def _check_line(source: Path, number: int, text: bytes) -> None:

@@ -30,7 +30,7 @@ class Template:
     """
 
     def __init__(self, text: str, source: str = "--prompt") -> None:
-        self.source = source
+        self.text, self.source = text, source
         self._literals: list[str] = []
         self._names: list[str] = []
         literal, end = "", 0

@@ -1,0 +1,97 @@
+"""`--json-schema`: what every answer of a run must look like, from a file or from a class -> a `response_format`."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import PydanticUserError, TypeAdapter
+
+from pixano_vlm.catalog import load_plugin
+from pixano_vlm.errors import MissingPackageError, UsageError
+from pixano_vlm.models.config import GenerationSettings
+from pixano_vlm.records.response_format import INSTALL, check_response_format, missing_packages
+
+__all__ = ["check_settings", "read_json_schema"]
+
+_CLASS = re.compile(r"(?P<module>.+):(?P<name>[^\W\d]\w*)")
+_FORMS = "Give a JSON Schema file, or a Pydantic class: answers.py:Caption or my_package.answers:Caption."
+
+
+def read_json_schema(spec: str) -> dict[str, Any]:
+    """The `response_format` that `--json-schema` asks for.
+
+    Args:
+        spec: A file that holds a JSON schema (or a whole `response_format`), or `FILE.py:CLASS` or `MODULE:CLASS` for
+            a Pydantic class, or any other type that Pydantic knows.
+
+    Raises:
+        UsageError: When there is no such file or class, or it is no schema.
+    """
+    path = Path(spec)
+    named = None if path.exists() else _CLASS.fullmatch(spec)
+    schema = _from_file(path) if named is None else _from_class(spec, named["module"], named["name"])
+    if schema.get("type") in ("json_schema", "json_object", "text"):  # none of them is a type of JSON Schema
+        return schema
+    name = re.sub(r"[^a-zA-Z0-9_-]", "_", path.stem if named is None else named["name"])[:64] or "answer"
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
+
+
+def check_settings(settings: GenerationSettings, source: str) -> GenerationSettings:
+    """The run's settings, with a `response_format` that can be asked for; one of free text is left out.
+
+    Args:
+        settings: As flags and config say.
+        source: Where the `response_format` stands, for messages.
+
+    Raises:
+        UsageError: When it is unusable; says which part.
+        MissingPackageError: When what it needs is not installed.
+    """
+    asked = settings.response_format
+    if asked is None:
+        return settings
+    if asked.get("type") == "text":
+        return settings.model_copy(update={"response_format": None})
+    if missing := missing_packages():
+        raise MissingPackageError(f"answers in JSON need {' and '.join(missing)}.", hint=f"{INSTALL}.")
+    try:
+        check_response_format(asked)
+    except ValueError as error:
+        raise UsageError(f"{source} {error}.") from None
+    return settings
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        schema = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"there is no JSON schema {path}.", hint=_FORMS) from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.", hint=_FORMS) from error
+    except json.JSONDecodeError as error:
+        what = f"name the class in it: {path}:CLASS" if path.suffix == ".py" else "it must hold a JSON schema"
+        raise UsageError(
+            f"{path} is not JSON, at line {error.lineno}: {error.msg}.", hint=f"{what[:1].upper()}{what[1:]}."
+        ) from None
+    except (ValueError, RecursionError) as error:  # not UTF-8; nested without end
+        raise UsageError(f"{path} is not JSON: {error}.") from None
+    if not isinstance(schema, dict):
+        raise UsageError(
+            f"{path} holds no JSON schema: it must be an object.", hint='{"type": "object", ...}'
+        )
+    return schema
+
+
+def _from_class(spec: str, module: str, name: str) -> dict[str, Any]:
+    found = getattr(load_plugin(module), name, None)
+    if found is None:
+        raise UsageError(f"--json-schema: {module} has no {name}.", hint=_FORMS)
+    try:
+        return TypeAdapter(found).json_schema()
+    except PydanticUserError as error:
+        raise UsageError(
+            f"--json-schema: {spec} has no JSON schema: Pydantic knows no such type.", hint=_FORMS
+        ) from error

@@ -1,0 +1,199 @@
+"""What a record's `response_format` asks of its answer: the form, the schema in it, and whether an answer follows it.
+
+The form is OpenAI's: `{"type": "json_schema", "json_schema": {"name": ..., "schema": {...}}}`;
+`{"type": "json_object"}` for any object; `{"type": "text"}` for free text. Schemas are read and answers judged by
+the library jsonschema (extra `json`); nothing is ever fetched. Knows no model, and no way to make one keep to a
+schema.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any
+
+__all__ = ["INSTALL", "check_response_format", "follows", "missing_packages", "parse_json", "schema_of"]
+
+INSTALL = "Run: pip install 'pixano-vlm[json]'"
+FORM = '{"type": "json_schema", "json_schema": {"name": "...", "schema": {...}}}'
+TYPES = ("json_schema", "json_object", "text")
+
+PACKAGES = ("jsonschema", "llguidance")
+"""Those of the extra `json`."""
+PATTERN_SECONDS = 1.0
+"""How long one `pattern` of a schema may be looked for in one string: some take years."""
+_TYPES = "array, boolean, integer, null, number, object and string"
+_NOT_SCHEMAS = frozenset({"const", "default", "enum", "examples"})
+"""Keys of a schema whose values are data."""
+
+
+def missing_packages() -> list[str]:
+    """Packages that answers in JSON need and that are not installed."""
+    return [name for name in PACKAGES if find_spec(name) is None]
+
+
+def schema_of(response_format: dict[str, Any]) -> dict[str, Any] | None:
+    """The JSON schema that is asked for; None for free text.
+
+    Raises:
+        ValueError: When the form is not OpenAI's; its text goes on from the words `response_format`.
+    """
+    kind = response_format.get("type")
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        return {"type": "object"}
+    if kind != "json_schema":
+        raise ValueError(f"has the type {kind!r}; types are {', '.join(TYPES)}")
+    named = response_format.get("json_schema")
+    schema = named.get("schema") if isinstance(named, dict) else None
+    if not isinstance(schema, dict):
+        raise ValueError(f"has no schema; the form is {FORM}")  # noqa: TRY004 - bad data
+    return schema
+
+
+def check_response_format(value: Any) -> dict[str, Any]:
+    """The value, found to be one that can be asked for.
+
+    Raises:
+        ValueError: Naming the part that is wrong; its text goes on from the words `response_format`.
+    """
+    if not isinstance(value, dict):
+        raise ValueError(f"must be an object, not {_short(value)}; the form is {FORM}")  # noqa: TRY004 - bad data
+    schema = schema_of(value)
+    try:
+        wrong = None if schema is None else _wrong_with(json.dumps(schema))
+    except RecursionError:
+        wrong = "has an unusable schema: it is nested too deep"
+    if wrong is not None:
+        raise ValueError(wrong)
+    return value
+
+
+def follows(text: str, response_format: dict[str, Any]) -> bool:
+    """Whether an answer's text is JSON that validates against what was asked for."""
+    schema = schema_of(response_format)
+    if schema is None:
+        return True
+    try:
+        value = _DECODER.decode(text.strip())
+        return bool(_validator(json.dumps(schema)).is_valid(value))
+    # ValueError: not JSON. Timeout: a pattern that takes years. Recursion: a schema that goes round in a circle.
+    except (ValueError, TimeoutError, RecursionError):
+        return False
+
+
+def parse_json(text: str) -> Any:
+    """The JSON value that a text is, None where it is none: cut off, or with words around it."""
+    try:
+        return _DECODER.decode(text.strip())
+    except (ValueError, RecursionError):
+        return None
+
+
+def _refuse(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is too large")
+    return value
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+
+
+@lru_cache(maxsize=256)
+def _wrong_with(schema_text: str) -> str | None:
+    """What makes a schema unusable, and where in it."""
+    try:
+        from jsonschema import FormatChecker
+        from jsonschema.exceptions import best_match
+        from jsonschema.validators import Draft202012Validator, validator_for
+    except ImportError:
+        return f"needs the package jsonschema. {INSTALL}"
+    schema = json.loads(schema_text)
+    kind = validator_for(schema, default=Draft202012Validator)
+    judge = kind(kind.META_SCHEMA, format_checker=FormatChecker(["regex"]))
+    error = best_match(judge.iter_errors(schema))
+    if error is not None:
+        path = list(error.absolute_path)
+        # The library says of a misspelt type that none of two ways to write one fits.
+        is_type = path[-1:] == ["type"] and isinstance(error.instance, str)
+        why = f"{error.instance!r} is no type; types are {_TYPES}" if is_type else _sentence(error.message)
+        return f"has an unusable schema, at {_place(path)}: {why}"
+    for place, reference in _references(schema, ()):
+        if unknown := _unresolvable(schema, reference):
+            return f"has an unusable schema, at {_place(place)}: {unknown}"
+    return None
+
+
+@lru_cache(maxsize=256)
+def _validator(schema_text: str) -> Any:
+    from jsonschema.validators import Draft202012Validator, extend, validator_for
+    from referencing import Registry
+
+    schema = json.loads(schema_text)
+    kind = extend(validator_for(schema, default=Draft202012Validator), {"pattern": _pattern})
+    # An empty registry retrieves nothing: jsonschema's own would ask the network for what a $ref names.
+    return kind(schema, registry=Registry())
+
+
+def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Any]:
+    """The keyword `pattern`, by a library whose search can be given up."""
+    import regex
+    from jsonschema.exceptions import ValidationError
+
+    if isinstance(instance, str) and not regex.search(pattern, instance, timeout=PATTERN_SECONDS):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _references(part: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Every `$ref` of a schema and where it stands."""
+    if isinstance(part, list):
+        for number, inner in enumerate(part):
+            yield from _references(inner, (*path, number))
+    elif isinstance(part, dict):
+        for key, inner in part.items():
+            if key in ("$ref", "$dynamicRef") and isinstance(inner, str):
+                yield (*path, key), inner
+            elif key not in _NOT_SCHEMAS:
+                yield from _references(inner, (*path, key))
+
+
+def _unresolvable(schema: Any, reference: str) -> str | None:
+    from referencing import Registry, Resource
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012
+
+    resource = Resource.from_contents(schema, default_specification=DRAFT202012)
+    resolver = Registry().with_resource("", resource).crawl().resolver()
+    try:
+        resolver.lookup(reference)
+    except Unresolvable:
+        inside = reference.startswith("#")
+        return (
+            f"{reference!r} is not in the schema"
+            if inside
+            else f"{reference!r} is elsewhere, and nothing is fetched"
+        )
+    return None
+
+
+def _place(path: Iterable[Any]) -> str:
+    """A place in a schema as people write it: `properties.colours.items.type`."""
+    return ".".join(map(str, path)) or "its top"
+
+
+def _sentence(message: str) -> str:
+    return message if len(message) <= 200 else message[:197] + "..."
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
