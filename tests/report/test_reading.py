@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,22 @@ import pytest
 from tests.report.runs import Folder, answer
 
 from pixano_vlm.errors import ManifestError, UsageError
+from pixano_vlm.records.opening import open_source
 from pixano_vlm.report.answers import OutputFile
 from pixano_vlm.report.pairing import pairs, verdicts
 from pixano_vlm.report.prompts import Message, Prompts
 from pixano_vlm.report.run_file import RunFile
 
 Data = Callable[[Path], dict[str, Any]]
+
+Ask = Callable[[Path], Prompts]
+
+
+@pytest.fixture
+def prompts_of() -> Iterator[Ask]:
+    """The prompts of a manifest, closed at the end."""
+    with ExitStack() as stack:
+        yield lambda path: stack.enter_context(closing(Prompts(open_source([str(path)]))))
 
 
 class TestOutputs:
@@ -40,9 +51,9 @@ class TestOutputs:
         assert [line.id for _, line in OutputFile(path)] == ["1"]
 
     def test_keys_of_later_versions_are_carried_along(self, folder: Folder) -> None:
-        path = folder.run("a", [answer("1", parsed={"kind": "cat"})])
+        path = folder.run("a", [answer("1", mood={"kind": "cat"})])
         ((_, line),) = OutputFile(path)
-        assert line.model_extra == {"parsed": {"kind": "cat"}}
+        assert line.model_extra == {"mood": {"kind": "cat"}}
 
     def test_a_file_that_is_no_output_is_refused(self, folder: Folder) -> None:
         with pytest.raises(UsageError, match="not an output"):
@@ -76,12 +87,12 @@ class TestPairing:
 
 
 class TestPrompts:
-    def test_a_prompt_is_found_by_id_or_by_line(self, folder: Folder) -> None:
+    def test_a_prompt_is_found_by_id_or_by_line(self, folder: Folder, prompts_of: Ask) -> None:
         path = folder.path / "m.jsonl"
         path.write_text(
             '\ufeff{"prompt": "one"}\n\n{"id": "x", "prompt": "three", "images": "a.jpg"}\n', "utf-8"
         )
-        prompts = Prompts(path)
+        prompts = prompts_of(path)
         (one, three) = (prompts.find("1", 0), prompts.find("x", 0))
         assert one is not None
         assert one.prompt == "one"
@@ -89,7 +100,9 @@ class TestPrompts:
         assert (three.prompt, three.pictures) == ("three", ("a.jpg",))
         assert prompts.find("2", 0) is None
 
-    def test_a_conversations_pictures_are_numbered_in_the_order_it_has_them(self, folder: Folder) -> None:
+    def test_a_conversations_pictures_are_numbered_in_the_order_it_has_them(
+        self, folder: Folder, prompts_of: Ask
+    ) -> None:
         messages = [
             {"role": "system", "content": "Be brief."},
             {"role": "user", "content": [
@@ -99,25 +112,42 @@ class TestPrompts:
             {"role": "assistant", "content": None},
         ]  # fmt: skip
         path = folder.lines("m.jsonl", [{"prompt": messages, "images": ["a.jpg", "b.jpg"]}])
-        asked = Prompts(path).find("1", 0)
+        asked = prompts_of(path).find("1", 0)
         assert asked is not None
         assert asked.pictures == ("a.jpg", "data:image/png;base64,AAAA", "b.jpg")
         assert asked.prompt == (
             Message("system", ("Be brief.",)), Message("user", (0, "and", 1, 2)), Message("assistant", ("",)),
         )  # fmt: skip
 
-    def test_lines_that_were_refused_show_what_can_be_made_out(self, folder: Folder) -> None:
+    def test_lines_that_were_refused_show_what_can_be_made_out(self, folder: Folder, prompts_of: Ask) -> None:
         path = folder.path / "m.jsonl"
         path.write_text(
             '{"prompt": [{"role": "cook"}]}\n{"prompt": \n{"prompt": "x", "images": [7]}\n', "utf-8"
         )
-        prompts = Prompts(path)
+        prompts = prompts_of(path)
         first, third = prompts.find("1", 0), prompts.find("3", 0)
         assert first is not None
         assert "cook" in str(first.prompt)
         assert prompts.find("2", 0) is None
         assert third is not None
         assert third.prompt == "x"
+
+    def test_lines_of_an_openai_batch_file_show_their_messages(self, folder: Folder, prompts_of: Ask) -> None:
+        messages = [{"role": "user", "content": "Who?"}]
+        refused = {"messages": messages, "n": 3}
+        prompts = prompts_of(
+            folder.lines(
+                "m.jsonl",
+                [
+                    {"custom_id": "a", "body": {"messages": messages, "model": "m"}},
+                    {"custom_id": "b", "body": refused},
+                ],
+            )
+        )
+        for id in ("a", "b"):
+            asked = prompts.find(id, 0)
+            assert asked is not None
+            assert asked.prompt == (Message("user", ("Who?",)),)
 
     def test_without_a_manifest_the_outputs_own_pictures_are_shown(
         self, folder: Folder, data_of: Data
@@ -147,7 +177,9 @@ class TestRunFile:
     def test_the_manifest_is_found_beside_the_output_when_both_were_moved(self, folder: Folder) -> None:
         manifest = folder.lines("m.jsonl", [{"prompt": "x"}])
         output = folder.run("a", [answer("1")], manifest="some/folder/m.jsonl")
-        assert RunFile(output).manifest() == manifest
+        source = RunFile(output).source()
+        assert source is not None
+        assert source.path == manifest
 
     def test_facts_are_told_in_order_and_what_is_not_known_is_left_out(self, folder: Folder) -> None:
         facts = {
@@ -166,7 +198,7 @@ class TestRunFile:
         output = folder.run("a", [answer("1")])
         output.with_name("a.jsonl.run.json").write_text(text)
         run = RunFile(output)
-        assert (run.manifest(), run.rates(), run.facts()) == (None, {}, {})
+        assert (run.source(), run.rates(), run.facts()) == (None, {}, {})
 
 
 def test_nothing_that_is_read_is_changed(folder: Folder) -> None:

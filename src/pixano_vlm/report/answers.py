@@ -46,6 +46,9 @@ class OutputLine(BaseModel):
     usage: Tokens | None = None
     generation_config: dict[str, Any] | None = None
     finish_reason: str | None = None
+    parsed: Any = None
+    """The JSON value that was asked for; None for free text, and for an answer that is no JSON."""
+    attempts: int = 1
     error: Failure | None = None
     model: str | None = None
     images: list[str] = Field(default_factory=list)

@@ -21,7 +21,7 @@ __all__ = ["GENERATOR", "SCRIPTS", "render"]
 GENERATOR = '<meta name="generator" content="pixano-vlm report">'
 """Stands near the start of every page: it tells a report from any other file."""
 
-SCRIPTS = ("elements", "records", "words", "plots", "summary", "toolbar", "list", "detail", "page")
+SCRIPTS = ("elements", "json", "records", "words", "plots", "summary", "toolbar", "list", "detail", "page")
 """The script's parts, in the order in which they need each other."""
 
 

@@ -1,4 +1,4 @@
-"""What the records were asked: prompts and pictures, read from the manifest again.
+"""What the records were asked: prompts and pictures, read from the manifest again, whatever form it has.
 
 The outputs hold neither prompts nor data URLs, so the manifest is looked into for them, by id. Knows its
 lines only as far as that needs: a line that was refused still shows what it asked, where that can be made out.
@@ -6,15 +6,18 @@ lines only as far as that needs: a line that was refused still shows what it ask
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pixano_vlm.errors import RecordError
+from pixano_vlm.records.batch_requests import from_batch_request, is_batch_request
 from pixano_vlm.records.decode import decode_line
 from pixano_vlm.records.fields import check_id, check_images
 from pixano_vlm.records.manifest import Manifest
 from pixano_vlm.records.messages import check_messages
+from pixano_vlm.records.opening import Source
 from pixano_vlm.report.offsets import Offsets
 
 __all__ = ["Asked", "Message", "Prompts"]
@@ -42,37 +45,55 @@ class Prompts:
     """The prompts of a manifest, by id.
 
     Args:
-        source: A JSONL manifest.
+        source: Read from the start, once. Standard input is not to be had again.
 
     Raises:
         ManifestError: When it cannot be read.
     """
 
-    def __init__(self, source: Path) -> None:
-        self._source = source
-        self.folder = source.resolve().parent
+    def __init__(self, source: Source) -> None:
+        manifest = Manifest(source.path, rows=source.rows)
+        self.folder = Path(manifest.base_dir)
         """Where relative paths start."""
         self._offsets = Offsets()
-        for line in Manifest(source).lines():
-            values = _values(line.text or b"")
-            self._offsets.add(_id(values) or str(line.number), line.offset)
+        # Rows of a table or a folder cannot be read from the middle: their lines are put by, as JSONL.
+        put_by = None if source.rows is None else tempfile.TemporaryFile(prefix="pixano-vlm-")  # noqa: SIM115 - close
+        offset = 0
+        for line in manifest.lines():
+            text = line.text or b""
+            self._offsets.add(
+                _id(_values(text)) or str(line.number), line.offset if put_by is None else offset
+            )
+            if put_by is not None:
+                offset += put_by.write(text + b"\n")
+        self._file: IO[bytes] = put_by or manifest.source.open("rb")  # type: ignore[union-attr]  # not standard input
 
     def find(self, id: str, occurrence: int) -> Asked | None:
         """What a record asked; `None` where the manifest does not tell. Arguments as of `Offsets.find`."""
         offset = self._offsets.find(id, occurrence)
         if offset is None:
             return None
-        with self._source.open("rb") as file:
-            file.seek(offset)
-            values = _values(file.readline().strip().removeprefix(b"\xef\xbb\xbf"))
+        self._file.seek(offset)
+        values = _values(self._file.readline().strip().removeprefix(b"\xef\xbb\xbf"))
         return _asked(values) if values else None
+
+    def close(self) -> None:
+        """Closes the manifest."""
+        self._file.close()
 
 
 def _values(text: bytes) -> dict[str, Any]:
     try:
-        return decode_line(text)
+        values = decode_line(text)
     except RecordError:
         return {}
+    if not is_batch_request(values):
+        return values
+    try:
+        return from_batch_request(values)
+    except RecordError:
+        body = values["body"]
+        return {"id": values["custom_id"], "prompt": body.get("messages") if isinstance(body, dict) else None}
 
 
 def _id(values: dict[str, Any]) -> str | None:
@@ -108,12 +129,22 @@ def _conversation(messages: list[dict[str, Any]], listed: list[str]) -> Asked:
             if part["type"] == "text":
                 parts.append(part["text"])
                 continue
+            if part["type"] == "video":
+                parts.append(_video(part))
+                continue
             source = _source(part) or next(waiting, None)
             if source is not None:  # a placeholder without its picture is why the record was refused
                 parts.append(len(pictures))
                 pictures.append(source)
         shown.append(Message(message["role"], tuple(parts)))
     return Asked(tuple(shown), (*pictures, *waiting))
+
+
+def _video(part: dict[str, Any]) -> str:
+    """A video by its name: the page shows pictures."""
+    source = next(part[key] for key in ("video", "url", "path") if part.get(key) is not None)
+    name = f"{len(source)} frames from {source[0]}" if isinstance(source, list) else source
+    return f"[video: {name}]"
 
 
 def _source(part: dict[str, Any]) -> str | None:

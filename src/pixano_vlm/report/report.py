@@ -6,6 +6,7 @@ Whatever the number of records, those of one page are in memory and no more (of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -36,7 +37,7 @@ class ReportOptions:
     page: Path
     """The file to write."""
     manifest: Path | None = None
-    """Where the prompts are; by default what each output's run file names."""
+    """Where the prompts are, in any form that `generate` takes; by default what each output's run file names."""
     images: Path | None = None
     """Where relative picture paths start; by default the manifest's folder."""
     fetch_urls: bool = False
@@ -66,8 +67,8 @@ class _Source:
     def __init__(self, path: Path, options: ReportOptions) -> None:
         self.file = OutputFile(path)
         self.run = RunFile(path)
-        manifest = options.manifest or self.run.manifest()
-        self.prompts = None if manifest is None else Prompts(manifest)
+        source = self.run.source() if options.manifest is None else self.run.source_at(options.manifest)
+        self.prompts = None if source is None else Prompts(source)
         beside = self.prompts.folder if self.prompts else self.run.pictures() or path.resolve().parent
         self.folder = options.images or beside
 
@@ -78,6 +79,11 @@ class _Source:
             return found
         images = tuple(pair.first.images)
         return Asked(None, images) if images else None
+
+    def close(self) -> None:
+        """Closes the manifest."""
+        if self.prompts is not None:
+            self.prompts.close()
 
     def facts(self) -> dict[str, Any]:
         """What the page's head says of the output."""
@@ -110,7 +116,17 @@ def write_report(options: ReportOptions, on_progress: Callable[[int, int], None]
         raise UsageError(
             f"{len(options.outputs)} outputs, and a report compares two.", hint="Make a report of each pair."
         )
-    sources = [_Source(path, options) for path in options.outputs]
+    with ExitStack() as opened:
+        sources = []
+        for path in options.outputs:
+            sources.append(source := _Source(path, options))
+            opened.callback(source.close)
+        return _write_pages(sources, options, on_progress)
+
+
+def _write_pages(
+    sources: Sequence[_Source], options: ReportOptions, on_progress: Callable[[int, int], None] | None
+) -> Written:
     files = [source.file for source in sources]
     counts = verdicts(files) if len(files) > 1 else {}
     total = sum(counts.values()) if counts else files[0].totals.records

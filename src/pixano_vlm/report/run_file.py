@@ -6,10 +6,15 @@ The file may be missing, of an earlier version or of a run that has not ended: t
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pixano_vlm.errors import MissingPackageError, UsageError
+from pixano_vlm.records.opening import Source, open_source
 from pixano_vlm.records.provenance import provenance_path
+from pixano_vlm.records.template import Template
 
 __all__ = ["RunFile"]
 
@@ -29,21 +34,50 @@ class RunFile:
             values = None
         self._values: dict[str, Any] = values if isinstance(values, dict) else {}
 
-    def manifest(self) -> Path | None:
-        """The manifest that the run read, where it is still to be found."""
-        return next(filter(Path.is_file, self._places()), None)
+    def source(self) -> Source | None:
+        """What the run read, opened again with its prompt, where it is still to be found."""
+        found = map(self._open, self._places())
+        return next((source for source in found if source is not None), None)
+
+    def source_at(self, path: Path) -> Source:
+        """The same, at a place that is given; it may bring prompts of its own.
+
+        Raises:
+            ManifestError: When it is missing, or is no manifest.
+        """
+        return self._open([str(path)]) or open_source([str(path)])
 
     def pictures(self) -> Path | None:
-        """The folder of pictures that the run read in place of a manifest, where it is still to be found."""
-        return next(filter(Path.is_dir, self._places()), None)
+        """The folder of pictures that the run read, where that is still to be found, though not its prompt."""
+        folders = [Path(*names) for names in self._places() if len(names) == 1]
+        return next(filter(Path.is_dir, folders), None)
 
-    def _places(self) -> list[Path]:
+    def _places(self) -> list[list[str]]:
         """Where the manifest may be: as it was named, wherever the run was started, or beside the output."""
-        named = self._values.get("manifest")
-        if not isinstance(named, str) or not named or "\0" in named:
+        names = self._asked().get("manifest")
+        if not isinstance(names, list) or not all(isinstance(name, str) and _is_name(name) for name in names):
             return []
         folder = self._output.parent
-        return [Path(named), folder / named, folder / Path(named).name]
+        return [
+            names,
+            [str(folder / name) for name in names],
+            [str(folder / Path(name).name) for name in names],
+        ]
+
+    def _asked(self) -> dict[str, Any]:
+        """What was named as the manifest, and how it was read."""
+        asked = self._part("settings").get("source")
+        return asked if isinstance(asked, dict) else {"manifest": [self._values.get("manifest")]}
+
+    def _open(self, names: Sequence[str]) -> Source | None:
+        prompt = self._asked().get("prompt")
+        template = None
+        with suppress(UsageError):
+            template = Template(prompt) if isinstance(prompt, str) else None
+        # MissingPackageError is no UsageError: a Parquet file, and pyarrow is not installed here.
+        with suppress(UsageError, MissingPackageError, OSError):
+            return open_source(names, template, recursive=self._asked().get("recursive") is True)
+        return None
 
     def rates(self) -> dict[str, float]:
         """Seconds and rates of the run: `seconds`, `records_per_second`, `tokens_per_second`."""
@@ -53,7 +87,8 @@ class RunFile:
 
     def facts(self) -> dict[str, str]:
         """What was run, with which settings and versions: names and values for people, in order."""
-        model, settings = self._part("model"), self._part("settings")
+        model = self._part("model")
+        settings = {name: value for name, value in self._part("settings").items() if name != "source"}
         facts = {name: model.get(name.lower()) for name in ("Class", "Architecture", "Path")}
         facts |= {"Weights": model.get("dtype"), "Device": model.get("device"), "Engine": model.get("engine")}
         facts |= {name.replace("_", " "): value for name, value in settings.items()}
@@ -61,11 +96,16 @@ class RunFile:
         facts["Run"] = self._values.get("ended")
         facts |= {name: self._part("versions").get(name) for name in ("pixano-vlm", "transformers", "torch")}
         facts["Manifest"] = self._values.get("manifest")
+        facts["Prompt"] = self._asked().get("prompt")
         return {name: _shown(value) for name, value in facts.items() if value not in (None, "", [])}
 
     def _part(self, name: str) -> dict[str, Any]:
         part = self._values.get(name)
         return part if isinstance(part, dict) else {}
+
+
+def _is_name(text: str) -> bool:
+    return bool(text) and "\0" not in text and text != "-"
 
 
 def _is_positive(value: object) -> bool:

@@ -71,7 +71,7 @@ function answerSection(record, answer, place) {
     answer.prompt && el("div", { class: "own-prompt" }, el("h4", null, "Asked in other words"), prompt(record, answer.prompt)),
     answerBody(record, answer, place),
     facts({
-      "Prompt tokens": answer.input, "Answer tokens": answer.output, Seconds: answer.seconds,
+      "Prompt tokens": answer.input, "Answer tokens": answer.output, Seconds: answer.seconds, Attempts: answer.attempts,
       Model: comparing ? null : answer.model, ...answer.settings, ...answer.more,
     }));
 }
@@ -80,12 +80,18 @@ function answerBody(record, answer, place) {
   if (answer.error) return el("p", { class: "text failed", dir: "auto" }, ...marked(answer.error[1], view.words));
   if (!answer.text) return el("p", { class: "none" }, "The answer is empty.");
   const compared = record.verdict === "different" && comparison(record);
-  if (!compared) return el("p", { class: "text", dir: "auto" }, ...marked(answer.text, view.words));
-  const onlySpace = compared.every((side) => side.every(([, changed]) => !changed));
-  return [
-    el("p", { class: "text", dir: "auto" }, ...changes(record, place)),
+  const onlySpace = compared && compared.every((side) => side.every(([, changed]) => !changed));
+  const text = compared ? changes(record, place) : answer.json ? coloured(answer.text) : marked(answer.text, view.words);
+  return el("div", null,
+    el("p", { class: answer.json ? "text json" : "text", dir: "auto" }, ...text),
     onlySpace && el("p", { class: "none" }, "The two differ in white space only."),
-  ].filter(Boolean).reduce((box, child) => (box.append(child), box), el("div"));
+    answer.flags?.includes("invalid_json") && el("p", { class: "invalid" },
+      answer.json ? "This is JSON, but does not follow the schema that was asked for." : "This is not the JSON that was asked for."));
+}
+
+/** JSON over lines, its keys, texts and values each in a colour of their own. */
+function coloured(text) {
+  return jsonPieces(text).map(([piece, kind]) => el("span", { class: kind }, ...marked(piece, view.words)));
 }
 
 function facts(values) {

@@ -93,7 +93,7 @@ const CELLS = {
     if (answer.status === "error") return [el("p", { class: "failed", dir: "auto" }, ...marked(snippet(answerText(answer)), view.words))];
     if (!answer.text) return [el("p", { class: "none" }, "empty answer")];
     if (record.verdict === "different" && comparison(record)) return [el("p", { dir: "auto" }, ...changes(record, place, SNIPPET))];
-    return [el("p", { dir: "auto" }, ...marked(snippet(answer.text), view.words))];
+    return [el("p", { dir: "auto" }, ...marked(snippet(shownText(answer)), view.words))];
   },
   tokens: (record, { value }) => [readable(value(record))],
   outcome: (record) => [

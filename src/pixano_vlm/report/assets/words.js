@@ -57,7 +57,7 @@ function pieces(text, words, isKept) {
 function comparison(record) {
   if (record.compared === undefined) {
     const [one, other] = record.answers;
-    record.compared = one?.text != null && other?.text != null ? compareWords(one.text, other.text) : null;
+    record.compared = one?.text != null && other?.text != null ? compareWords(shownText(one), shownText(other)) : null;
   }
   return record.compared;
 }
