@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TORCHVISION_PACKAGES := num2words av
+NEEDING_TORCHVISION := qwen or internvl or smolvlm or onevision or mistral3 or cosmos3 or video
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow test-torchvision test-models lint types bench clean
@@ -43,12 +45,15 @@ test: install
 test-slow: install
 	$(BIN)/python -m pytest -n 2 -m slow
 
-$(VENV)-torchvision/.installed: scripts/torchvision_env.py pyproject.toml constraints.txt
-	$(PYTHON) scripts/torchvision_env.py $(VENV)-torchvision -c constraints.txt torch==2.13.0 num2words -e ".[dev]"
+# Over the other environment: seconds to build, and no second torch.
+$(VENV)-torchvision/.installed: scripts/torchvision_env.py $(STAMP)
+	$(PYTHON) scripts/torchvision_env.py $(VENV)-torchvision --over $(VENV) -c constraints.txt $(TORCHVISION_PACKAGES)
 	touch $@
 
+# What the tests of `make test` skip for want of torchvision, the longest suites aside.
 test-torchvision: $(VENV)-torchvision/.installed
-	$(VENV)-torchvision/bin/python -m pytest -n 2 tests/batching/test_exactness.py -k "mistral3 or qwen or internvl"
+	$(VENV)-torchvision/bin/python -m pytest -n 2 -m "not models and not slow" -k "$(NEEDING_TORCHVISION)" \
+	  tests/conformance tests/batching/test_exactness.py tests/batching/test_preparing.py
 
 test-models: install $(VENV)-torchvision/.installed
 	$(BIN)/python -m pytest -n 2 -m models

@@ -1,6 +1,6 @@
 """Build a virtual environment with torchvision beside this interpreter's torch, for the models that need it.
 
-    python scripts/torchvision_env.py .venv-torchvision [PACKAGE_OR_PIP_OPTION ...]
+    python scripts/torchvision_env.py .venv-torchvision [--over .venv] [PACKAGE_OR_PIP_OPTION ...]
 
 torchvision of torch's version is on the package index as a CUDA build; its compiled operators do not load
 beside a CPU torch, and importing it then fails where it registers shapes for them ("operator torchvision::nms
@@ -10,7 +10,8 @@ Resizing, normalising and the rest of `torchvision.transforms.v2` work; `nms` an
 do not. Where an index has a build that fits, the operators load and nothing is skipped.
 
 The environment is of the interpreter that runs this script. Rerun, it is brought up to date and not built
-anew.
+anew. With `--over` it sees the packages of another environment and holds only what that one lacks: built in
+seconds, and no second copy of torch.
 """
 
 import argparse
@@ -47,24 +48,40 @@ def run(python: Path, *arguments: str, check: bool = True) -> bool:
     return result.returncode == 0
 
 
-def build(folder: Path, packages: list[str]) -> None:
+def interpreter(folder: Path) -> Path:
+    """The Python of an environment."""
+    return folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+
+
+def site_packages(python: Path) -> Path:
+    """Where an environment's packages are."""
+    found = subprocess.run(  # noqa: S603 - our own
+        [str(python), "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return Path(found.stdout.strip())
+
+
+def build(folder: Path, packages: list[str], over: Path | None) -> None:
     """Make or update the environment in `folder`, with torchvision and what `packages` tell pip."""
-    python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    python = interpreter(folder)
     if not python.exists():
         venv.create(folder, with_pip=True)
+    if over is not None:
+        # addsitedir reads the other's .pth files too: an editable install is one.
+        below = site_packages(interpreter(over.resolve()))
+        line = f"import site; site.addsitedir({str(below)!r})\n"
+        (site_packages(python) / "_over.pth").write_text(line, encoding="utf-8")
     if packages:
         run(python, "-m", "pip", "install", "-q", *packages)
     # Without its dependencies: it asks for the CUDA build of torch that it was made with.
     run(python, "-m", "pip", "install", "-q", "--no-deps", TORCHVISION)
     if not run(python, "-c", CHECK, check=False):
-        site = subprocess.run(  # noqa: S603 - our own
-            [str(python), "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
-        (Path(site) / "_no_torchvision_operators.py").write_text(STAND_IN, encoding="utf-8")
-        (Path(site) / "_no_torchvision_operators.pth").write_text(
+        site = site_packages(python)
+        (site / "_no_torchvision_operators.py").write_text(STAND_IN, encoding="utf-8")
+        (site / "_no_torchvision_operators.pth").write_text(
             "import _no_torchvision_operators\n", encoding="utf-8"
         )
     run(python, "-c", CHECK)
@@ -74,8 +91,9 @@ def main() -> None:
     """Read the folder and the packages from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the environment is, or is to be")
+    parser.add_argument("--over", type=Path, help="an environment whose packages this one sees")
     arguments, packages = parser.parse_known_args()
-    build(arguments.folder, packages)
+    build(arguments.folder, packages, arguments.over)
 
 
 if __name__ == "__main__":
