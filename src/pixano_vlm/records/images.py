@@ -25,6 +25,7 @@ from pixano_vlm.models.limits import Limits
 from pixano_vlm.records.pixels import FORMATS, decode_image
 from pixano_vlm.records.request import FileStamp
 from pixano_vlm.records.sources import confine, is_url, local_path, shortened
+from pixano_vlm.records.stores import is_store_url, read_object
 
 __all__ = [
     "FORMATS",
@@ -95,6 +96,13 @@ def read_image_bytes(source: str | Path | bytes, limits: Limits) -> bytes:
 def _fetch(url: str, limits: Limits) -> bytes:
     if not limits.allow_urls:
         raise ImageError(f"{url} is a URL, and URLs are not allowed in this run.")
+    if is_store_url(url):
+        if limits.image_root is not None:
+            # A store is read with the user's own rights, as files are: a root for these is none for that.
+            raise ImageError(
+                f"{url} lies outside the image root {limits.image_root}.", hint="Use a local copy."
+            )
+        return _checked_size(read_object(url, limits), url, limits)
     from pixano_vlm.records.fetch import fetch
 
     return _checked_size(fetch(url, limits), url, limits)
