@@ -9,7 +9,7 @@ TORCHVISION_PACKAGES := num2words av
 NEEDING_TORCHVISION := qwen or internvl or smolvlm or onevision or mistral3 or cosmos3 or video
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-torchvision test-models lint types bench clean
+.PHONY: help install demo test test-slow test-torchvision test-models test-browser lint types bench clean
 
 help:
 	@echo "make demo       install, run the embedded model on examples/shapes, check its answers"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-slow  the tests that take longer: every way of batching at length, runs killed 100 times"
 	@echo "make test-torchvision  the engine on models whose processors need torchvision, in an environment of its own"
 	@echo "make test-models       every architecture, adapters and quantization, in both environments"
+	@echo "make test-browser      the report page in Chromium (apt-get install chromium chromium-driver)"
 	@echo "make lint       ruff: rules and format"
 	@echo "make types      mypy, strict"
 	@echo "make bench      the benchmark"
@@ -58,6 +59,16 @@ test-torchvision: $(VENV)-torchvision/.installed
 test-models: install $(VENV)-torchvision/.installed
 	$(BIN)/python -m pytest -n 2 -m models
 	$(VENV)-torchvision/bin/python -m pytest -n 2 -m "models or slow" tests/conformance tests/slow/test_exactness_at_length.py
+
+$(VENV)/.browser-installed: export PIP_CONSTRAINT := constraints.txt
+$(VENV)/.browser-installed: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[browser]"
+	touch $@
+
+# Without a browser the tests would be skipped, which nobody wants who asks for them.
+test-browser: $(VENV)/.browser-installed
+	@$(BIN)/python -c "import sys; from tests.report.browser import why_not; sys.exit(why_not())"
+	$(BIN)/python -m pytest -n 0 -m browser tests/report
 
 lint: install
 	$(BIN)/ruff check .
