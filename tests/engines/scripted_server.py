@@ -6,8 +6,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -76,6 +76,10 @@ class ScriptedServer(ThreadingHTTPServer):
         self.under_way = self.most = 0
         super().__init__(("127.0.0.1", port), Handler)
 
+    def server_bind(self) -> None:
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        super().server_bind()
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/v1"
@@ -94,6 +98,17 @@ class ScriptedServer(ThreadingHTTPServer):
         for connection in self.connections:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """A port that stays ours while no server listens on it: connections to it are refused, and the system gives it
+    to nobody else. `ScriptedServer(port=...)` may start and stop on it as often as it likes.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
 
 
 def completion(text: str | None, finish: str = "stop", usage: dict[str, int] | None = None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,14 @@ from tests.engines.scripted_server import (
     hang,
     no_text,
     raw,
+    reserved_port,
     status,
     words,
 )
 
 from pixano_vlm.catalog import create_model
 from pixano_vlm.engines import chat_server
-from pixano_vlm.engines.chat_server import retry_after
+from pixano_vlm.engines.chat_server import ChatServer, retry_after
 from pixano_vlm.engines.openai import OpenAIVLMModel
 from pixano_vlm.errors import (
     ConfigError,
@@ -346,21 +347,26 @@ class TestTrouble:
             list(connect(server).stream((n, ask()) for n in range(50)))
         assert len(server.bodies) <= 24
 
-    def test_a_server_that_stops_and_starts_again_loses_nothing(self, connect: Any) -> None:
-        with ScriptedServer() as server:
-            model = connect(server, concurrency=4)
-            stream = model.stream((n, ask(f"p{n}")) for n in range(40))
-            answers = [next(stream) for _ in range(10)]
-            port = server.server_port
-        started: Future[ScriptedServer] = Future()
+    def test_a_server_that_stops_and_starts_again_loses_nothing(
+        self, connect: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It starts again when the client has noticed, however long that takes."""
+        noticed = threading.Event()
+        wait_out = ChatServer._wait_out
 
-        def start_again() -> None:
-            time.sleep(0.5)
-            started.set_result(ScriptedServer(port=port).__enter__())
+        async def note(self: ChatServer, *trouble: Any) -> None:
+            noticed.set()
+            await wait_out(self, *trouble)
 
-        threading.Thread(target=start_again).start()
-        answers += list(stream)
-        started.result(10).__exit__()
+        monkeypatch.setattr(ChatServer, "_wait_out", note)
+        with reserved_port() as port, ThreadPoolExecutor(1) as pool:
+            with ScriptedServer(port=port) as server:
+                stream = connect(server, concurrency=4).stream((n, ask(f"p{n}")) for n in range(40))
+                answers = [next(stream) for _ in range(10)]
+            rest = pool.submit(list, stream)
+            assert noticed.wait(60)
+            with ScriptedServer(port=port):
+                answers += rest.result(60)
         assert sorted(key for key, _ in answers) == list(range(40))
         assert all(isinstance(got, VLMOutput) for _, got in answers)
 

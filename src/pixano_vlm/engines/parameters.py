@@ -14,8 +14,9 @@ from pydantic import BaseModel, ValidationError
 from pixano_vlm.errors import ConfigError, MissingPackageError
 from pixano_vlm.models.config import ModelDeploymentConfig
 from pixano_vlm.models.registry import nearest
+from pixano_vlm.models.vlm import VLMModel
 
-__all__ = ["import_extra", "read_parameters"]
+__all__ = ["import_extra", "read_parameters", "refuse_prompt_limit"]
 
 Params = TypeVar("Params", bound=BaseModel)
 
@@ -43,6 +44,19 @@ def read_parameters(config: ModelDeploymentConfig, kind: type[Params]) -> Params
             f"model {config.name!r}: parameter {name!r} of {config.model_class} {what}.",
             hint=None if name not in known else kind.model_fields[name].description,
         ) from error
+
+
+def refuse_prompt_limit(model: VLMModel, *, hint: str) -> None:
+    """For an engine that learns a prompt's length from its answer alone.
+
+    Raises:
+        ConfigError: When the run limits prompts in tokens, which would not be held to.
+    """
+    if model.limits.max_prompt_tokens is not None:
+        raise ConfigError(
+            f"model {model.model_name!r}: max_prompt_tokens is a limit that {type(model).__name__} cannot hold to.",
+            hint=hint,
+        )
 
 
 def import_extra(module: str, *, extra: str, purpose: str) -> ModuleType:

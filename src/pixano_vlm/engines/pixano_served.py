@@ -1,7 +1,7 @@
 """This package's models in the `pixano-inference` server, which finds this module by its entry point.
 
 Importing it registers one class for each engine, under the engine's own name. The server's policy says which
-images a client may name; what it forbids is refused here as the server refuses it elsewhere.
+images a client may name.
 """
 
 from __future__ import annotations
@@ -20,22 +20,25 @@ from pixano_inference.models import VLMInput as TheirInput
 from pixano_inference.models import VLMModel as TheirModel
 from pixano_inference.models import VLMOutput as TheirOutput
 from pixano_inference.utils.media_security import fetch_url_bytes, get_media_policy, resolve_local_path
+from pydantic import ValidationError
 
 from pixano_vlm.errors import VLMError
 from pixano_vlm.models.config import ModelDeploymentConfig
 from pixano_vlm.models.limits import Limits
-from pixano_vlm.models.registry import BUILT_IN_CLASSES, CLASSES
+from pixano_vlm.models.registry import CLASSES
 from pixano_vlm.models.vlm import VLMInput, VLMModel, VLMOutput
 from pixano_vlm.records.images import is_url
-from pixano_vlm.records.messages import map_images
+from pixano_vlm.records.messages import check_messages, map_images
 
-__all__ = ["RefusedOutput", "ServedModel"]
+__all__ = ["OpenAIServed", "RefusedOutput", "ServedModel", "TransformersServed", "VLLMServed"]
 
 
 class RefusedOutput(TheirOutput):  # type: ignore[misc]  # an untyped package
     """Stands among a batch's outputs for an input that failed, so that the others in its batch do not.
 
-    The server turns each output into its response by `model_dump`; this one says there what was wrong.
+    A batch has no other place for one input's error: what `predict_batch` raises is every input's, and reaches
+    clients as "Inference error." alone. The server turns each output into its response by `model_dump`; this
+    one says there what was wrong.
     """
 
     message: str
@@ -56,14 +59,11 @@ class ServedModel(TheirModel):  # type: ignore[misc]  # an untyped package
     def load_model(self) -> None:
         """Loads the weights. Called once in each replica."""
         theirs = self.config
-        cls = CLASSES.get(self.engine)
-        params = dict(theirs.model_params)
-        model = cls(
+        model = CLASSES.get(self.engine)(
             ModelDeploymentConfig(
                 name=theirs.name,
-                capability="vlm",
                 model_class=self.engine,
-                model_params=params,
+                model_params=dict(theirs.model_params),
                 num_cpus=theirs.resources.num_cpus,
                 num_gpus=theirs.resources.num_gpus,
             )
@@ -74,7 +74,7 @@ class ServedModel(TheirModel):  # type: ignore[misc]  # an untyped package
         model.limits = Limits(
             allow_urls=False,
             max_image_bytes=policy.max_image_bytes,
-            max_image_pixels=policy.max_image_pixels or Limits().max_image_pixels,
+            max_image_pixels=policy.max_image_pixels or Limits().max_image_pixels,  # 0 there: any
         )
         model.load_model()
         self._model = model
@@ -85,26 +85,27 @@ class ServedModel(TheirModel):  # type: ignore[misc]  # an untyped package
         return VLMInterface(prompt=["text", "messages"], images=ImageRange(min=0, max=Limits().max_images))
 
     def predict(self, input: TheirInput) -> TheirOutput:
-        """Answers one input.
-
-        Raises:
-            VLMError: When it cannot be answered.
-        """
-        return _to_theirs(self._model.predict(_from_theirs(input)))
+        """Answers one input; one that cannot be answered gets a `RefusedOutput`."""
+        (output,) = self.predict_batch([input])
+        return output
 
     def predict_batch(self, inputs: list[TheirInput]) -> list[TheirOutput]:
-        """Answers a batch, in order; an input that fails does not fail the others."""
-        outputs: list[Any] = [None] * len(inputs)
-        good: list[tuple[int, VLMInput]] = []
+        """Answers a batch, in order; one that cannot be answered gets a `RefusedOutput`."""
+        outputs: dict[int, TheirOutput] = {}
+        admitted: list[tuple[int, VLMInput]] = []
         for place, input in enumerate(inputs):
             try:
-                good.append((place, _from_theirs(input)))
-            # The server's policy and pydantic say no in their own ways.
-            except Exception as error:
+                admitted.append((place, _from_theirs(input)))
+            except ValidationError as error:
+                first = error.errors(include_url=False)[0]
+                outputs[place] = _refused(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+            except (
+                Exception
+            ) as error:  # the server's policy, and what it fetches with, say no in their own ways
                 outputs[place] = _refused(str(error))
-        for place, answer in self._model.stream(good):
-            outputs[place] = _refused(answer.message) if isinstance(answer, VLMError) else _to_theirs(answer)
-        return outputs
+        for place, answer in self._model.stream(admitted):
+            outputs[place] = _refused(str(answer)) if isinstance(answer, VLMError) else _to_theirs(answer)
+        return [outputs[place] for place in range(len(inputs))]
 
     def unload(self) -> None:
         """Frees the weights."""
@@ -113,13 +114,31 @@ class ServedModel(TheirModel):  # type: ignore[misc]  # an untyped package
             model.unload()
 
 
-for _name in BUILT_IN_CLASSES:
-    register_model(_name)(type(_name, (ServedModel,), {"engine": _name, "__module__": __name__}))
+@register_model("TransformersVLMModel")
+class TransformersServed(ServedModel):
+    """Any image-text-to-text model of transformers."""
+
+    engine = "TransformersVLMModel"
+
+
+@register_model("VLLMVLMModel")
+class VLLMServed(ServedModel):
+    """A model that vLLM knows."""
+
+    engine = "VLLMVLMModel"
+
+
+@register_model("OpenAIVLMModel")
+class OpenAIServed(ServedModel):
+    """A model behind another server."""
+
+    engine = "OpenAIVLMModel"
 
 
 def _from_theirs(input: TheirInput) -> VLMInput:
     prompt = input.prompt
     if not isinstance(prompt, str):
+        check_messages(prompt)
         prompt = map_images(prompt, lambda source: str(_vetted(source)))
     return VLMInput(
         prompt=prompt,

@@ -6,79 +6,228 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.vllm_engine import (
+    ARGUMENTS,
+    ENVIRONMENT,
+    EXAMPLES,
+    SEQUENCES,
+    SHAPES,
+    run_direct,
+    write_config,
+)
 
 pytest.importorskip("vllm")
-pytestmark = [pytest.mark.engines, pytest.mark.slow]
 
-REPOSITORY = Path(__file__).parents[3]
-MODEL = REPOSITORY / "src" / "pixano_vlm" / "shapes" / "model"
-MANIFEST = REPOSITORY / "examples" / "shapes" / "manifest.jsonl"
-ENVIRONMENT = {
-    **os.environ,
-    "PYTHONPATH": str(REPOSITORY / "src"),
-    "HF_HUB_OFFLINE": "1",
-    "VLLM_CPU_KVCACHE_SPACE": "2",
-}
+from pixano_vlm.engines.vllm import VLLMVLMModel
+from pixano_vlm.errors import ConfigError, ImageError, ModelLoadError
+from pixano_vlm.models import Limits, ModelDeploymentConfig, VLMInput, VLMOutput
 
-CONFIG = f"""
-models:
-  - name: shapes-vllm
-    model_class: VLLMVLMModel
-    model_params:
-      path: {MODEL}
-      dtype: float32
-      max_batch_size: 16
-      engine_args: {{enforce_eager: true, max_model_len: 256}}
-"""
+# What vLLM and the libraries under it warn of is not this project's.
+pytestmark = [pytest.mark.engines, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+MANIFEST = EXAMPLES / "manifest.jsonl"
+
+NOTING = '''
+"""The engine, its tokens noted as they pass: an output line holds text alone."""
+
+import json
+
+from pixano_vlm import register_model
+from pixano_vlm.engines.vllm import VLLMVLMModel
 
 
-def peer(way: str, rounds: int) -> dict[str, Any]:
-    script = Path(__file__).with_name("vllm_peer.py")
-    done = subprocess.run(
-        [sys.executable, str(script), way, str(MODEL), str(MANIFEST), str(rounds)],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
+@register_model("noting")
+class Noting(VLLMVLMModel):
+    def _answer_of(self, output, input):
+        answer = super()._answer_of(output, input)
+        note = [input.prompt, [str(image) for image in input.images], list(output.outputs[0].token_ids)]
+        with open("tokens.jsonl", "a") as file:
+            print(json.dumps([*note, answer.usage.model_dump()]), file=file)
+        return answer
+'''
+
+
+def config(**params: Any) -> ModelDeploymentConfig:
+    known = {"path": str(SHAPES), "dtype": "float32", "max_batch_size": SEQUENCES, "engine_args": ARGUMENTS}
+    return ModelDeploymentConfig(name="m", model_class="VLLMVLMModel", model_params={**known, **params})
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[VLLMVLMModel]:
+    os.environ.update(ENVIRONMENT)
+    model = VLLMVLMModel(config())
+    model.load_model()
+    yield model
+    model.unload()
+
+
+def records() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in MANIFEST.read_text().splitlines()]
+
+
+def ask(number: int = 0, **settings: Any) -> VLMInput:
+    """A record of the examples, some of its settings otherwise."""
+    record = records()[number]
+    images = [MANIFEST.parent / image for image in record["images"]]
+    return VLMInput(
+        **{"prompt": record["prompt"], "images": images, "max_new_tokens": 64, "temperature": 0, **settings}
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
 
 
-def generate(tmp_path: Path, config: str, *flags: str) -> subprocess.CompletedProcess[str]:
-    (tmp_path / "models.yaml").write_text(config)
-    command = [sys.executable, "-m", "pixano_vlm", "generate", str(MANIFEST), "--config", "models.yaml"]
-    return subprocess.run(
-        [*command, "-m", "shapes-vllm", "-o", "out.jsonl", *flags],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+class TestTheCommand:
+    def test_it_gives_the_tokens_that_vllm_gives_by_hand(self, tmp_path: Path) -> None:
+        (tmp_path / "noting.py").write_text(NOTING)
+        write_config(tmp_path, SHAPES, "noting")
+        command = [sys.executable, "-m", "pixano_vlm", "generate", MANIFEST, "--config", "models.yaml"]
+        done = subprocess.run(
+            [*command, "--plugin", "noting.py", "-m", "on-vllm", "-o", "out.jsonl"],
+            cwd=tmp_path,
+            env=os.environ | ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout == ""
+        theirs = run_direct(sys.executable, SHAPES, MANIFEST)
+        lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+        assert {line["id"]: line["generated_text"] for line in lines} == theirs["texts"]
+        notes = [json.loads(line) for line in (tmp_path / "tokens.jsonl").read_text().splitlines()]
+        noted = {(prompt, Path(images[0]).name): (tokens, usage) for prompt, images, tokens, usage in notes}
+        assert len(lines) == len(notes) == 96
+        for record in records():
+            tokens, usage = noted[record["prompt"], Path(record["images"][0]).name]
+            assert tokens == theirs["tokens"][record["id"]]
+            assert usage["completion_tokens"] == len(tokens)
+        right = sum(line["generated_text"] == line["metadata"]["answer"] for line in lines)
+        assert right >= 90
+
+    def test_a_misspelt_engine_argument_is_told_with_the_nearest(self) -> None:
+        misspelt = VLLMVLMModel(config(engine_args={"enforce_eagre": True}))
+        with pytest.raises(ConfigError) as raised:
+            misspelt.load_model()
+        assert raised.value.hint == "Did you mean 'enforce_eager'?"
+
+    def test_an_engine_argument_that_is_a_parameter_is_told_its_name(self) -> None:
+        with pytest.raises(ConfigError) as raised:
+            VLLMVLMModel(config(engine_args={"max_num_seqs": 4})).load_model()
+        assert raised.value.hint == "Move it out of engine_args, as max_batch_size."
+
+    def test_an_engine_argument_of_a_wrong_value_is_a_load_error(self) -> None:
+        with pytest.raises(ModelLoadError, match="vLLM cannot run"):
+            VLLMVLMModel(config(engine_args={"max_model_len": "long"})).load_model()
 
 
-def test_it_gives_the_tokens_that_vllm_gives_by_hand_in_no_more_than_its_time() -> None:
-    ours, theirs = peer("engine", 5), peer("direct", 5)
-    assert ours["tokens"] == theirs["tokens"]
-    assert min(ours["seconds"]) <= 1.05 * min(theirs["seconds"])
+class TestStream:
+    def test_inputs_are_taken_no_faster_than_answers_come(self, model: VLLMVLMModel) -> None:
+        taken = 0
+
+        def endless() -> Iterator[tuple[int, VLMInput]]:
+            nonlocal taken
+            while True:
+                taken += 1
+                yield taken, ask(taken % 96)
+
+        stream = model.stream(endless())
+        for answered in range(1, 101):
+            next(stream)
+            assert taken - answered <= SEQUENCES * 3 // 2 + 4
+        stream.close()
+
+    def test_one_left_in_the_middle_leaves_nothing_behind(self, model: VLLMVLMModel) -> None:
+        stream = model.stream((n, ask(n)) for n in range(96))
+        next(stream)
+        stream.close()
+        assert model._engine.get_num_unfinished_requests() == 0
+        answers = dict(model.stream((n, ask(n)) for n in range(20)))
+        assert sorted(answers) == list(range(20))
+
+    def test_a_damaged_picture_and_a_prompt_that_is_too_long_fail_alone(
+        self, model: VLLMVLMModel, tmp_path: Path
+    ) -> None:
+        (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff nothing")
+        asked = [ask(0), ask(1, images=[tmp_path / "bad.jpg"]), ask(2, prompt="What? " * 400), ask(3)]
+        answers = dict(model.stream(enumerate(asked)))
+        assert isinstance(answers[0], VLMOutput)
+        assert isinstance(answers[1], ImageError)
+        assert "vLLM refuses this request" in str(answers[2])
+        assert isinstance(answers[3], VLMOutput)
+
+    def test_a_limit_that_it_cannot_hold_to_is_refused(self, model: VLLMVLMModel) -> None:
+        model.limits = Limits(max_prompt_tokens=100)
+        try:
+            with pytest.raises(ConfigError, match="max_prompt_tokens"):
+                model.predict(ask())
+        finally:
+            model.limits = Limits()
 
 
-def test_the_command_runs_it_and_answers_are_right(tmp_path: Path) -> None:
-    done = generate(tmp_path, CONFIG)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout == ""
-    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    right = sum(line["generated_text"] == line["metadata"]["answer"] for line in lines)
-    assert len(lines) == 96
-    assert right >= 90
+class TestOneRecord:
+    def test_each_samples_by_its_own_settings_and_seed(self, model: VLLMVLMModel) -> None:
+        hot = {"temperature": 8.0, "max_new_tokens": 12}
+        asked = [
+            ask(0, **hot, seed=1),
+            ask(0, **hot, seed=1),
+            ask(0, **hot, seed=2),
+            ask(0),
+            ask(0, **hot, top_k=1),
+        ]
+        answers = dict(model.stream(enumerate(asked)))
+        first, again, other, greedy, single = (answers[n].generated_text for n in range(5))
+        assert first == again != other
+        assert greedy == single != first
+        assert answers[2].generation_config == {
+            "max_new_tokens": 12, "do_sample": True, "temperature": 8.0, "seed": 2,
+        }  # fmt: skip
+
+    def test_the_limit_and_the_end_are_told_apart(self, model: VLLMVLMModel) -> None:
+        assert model.predict(ask(0)).finish_reason == "stop"
+        cut = model.predict(ask(0, max_new_tokens=1))
+        assert (cut.finish_reason, cut.usage.completion_tokens) == ("length", 1)
+
+    def test_it_ends_before_a_stop_string(self, model: VLLMVLMModel) -> None:
+        whole = model.predict(ask(0)).generated_text
+        assert model.predict(ask(0, stop=[whole[3:6]])).generated_text == whole[:3]
+
+    def test_usage_counts_the_tokens_of_the_models_own_processor(self, model: VLLMVLMModel) -> None:
+        from PIL import Image
+        from transformers import AutoProcessor
+
+        processor = AutoProcessor.from_pretrained(SHAPES)
+        input = ask(0)
+        content = [{"type": "image"}, {"type": "text", "text": input.prompt}]
+        text = processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+        ids = processor(text=text, images=[Image.open(input.images[0]).convert("RGB")])["input_ids"][0]  # type: ignore[index]  # it has one
+        assert model.predict(input).usage.prompt_tokens == len(ids)
+
+    def test_an_answer_follows_the_schema_that_is_asked_for(self, model: VLLMVLMModel) -> None:
+        schema = {"type": "object", "properties": {"count": {"enum": [1, 2, 3]}}, "required": ["count"]}
+        schema["additionalProperties"] = False
+        asked = {"type": "json_schema", "json_schema": {"schema": schema}}
+        output = model.predict(ask(0, response_format=asked))
+        assert output.parsed in [{"count": 1}, {"count": 2}, {"count": 3}]
+        assert json.loads(output.generated_text) == output.parsed
+
+    def test_two_pictures_in_one_record(self, model: VLLMVLMModel) -> None:
+        both = [ask(0).images[0], ask(-1).images[0]]  # type: ignore[index]  # they have one each
+        one, two = model.predict(ask(0)), model.predict(ask(0, images=both))
+        assert two.usage.prompt_tokens > one.usage.prompt_tokens + 3
 
 
-def test_a_misspelt_engine_argument_is_told_with_the_nearest(tmp_path: Path) -> None:
-    done = generate(tmp_path, CONFIG.replace("enforce_eager", "enforce_eagre"))
-    assert done.returncode == 2
-    assert "Did you mean 'enforce_eager'?" in done.stderr
+def test_facts_are_told(model: VLLMVLMModel) -> None:
+    facts = model.describe()
+    assert facts["context_length"] == ARGUMENTS["max_model_len"]
+    assert "16 records together" in str(facts["engine"])
+
+
+def test_the_fingerprint_needs_no_loading_and_follows_the_arguments() -> None:
+    first = VLLMVLMModel(config()).fingerprint()
+    assert VLLMVLMModel(config(prepare_workers=4)).fingerprint() == first
+    assert VLLMVLMModel(config(engine_args={})).fingerprint() != first
