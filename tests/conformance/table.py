@@ -43,11 +43,12 @@ transformers' own `generate` on the record alone, greedy, in float32.
 TAIL = """
 ## Adapters
 
-`adapter: PATH` in a config, the folder or hub id of a PEFT adapter (LoRA and its kin; `pip install
-'pixano-vlm[peft]'`), changes any model above. It is merged into the weights when the model is loaded, so that it
-costs nothing per token; over quantized weights it is kept beside them. Only safetensors are read, and an adapter
-of which a weight finds no place in the model is refused. Several adapters over one base are several entries of a
-config file, each a model with a name and a fingerprint of its own.
+`--adapter PATH`, or `adapter: PATH` in a config, the folder or hub id of a PEFT adapter (LoRA and its kin; `pip
+install 'pixano-vlm[peft]'`), changes any model above. It is merged into the weights when the model is loaded, so
+that it costs nothing per token; over quantized weights it is kept beside them. Only safetensors are read, and an
+adapter of which a weight finds no place in the model is refused. Several adapters over one base are several entries
+of a [config file](cli.md#models-of-your-own), each a model with a name and a fingerprint of its own: what was
+answered under another adapter is asked again when a run is gone on with.
 
 ## Weights in fewer bits
 
