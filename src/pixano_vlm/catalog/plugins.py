@@ -19,28 +19,32 @@ from pixano_vlm.errors import PixanoVLMError, PluginError
 __all__ = ["load_plugin"]
 
 
-def load_plugin(spec: str) -> ModuleType:
+def load_plugin(spec: str, flag: str = "--plugin") -> ModuleType:
     """Imports the Python file or module that `spec` names; a second call with the same one does nothing.
+
+    Args:
+        spec: A file that ends with .py, or a module.
+        flag: Who asks for it, for messages.
 
     Raises:
         PluginError: When it does not exist, or raises on import; the message names the file and the line.
         DuplicateModelError: When it registers a name that is taken.
     """
     is_file = spec.endswith(".py") or "/" in spec
-    module = _load_file(Path(spec).expanduser()) if is_file else _load_module(spec)
+    module = _load_file(Path(spec).expanduser(), flag) if is_file else _load_module(spec, flag)
     if "pixano_inference.models" in sys.modules:
         importlib.import_module("pixano_vlm.engines.pixano").adopt_registered()
     return module
 
 
-def _load_module(spec: str) -> ModuleType:
+def _load_module(spec: str, flag: str) -> ModuleType:
     try:
         return importlib.import_module(spec)
     except ModuleNotFoundError as error:
         if error.name is not None and (spec == error.name or spec.startswith(f"{error.name}.")):
             raise PluginError(
-                f"there is no module {spec!r} for --plugin.",
-                hint="Install the package that has it, or name a file: --plugin path/to/file.py.",
+                f"there is no module {spec!r} for {flag}.",
+                hint=f"Install the package that has it, or name a file: {flag} path/to/file.py.",
             ) from error
         raise _failed(spec, error) from error
     except PixanoVLMError:
@@ -50,9 +54,9 @@ def _load_module(spec: str) -> ModuleType:
         raise _failed(spec, error) from error
 
 
-def _load_file(file: Path) -> ModuleType:
+def _load_file(file: Path, flag: str) -> ModuleType:
     if not file.is_file():
-        raise PluginError(f"there is no plugin file {file}.")
+        raise PluginError(f"there is no file {file} for {flag}.")
     # Two plugins may share a file name: their text keeps their classes apart. It also becomes part of a
     # model's fingerprint, so that a run is not resumed with answers that other code gave.
     name = f"pixano_vlm_plugin_{file.stem}_{blake2b(file.read_bytes(), digest_size=8).hexdigest()}"
@@ -60,7 +64,7 @@ def _load_file(file: Path) -> ModuleType:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise PluginError(f"the plugin {file} is not a Python file.")
+        raise PluginError(f"{file} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -78,7 +82,7 @@ def _failed(spec: str, error: BaseException) -> PluginError:
     if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "pixano_inference":
         hint = "It was written for the Pixano server. Run: pip install 'pixano-vlm[pixano]'."
     return PluginError(
-        f"the plugin {spec} cannot be imported: {_place(spec, error)}{type(error).__name__}: {_text(error)}.",
+        f"{spec} cannot be imported: {_place(spec, error)}{type(error).__name__}: {_text(error)}.",
         hint=hint,
     )
 

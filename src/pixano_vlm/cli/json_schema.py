@@ -86,7 +86,7 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 
 def _from_class(spec: str, module: str, name: str) -> dict[str, Any]:
-    found = getattr(load_plugin(module), name, None)
+    found = getattr(load_plugin(module, "--json-schema"), name, None)
     if found is None:
         raise UsageError(f"--json-schema: {module} has no {name}.", hint=_FORMS)
     try:

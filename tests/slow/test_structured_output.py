@@ -1,0 +1,51 @@
+"""200 records under three JSON schemas among free ones: all valid, and the free ones as they are alone.
+
+`tests/batching/test_constraint.py` is the short form.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from tests.batching.schemas import asked_of_all, assert_mixed
+from tests.batching.workload import answer_alone, draw_pictures, load, requests
+from tests.tiny import build
+
+from pixano_vlm.models import VLMInput
+from pixano_vlm.shapes import MODEL_DIR
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", ["idefics3", "llava", "gemma3"])
+def test_models_of_random_weights_answer_200_records_in_valid_json(name: str, tmp_path: Path) -> None:
+    pictures = draw_pictures(tmp_path)
+    build(name, tmp_path / "model")
+    model = load(tmp_path / "model", max_batch_size=32)
+    free = answer_alone(model, requests(name, pictures, 60))
+    assert_mixed(model, asked_of_all(pictures, 200), [(one.input, one.tokens) for one in free])
+
+
+def test_the_embedded_model_answers_200_records_in_valid_json(repository: Path) -> None:
+    examples = repository / "examples" / "shapes"
+    records = [json.loads(line) for line in (examples / "manifest.jsonl").read_text().splitlines()]
+    pictures = [examples / record["images"][0] for record in records]
+    questions = [
+        VLMInput(prompt=record["prompt"], images=[picture], max_new_tokens=64, temperature=0)
+        for record, picture in zip(records, pictures, strict=True)
+    ]
+    model = load(MODEL_DIR, max_batch_size=32)
+    free = answer_alone(model, questions)
+    assert_mixed(model, asked_of_all(pictures, 200), [(one.input, one.tokens) for one in free])
