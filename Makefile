@@ -9,7 +9,7 @@ TORCHVISION_PACKAGES := num2words av
 NEEDING_TORCHVISION := qwen or internvl or smolvlm or onevision or mistral3 or cosmos3 or video
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-torchvision test-models test-browser lint types bench clean
+.PHONY: help install demo test test-slow test-torchvision test-models test-browser test-engines lint types bench clean
 
 help:
 	@echo "make demo       install, run the embedded model on examples/shapes, check its answers"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-torchvision  the engine on models whose processors need torchvision, in an environment of its own"
 	@echo "make test-models       every architecture, adapters and quantization, in both environments"
 	@echo "make test-browser      the report page in Chromium (apt-get install chromium chromium-driver)"
+	@echo "make test-engines      vLLM on the CPU, a server, Ray and the Pixano server, in environments of their own (8 GB)"
 	@echo "make lint       ruff: rules and format"
 	@echo "make types      mypy, strict"
 	@echo "make bench      the benchmark"
@@ -86,6 +87,14 @@ test-browser: $(VENV)/.browser-installed
 	@$(BIN)/python -c "import sys; from tests.report.browser import why_not; sys.exit(why_not())"
 	$(BIN)/python -m pytest -n 0 -m browser tests/report
 
+$(VENV)-engines/.installed: scripts/engines_env.py scripts/torchvision_env.py pyproject.toml constraints.txt
+	$(PYTHON) scripts/engines_env.py $(VENV)-engines
+	touch $@
+
+test-engines: $(VENV)-engines/.installed
+	$(VENV)-engines/vllm/bin/python -m pytest -m engines tests/engines/heavy/test_vllm.py tests/engines/heavy/test_server.py
+	$(VENV)-engines/ray/bin/python -m pytest -m engines tests/engines/heavy/test_ray.py tests/engines/heavy/test_pixano.py
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -97,5 +106,5 @@ bench: install
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-torchvision build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demo.outputs.jsonl*
+	rm -rf $(VENV) $(VENV)-torchvision $(VENV)-engines build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demo.outputs.jsonl*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

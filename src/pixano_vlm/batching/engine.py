@@ -18,10 +18,11 @@ from torch import Tensor
 from pixano_vlm.batching.prefix import without_followers
 from pixano_vlm.batching.prepare import Preparer, PromptMaker
 from pixano_vlm.batching.runner import EngineStats, ModelRunner
-from pixano_vlm.batching.sampling import choose, settings_used
+from pixano_vlm.batching.sampling import choose
 from pixano_vlm.batching.scheduler import Scheduler
 from pixano_vlm.batching.sequence import Ending, Sequence
 from pixano_vlm.errors import GenerationError, VLMError
+from pixano_vlm.models.settings import settings_used
 from pixano_vlm.models.vlm import UsageInfo, VLMInput, VLMOutput
 from pixano_vlm.records.response_format import parse_json
 

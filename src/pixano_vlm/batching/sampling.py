@@ -50,26 +50,6 @@ def generation_config(model: Any, input: VLMInput, max_new_tokens: int) -> Any:
     return config
 
 
-def settings_used(input: VLMInput, max_new_tokens: int) -> dict[str, Any]:
-    """What `generation_config` of the output says: the settings that took part, and no others."""
-    sample = input.temperature > 0
-    used: dict[str, Any] = {
-        "max_new_tokens": max_new_tokens,
-        "do_sample": sample,
-        "temperature": input.temperature,
-    }
-    if sample:
-        names = ("top_p", "top_k", "min_p", "seed")
-        used |= {name: value for name in names if (value := getattr(input, name)) is not None}
-    if input.repetition_penalty is not None:
-        used["repetition_penalty"] = input.repetition_penalty
-    if input.response_format is not None:
-        used["response_format"] = input.response_format.get("type")
-    if input.stop:
-        used["stop"] = list(input.stop)
-    return used
-
-
 def attach_sampling(model: Any, sequence: Sequence) -> None:
     """Gives a record its logits processors and, when it samples, its random numbers."""
     config = generation_config(model, sequence.input, sequence.max_new_tokens)

@@ -17,6 +17,7 @@ from PIL import Image
 from pixano_vlm.batching.prompt import read_messages
 from pixano_vlm.errors import PromptError
 from pixano_vlm.models.limits import Limits
+from pixano_vlm.models.settings import settings_used
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.records.images import decode_image, is_url, read_image_bytes, shortened
 
@@ -24,6 +25,9 @@ __all__ = ["ChatRequest", "RequestWriter"]
 
 WEB_FORMATS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 """Formats that every server reads; a picture in another one is sent as PNG."""
+
+NOT_SENT = frozenset({"max_new_tokens", "do_sample", "response_format"})
+"""Entries of `settings_used` that a body has in another form, or not at all."""
 
 _ORIENTATION = 0x0112
 _JPEG_QUALITY = 95
@@ -88,15 +92,15 @@ class RequestWriter:
             )
         asked = input.response_format
         wants_json = asked is not None and asked.get("type") in ("json_object", "json_schema")
-        return ChatRequest(messages, self._settings(input, messages), _used(input), wants_json)
+        used = settings_used(input, input.max_new_tokens)
+        return ChatRequest(messages, self._settings(input, messages, used), used, wants_json)
 
-    def _settings(self, input: VLMInput, messages: list[dict[str, Any]]) -> dict[str, Any]:
-        used = _used(input)
-        settings: dict[str, Any] = dict(self._extra_body)
-        settings[self._limit_name] = used.pop("max_new_tokens")
-        for name in ("do_sample", "response_format"):
-            used.pop(name, None)
-        settings |= used
+    def _settings(
+        self, input: VLMInput, messages: list[dict[str, Any]], used: dict[str, Any]
+    ) -> dict[str, Any]:
+        settings: dict[str, Any] = {**self._extra_body, self._limit_name: input.max_new_tokens}
+        # What greedy decoding has no use for is not in there: a server may refuse it beside temperature 0.
+        settings |= {name: value for name, value in used.items() if name not in NOT_SENT}
         if input.response_format is not None:
             settings["response_format"] = _named(input.response_format)
         if messages[-1]["role"] == "assistant":  # an answer already begun is gone on with
@@ -138,23 +142,6 @@ def _named(response_format: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(schema, dict):
         return response_format
     return {**response_format, "json_schema": {"name": "answer", **schema}}
-
-
-def _used(input: VLMInput) -> dict[str, Any]:
-    sample = input.temperature > 0
-    used: dict[str, Any] = {
-        "max_new_tokens": input.max_new_tokens,
-        "do_sample": sample,
-        "temperature": input.temperature,
-    }
-    # Greedy decoding has no use for the first four, and a server may refuse them beside temperature 0.
-    names = (*(("top_p", "top_k", "min_p", "seed") if sample else ()), "repetition_penalty")
-    used |= {name: value for name in names if (value := getattr(input, name)) is not None}
-    if input.response_format is not None:
-        used["response_format"] = input.response_format.get("type")
-    if input.stop:
-        used["stop"] = list(input.stop)
-    return used
 
 
 def _kind_if_plain(data: bytes) -> str | None:

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Generic
 from pydantic import BaseModel, ConfigDict, Field
 
 from pixano_vlm.engines.parameters import import_extra, read_parameters, refuse_prompt_limit
-from pixano_vlm.engines.vllm_request import RequestMaker, VLLMRequest, structured_outputs
+from pixano_vlm.engines.vllm_request import RequestMaker, VLLMRequest
 from pixano_vlm.errors import (
     ConfigError,
     GenerationError,
@@ -33,8 +33,9 @@ from pixano_vlm.errors import (
 )
 from pixano_vlm.models.config import DtypeName, ModelDeploymentConfig
 from pixano_vlm.models.registry import nearest, register_model
+from pixano_vlm.models.settings import settings_used
 from pixano_vlm.models.vlm import Key, UsageInfo, VLMInput, VLMModel, VLMOutput
-from pixano_vlm.records.response_format import parse_json
+from pixano_vlm.records.response_format import parse_json, schema_of
 
 __all__ = ["VLLMParams", "VLLMVLMModel"]
 
@@ -266,10 +267,9 @@ class VLLMVLMModel(VLMModel):
         completion = output.outputs[0]
         if completion.finish_reason not in ("stop", "length"):
             return GenerationError(f"vLLM ended this answer with {completion.finish_reason!r}.")
-        from pixano_vlm.batching.sampling import settings_used
-
         prompt, generated = len(output.prompt_token_ids or ()), len(completion.token_ids)
-        parsed = None if structured_outputs(input.response_format) is None else parse_json(completion.text)
+        asked = input.response_format
+        parsed = None if asked is None or schema_of(asked) is None else parse_json(completion.text)
         return VLMOutput(
             generated_text=completion.text,
             parsed=parsed,

@@ -14,8 +14,9 @@ from pixano_vlm.errors import PromptError
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.records.images import decode_image, image_digest, read_image_bytes, shortened
+from pixano_vlm.records.response_format import schema_of
 
-__all__ = ["RequestMaker", "VLLMRequest", "structured_outputs"]
+__all__ = ["RequestMaker", "VLLMRequest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +93,15 @@ def sampling(input: VLMInput) -> Any:
 
 def structured_outputs(response_format: dict[str, Any] | None) -> Any:
     """What vLLM calls a `response_format`; None for free text."""
-    if response_format is None or response_format.get("type") == "text":
+    try:
+        schema = None if response_format is None else schema_of(response_format)
+    except ValueError as error:
+        raise PromptError(f"response_format {error}.") from error
+    if schema is None:
         return None
     from vllm.sampling_params import StructuredOutputsParams
 
-    kind = response_format.get("type")
-    if kind == "json_object":
-        return StructuredOutputsParams(json_object=True)
-    if kind == "json_schema":
-        named = response_format.get("json_schema")
-        schema = named.get("schema") if isinstance(named, dict) else None
-        if isinstance(schema, dict):
-            return StructuredOutputsParams(json=schema)
-    raise PromptError(
-        f"the response_format {response_format!r:.80} is of no form that is known.",
-        hint='Forms are {"type": "json_object"} and {"type": "json_schema", "json_schema": {"schema": {...}}}.',
-    )
+    return StructuredOutputsParams(json=schema)
 
 
 def _is_named(processor: Any, token: str | None) -> bool:

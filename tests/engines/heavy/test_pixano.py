@@ -36,7 +36,7 @@ from pixano_vlm.engines.pixano import adopt
 from pixano_vlm.errors import GenerationError, VLMError
 from pixano_vlm.models import ModelDeploymentConfig
 
-pytestmark = [pytest.mark.engines, pytest.mark.slow]
+pytestmark = pytest.mark.engines
 
 REPOSITORY = Path(__file__).parents[3]
 EXAMPLES = REPOSITORY / "examples" / "pixano_server"

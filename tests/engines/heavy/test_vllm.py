@@ -28,7 +28,7 @@ from pixano_vlm.errors import ConfigError, ImageError, ModelLoadError
 from pixano_vlm.models import Limits, ModelDeploymentConfig, VLMInput, VLMOutput
 
 # What vLLM and the libraries under it warn of is not this project's.
-pytestmark = [pytest.mark.engines, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.engines, pytest.mark.filterwarnings("ignore")]
 
 MANIFEST = EXAMPLES / "manifest.jsonl"
 
