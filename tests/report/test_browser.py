@@ -219,6 +219,78 @@ class TestRecord:
         assert browser.texts("#detail .messages li") == ["systemBe brief.", "userpicture 1Which is it?"]
 
 
+class TestJson:
+    VALUE = (
+        '{"name":"a \\"b\\" {c}","at":[1,2],"big":12345678901234567890,"inner":{"of":{"yes":true,"no":[]}}}'
+    )
+    SHOWN = """{
+  "name": "a \\"b\\" {c}",
+  "at": [1, 2],
+  "big": 12345678901234567890,
+  "inner": {
+    "of": {
+      "yes": true,
+      "no": []
+    }
+  }
+}"""
+
+    def shown(self, folder: Folder, *answers: dict[str, Any]) -> Path:
+        return folder.report(folder.run("a", list(answers), [{"prompt": "x"}] * len(answers)))[0]
+
+    def test_an_answer_in_json_is_laid_out_with_every_token_as_it_is(
+        self, browser: Browser, folder: Folder
+    ) -> None:
+        page = self.shown(folder, answer("1", self.VALUE, parsed={"a": 1}))
+        browser.open(page, "#record=1")
+        assert browser.text("#detail .text.json") == self.SHOWN
+        assert browser.texts("#detail .json .key")[:2] == ['"name"', '"at"']
+        assert "12345678901234567890" in browser.texts("#detail .json .value")
+        assert browser.texts("#detail .invalid") == []
+        assert "parsed" not in browser.text("#detail")
+        assert browser.complaints() == []
+
+    def test_an_invalid_one_is_marked_in_the_list_and_in_its_record(
+        self, browser: Browser, folder: Folder
+    ) -> None:
+        page = self.shown(
+            folder,
+            answer("1", '{"a": "b', parsed=None, flags=["invalid_json"], finish_reason="length"),
+            answer("2", '{"a": "b"}', parsed={"a": "b"}, flags=["invalid_json"], attempts=2),
+            answer("3", "{free"),
+        )
+        browser.open(page)
+        assert browser.texts("#rows .badge.flag") == ["invalid_json", "invalid_json"]
+        browser.open(page, "#record=1")
+        assert browser.text("#detail .invalid") == "This is not the JSON that was asked for."
+        assert browser.text("#detail .answers .text") == '{"a": "b'
+        browser.open(page, "#record=2")
+        assert "does not follow the schema" in browser.text("#detail .invalid")
+        assert "Attempts2" in browser.texts("#detail .answers .facts div")
+        browser.open(page, "#record=3")
+        assert browser.texts("#detail .json, #detail .invalid") == []
+
+    def test_words_that_are_searched_for_are_marked_in_it(self, browser: Browser, folder: Folder) -> None:
+        browser.open(self.shown(folder, answer("1", '{"kind":"red boat"}', parsed={"kind": "red boat"})))
+        browser.type("#search", "boat")
+        browser.click("#rows .id")
+        assert browser.texts("#detail .json mark") == ["boat"]
+
+    def test_of_two_the_differing_values_are_marked(self, browser: Browser, folder: Folder) -> None:
+        one = folder.run("a", [answer("1", '{"a":1,"b":[2,3]}', parsed={"a": 1})])
+        other = folder.run("b", [answer("1", '{"a": 1, "b": [2, 4]}', parsed={"a": 1})])
+        browser.open(folder.report(one, other)[0], "#record=1")
+        assert browser.texts("#detail del") == ["3"]
+        assert browser.texts("#detail ins") == ["4"]
+
+    def test_markup_in_json_is_text(self, browser: Browser, folder: Folder) -> None:
+        bad = '{"<img src=x onerror=alert(1)>": "</p><script>alert(2)</script>"}'
+        browser.open(self.shown(folder, answer("1", bad, parsed={"a": 1})), "#record=1")
+        assert "<img src=x" in browser.text("#detail .json")
+        assert browser.run("return document.querySelectorAll('[onerror]').length") == 0
+        assert browser.complaints() == []
+
+
 class TestComparison:
     def compared(self, folder: Folder) -> Path:
         first = [

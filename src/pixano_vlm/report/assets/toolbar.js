@@ -18,7 +18,7 @@ function drawToolbar(onChange) {
   sort.addEventListener("change", () => change(() => { view.sort = sort.value; view.descending = false; }));
   const turn = el("button", { type: "button", id: "turn", "aria-label": "Reverse the order", click: () =>
     change(() => { view.descending = !view.descending; }) }, "↑");
-  filters.append(el("label", { class: "narrow-only" }, el("span", null, "Sort"), sort), el("span", { class: "narrow-only turn" }, turn));
+  filters.append(el("div", { class: "narrow-only" }, el("label", null, el("span", null, "Sort"), sort), turn));
 
   function change(set) {
     set();
