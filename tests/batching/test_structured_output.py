@@ -1,16 +1,11 @@
-"""200 records under three JSON schemas among free ones: all valid, and the free ones as they are alone.
-
-`tests/batching/test_constraint.py` is the short form.
-"""
+"""200 records under three JSON schemas among free ones: all valid, and the free ones as they are alone."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from tests.batching.schemas import asked_of_all, assert_mixed
 from tests.batching.workload import answer_alone, draw_pictures, load, requests
 from tests.tiny import build
@@ -20,18 +15,12 @@ from pixano_vlm.models.limits import Limits
 from pixano_vlm.records.images import load_image
 from pixano_vlm.shapes import MODEL_DIR
 
-pytestmark = pytest.mark.slow
+SLOW = pytest.mark.slow
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.mark.parametrize("name", ["idefics3", "llava", "gemma3"])
+@pytest.mark.parametrize(
+    "name", ["idefics3", pytest.param("llava", marks=SLOW), pytest.param("gemma3", marks=SLOW)]
+)
 def test_models_of_random_weights_answer_200_records_in_valid_json(name: str, tmp_path: Path) -> None:
     pictures = draw_pictures(tmp_path)
     build(name, tmp_path / "model")
