@@ -16,6 +16,7 @@ __all__ = ["ParquetRows", "pyarrow_parquet"]
 
 _AT_A_TIME = 64
 """Rows in memory: a row may hold whole pictures."""
+_BUFFER = 1 << 20
 
 
 def pyarrow_parquet() -> Any:
@@ -55,7 +56,8 @@ class ParquetRows(Rows):
     def _file(self) -> Any:
         parquet = pyarrow_parquet()
         try:
-            return parquet.ParquetFile(self.path)
+            # Without a buffer, pyarrow reads a whole column of a row group at once: gigabytes of pictures.
+            return parquet.ParquetFile(self.path, buffer_size=_BUFFER)
         except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
             raise ManifestError(f"{self.path} cannot be read as Parquet: {error}.") from error
 

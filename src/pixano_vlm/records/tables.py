@@ -20,7 +20,7 @@ __all__ = ["write_csv", "write_parquet"]
 GROUP_ROWS = 10_000
 """Most rows in one row group of a Parquet file."""
 GROUP_CHARACTERS = 16 * 2**20
-"""About the most text in one: answers may be long."""
+"""About the most text in one: answers may be long, and so may metadata."""
 
 
 def _json(value: Any) -> str | None:
@@ -75,8 +75,9 @@ def write_parquet(lines: Iterable[dict[str, Any]], path: Path) -> None:
         held: list[dict[str, Any]] = []
         characters = 0
         for line in lines:
-            held.append({name: _encodable(read(line)) for name, (_, read) in COLUMNS.items()})
-            characters += len(line["generated_text"] or "")
+            row = {name: _encodable(read(line)) for name, (_, read) in COLUMNS.items()}
+            held.append(row)
+            characters += sum(len(value) for value in row.values() if isinstance(value, str))
             if len(held) >= GROUP_ROWS or characters >= GROUP_CHARACTERS:
                 writer.write_table(arrow.Table.from_pylist(held, schema))
                 held, characters = [], 0
