@@ -105,6 +105,8 @@ class Constraint:
         self.shortest = len(self._closing(matcher, 10_000) or ())
         """Tokens of about the shortest answer that there is."""
         self._matcher = matcher.deep_copy()
+        self._way_out: list[int] | None = None
+        """Tokens that would bring the answer to its end from here, if that is known."""
 
     @property
     def is_complete(self) -> bool:
@@ -114,7 +116,7 @@ class Constraint:
     def restart(self) -> None:
         """Back to the beginning."""
         self._matcher = self._fresh.deep_copy()
-        self._plan = []
+        self._plan, self._way_out = [], None
 
     def restrict(self, scores: Tensor) -> Tensor:
         """Minus infinity for every token that may not come next.
@@ -129,11 +131,15 @@ class Constraint:
         allowed = torch.from_numpy(_bits(self._matcher, self._vocabulary)).to(scores.device)
         return scores.masked_fill(~allowed, float("-inf"))
 
+    def allows(self, token: int) -> bool:
+        """Whether a token may come next: quicker than a mask, and for most tokens of a model that follows, enough."""
+        return not self._plan and self._matcher.validate_tokens([token]) == 1
+
     def accept(self, token: int, remaining: int) -> int:
         """Takes the chosen token, or a closing one in its place when there would be no time to close after it.
 
         Args:
-            token: Chosen from what `restrict` left.
+            token: One that is allowed.
             remaining: Tokens that may be generated, this one included.
 
         Returns:
@@ -145,12 +151,29 @@ class Constraint:
             # Only near the end is it worth looking whether the end can still be reached.
             after = self._matcher.deep_copy()
             after.consume_token(token)
-            if self._closing(after, remaining - 1) is None:
-                plan = self._closing(self._matcher, remaining)
-                if plan:
-                    token, *self._plan = plan
+            way_out = self._way_out_after(token, after, remaining - 1)
+            if way_out is not None:
+                self._matcher, self._way_out = after, way_out
+                return token
+            plan = self._way_out or self._closing(self._matcher, remaining)
+            if plan:
+                token, *self._plan = plan
         self._matcher.consume_token(token)
         return token
+
+    def _way_out_after(self, token: int, after: Any, limit: int) -> list[int] | None:
+        """Tokens that bring the answer to its end from `after`, which `token` has led to; None: more than `limit`."""
+        known = self._way_out
+        if known:
+            if known[0] == token:
+                return known[1:]
+            # Most tokens are one more of a text or a number: the way out is as it was.
+            if len(known) <= limit and after.validate_tokens(known) == len(known):
+                probe = after.deep_copy()
+                probe.consume_tokens(known)
+                if probe.is_stopped():  # or else a backslash has made its quotes part of the text
+                    return known
+        return self._closing(after, limit)
 
     def _closing(self, matcher: Any, limit: int) -> list[int] | None:
         """Tokens that bring the answer to its end, about as few as can be; None when more than `limit`."""

@@ -77,14 +77,21 @@ def choose(logits: Tensor, sequences: list[Sequence]) -> list[int]:
     """
     greedy: list[int] = logits.argmax(dim=-1).tolist()  # the one synchronisation with a GPU in a step
     return [
-        token if _is_plain(sequence) else choose_one(logits[row], sequence)
+        _likeliest(token, logits[row], sequence)
+        if not sequence.processors and sequence.generator is None
+        else choose_one(logits[row], sequence)
         for row, (token, sequence) in enumerate(zip(greedy, sequences, strict=True))
     ]
 
 
-def _is_plain(sequence: Sequence) -> bool:
-    """Whether the likeliest token is all that a record asks for."""
-    return not sequence.processors and sequence.generator is None and sequence.prompt.constraint is None
+def _likeliest(token: int, logits: Tensor, sequence: Sequence) -> int:
+    """The next token of a record for which the likeliest one counts; `token` is the likeliest of all."""
+    constraint = sequence.prompt.constraint
+    if constraint is None:
+        return token
+    # Without a mask where none would change anything.
+    allowed = constraint.allows(token)
+    return constraint.accept(token, sequence.remaining) if allowed else choose_one(logits, sequence)
 
 
 def choose_one(logits: Tensor, sequence: Sequence) -> int:
