@@ -58,6 +58,7 @@ def direct(model: str, manifest: Path) -> dict[str, Any]:
         settings.append(SamplingParams(temperature=0, max_tokens=record["max_new_tokens"]))
     outputs = llm.generate(prompts, settings, use_tqdm=False)
     seconds = time.perf_counter() - began
+    llm.llm_engine.engine_core.shutdown()
     answers = [output.outputs[0] for output in outputs]
     ids = [record["id"] for record in records]
     return {
@@ -150,6 +151,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) == 3 and not sys.argv[1].startswith("-"):
-        print(json.dumps(direct(sys.argv[1], Path(sys.argv[2]))), flush=True)
-        os._exit(0)  # vLLM's processes take their time to say goodbye
-    main()
+        print(json.dumps(direct(sys.argv[1], Path(sys.argv[2]))))
+    else:
+        main()

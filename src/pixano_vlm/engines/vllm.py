@@ -49,6 +49,10 @@ OURS = {
 }
 """vLLM's engine arguments that are parameters of the class itself -> under which name."""
 
+JSON_AS_HERE = {"backend": "guidance", "disable_any_whitespace": True}
+"""Answers in JSON by the library that the in-process engine uses, and as it does: where any whitespace is allowed, a
+model that is none too sure writes nothing else until its tokens are used up."""
+
 
 class VLLMParams(BaseModel):
     """Parameters of `VLLMVLMModel`."""
@@ -126,18 +130,17 @@ class VLLMVLMModel(VLMModel):
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         vllm = import_extra("vllm", extra="vllm", purpose="VLLMVLMModel")
         began = time.perf_counter()
-        arguments = self._engine_arguments(vllm.EngineArgs)
+        self._check_names([entry.name for entry in fields(vllm.EngineArgs)])
         processor = self._load_processor()
         try:
-            engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**arguments))
+            engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**self._engine_arguments()))
         except Exception as error:  # whatever vLLM, torch or the model's code raises
             raise self._explain(error) from error
         self._requests = RequestMaker(processor)
         self._vllm, self._engine = vllm, engine
         self._seconds = time.perf_counter() - began
 
-    def _engine_arguments(self, known: type) -> dict[str, Any]:
-        names = [entry.name for entry in fields(known)]
+    def _check_names(self, names: list[str]) -> None:
         for name in self.params.engine_args:
             if name in OURS:
                 raise ConfigError(
@@ -150,6 +153,10 @@ class VLLMVLMModel(VLMModel):
                     f"model {self.model_name!r}: vLLM has no engine argument {name!r}.",
                     hint=f"Did you mean {close[0]!r}?" if close else "`vllm serve --help=all` lists them.",
                 )
+
+    def _engine_arguments(self) -> dict[str, Any]:
+        from vllm.config import StructuredOutputsConfig
+
         params = self.params
         arguments: dict[str, Any] = {
             "model": params.path,
@@ -157,12 +164,17 @@ class VLLMVLMModel(VLMModel):
             "dtype": params.dtype,
             "trust_remote_code": params.trust_remote_code,
             "disable_log_stats": True,
+            "structured_outputs_config": JSON_AS_HERE,
         }
         if params.processor_kwargs:
             arguments["mm_processor_kwargs"] = params.processor_kwargs
         if params.max_batch_size is not None:
             arguments["max_num_seqs"] = params.max_batch_size
-        return arguments | params.engine_args
+        arguments |= params.engine_args
+        name = "structured_outputs_config"  # the one such argument that vLLM takes as an object alone
+        if isinstance(arguments[name], dict):
+            arguments[name] = StructuredOutputsConfig(**arguments[name])
+        return arguments
 
     def _load_processor(self) -> Any:
         from pixano_vlm.engines.loading import load_processor

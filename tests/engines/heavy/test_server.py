@@ -74,12 +74,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def config(folder: Path, port: int) -> None:
-    (folder / "models.yaml").write_text(
-        "models:\n"
-        "  - name: served\n"
-        "    model_class: OpenAIVLMModel\n"
-        f"    model_params: {{base_url: 'http://127.0.0.1:{port}/v1', concurrency: 16}}\n"
-    )
+    """The example's, with the server's port."""
+    example = (REPOSITORY / "examples" / "openai_server" / "models.yaml").read_text()
+    assert "127.0.0.1:8000/v1" in example
+    (folder / "models.yaml").write_text(example.replace("127.0.0.1:8000/v1", f"127.0.0.1:{port}/v1"))
 
 
 def command(manifest: Path) -> list[str]:

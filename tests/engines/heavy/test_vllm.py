@@ -169,21 +169,21 @@ class TestStream:
 
 class TestOneRecord:
     def test_each_samples_by_its_own_settings_and_seed(self, model: VLLMVLMModel) -> None:
-        hot = {"temperature": 8.0, "max_new_tokens": 12}
-        asked = [
-            ask(0, **hot, seed=1),
-            ask(0, **hot, seed=1),
-            ask(0, **hot, seed=2),
-            ask(0),
-            ask(0, **hot, top_k=1),
-        ]
+        hot = {"temperature": 2.0, "max_new_tokens": 12}
+        asked = [*(ask(0, **hot, seed=seed) for seed in (*range(8), 0)), ask(0), ask(0, **hot, top_k=1)]
         answers = dict(model.stream(enumerate(asked)))
-        first, again, other, greedy, single = (answers[n].generated_text for n in range(5))
-        assert first == again != other
-        assert greedy == single != first
+        *sampled, again, greedy, single = (answers[n].generated_text for n in range(11))
+        assert sampled[0] == again
+        assert len(set(sampled)) > 1
+        assert greedy == single
         assert answers[2].generation_config == {
-            "max_new_tokens": 12, "do_sample": True, "temperature": 8.0, "seed": 2,
+            "max_new_tokens": 12, "do_sample": True, "temperature": 2.0, "seed": 2,
         }  # fmt: skip
+
+    def test_a_setting_that_vllm_does_not_take_is_that_records_error(self, model: VLLMVLMModel) -> None:
+        answers = dict(model.stream(enumerate([ask(0, temperature=8.0), ask(0)])))
+        assert "temperature must be in [0, 2]" in str(answers[0])
+        assert isinstance(answers[1], VLMOutput)
 
     def test_the_limit_and_the_end_are_told_apart(self, model: VLLMVLMModel) -> None:
         assert model.predict(ask(0)).finish_reason == "stop"
@@ -207,13 +207,23 @@ class TestOneRecord:
         ids = processor(text=text, images=[Image.open(input.images[0]).convert("RGB")])["input_ids"][0]  # type: ignore[index]  # it has one
         assert model.predict(input).usage.prompt_tokens == len(ids)
 
-    def test_an_answer_follows_the_schema_that_is_asked_for(self, model: VLLMVLMModel) -> None:
+    def test_an_answer_follows_the_schema_that_is_asked_for_beside_free_ones(
+        self, model: VLLMVLMModel
+    ) -> None:
         schema = {"type": "object", "properties": {"count": {"enum": [1, 2, 3]}}, "required": ["count"]}
         schema["additionalProperties"] = False
         asked = {"type": "json_schema", "json_schema": {"schema": schema}}
-        output = model.predict(ask(0, response_format=asked))
-        assert output.parsed in [{"count": 1}, {"count": 2}, {"count": 3}]
-        assert json.loads(output.generated_text) == output.parsed
+        inputs = [ask(n, response_format=asked if n % 2 else None) for n in range(20)]
+        answers = dict(model.stream(enumerate(inputs)))
+        for n, answer in answers.items():
+            if n % 2:
+                assert answer.parsed in [{"count": 1}, {"count": 2}, {"count": 3}]
+                assert json.loads(answer.generated_text) == answer.parsed
+            else:
+                assert answer.parsed is None
+                assert answer.generated_text == model.predict(ask(n)).generated_text
+        cut = model.predict(ask(1, response_format=asked, max_new_tokens=2))
+        assert (cut.parsed, cut.finish_reason) == (None, "length")
 
     def test_two_pictures_in_one_record(self, model: VLLMVLMModel) -> None:
         both = [ask(0).images[0], ask(-1).images[0]]  # type: ignore[index]  # they have one each
