@@ -137,7 +137,7 @@ class TestArchitecture:
         "job": {"records", "models"},
         "report": {"records", "models"},
         "trial": {"records", "models"},
-        "cli": {"report", "trial", "job", "records", "catalog", "models"},
+        "cli": {"report", "trial", "job", "engines", "records", "catalog", "models"},
         "shapes": set[str](),
     }
 

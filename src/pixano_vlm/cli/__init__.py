@@ -17,6 +17,7 @@ from pixano_vlm.cli.generate import generate
 from pixano_vlm.cli.help import epilog, help_text
 from pixano_vlm.cli.list import list_models
 from pixano_vlm.cli.load import load
+from pixano_vlm.cli.ray import CommandWithRay
 from pixano_vlm.cli.report import report
 
 __all__ = ["app", "main"]
@@ -46,6 +47,7 @@ app.command(
 )(load)
 app.command(
     "generate",
+    cls=CommandWithRay,
     help=help_text(generate),
     epilog=epilog(
         "pixano-vlm generate examples/shapes/manifest.jsonl --model shapes",

@@ -27,6 +27,7 @@ from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMModel
 
 if TYPE_CHECKING:
+    from pixano_vlm.cli.ray import RayPool
     from pixano_vlm.records.manifest import Manifest
     from pixano_vlm.records.opening import Source
     from pixano_vlm.records.outputs import Outputs
@@ -55,6 +56,8 @@ class Batch:
     overwrite: bool
     summary_json: Path | None
     quiet: bool
+    pool: RayPool | None = None
+    """Workers to run the model in; `None` runs it here."""
     dry_run: bool = False
     exports: tuple[Path, ...] = ()
     """Other forms to write the output in when the run is complete."""
@@ -91,7 +94,7 @@ def run_batch(batch: Batch) -> int:
             "--overwrite and --resume ask for opposite things.",
             hint="--resume keeps the answers that are there, --overwrite discards them.",
         )
-    model = create_model(batch.model)
+    model = create_model(batch.model) if batch.pool is None else batch.pool.create(batch.model)
     model.limits = batch.limits
     source = batch.source
     manifest = Manifest(

@@ -23,6 +23,7 @@ from pixano_vlm.cli.options import (
     choose_model,
     complete_model,
 )
+from pixano_vlm.cli.ray import GpusPerWorker, Ray, Workers, choose_pool
 from pixano_vlm.errors import UsageError
 from pixano_vlm.models.config import DEFAULT_GENERATION, GenerationSettings
 from pixano_vlm.models.limits import Limits
@@ -175,6 +176,9 @@ def generate(
         int | None,
         typer.Option("--max-batch-size", metavar="N", min=1, help="Most records in the model at a time."),
     ] = None,
+    ray: Ray = None,
+    workers: Workers = None,
+    gpus_per_worker: GpusPerWorker = None,
     max_new_tokens: Annotated[
         int | None,
         typer.Option(
@@ -342,10 +346,12 @@ def generate(
     template = read_template(prompt, prompt_file)
     source = open_source(manifest, template, recursive=recursive)
     path, exports = split_outputs(output or [], Path(source.stem + ".outputs.jsonl"))
+    pool = choose_pool(ray, workers, gpus_per_worker)
     batch = Batch(
         source=source,
         output=path,
         model=chosen,
+        pool=pool,
         settings=settings,
         run_seed=seed,
         limits=Limits(

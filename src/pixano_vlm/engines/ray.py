@@ -1,21 +1,23 @@
 """Any other engine, on many devices or machines: Ray places the workers, each a process with a model of its own.
 
 A worker's model batches as it does alone; this module keeps each of them supplied from one lazily read stream,
-and gives a lost worker's records to others. It uses Ray's actors and not Ray Data: what is to be read comes one
-record at a time from the run, which knows what is done already, and a dataset's batches would drain a model's
-own batch at each of their ends. Imports Ray only when workers are started.
+and gives a lost worker's records to others. Imports Ray only when workers are started.
+
+It uses Ray's actors, and not Ray Data on top of them: docs/scaling.md says why, with measurements.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections import Counter, deque
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
 from pixano_vlm.engines.parameters import import_extra
 from pixano_vlm.engines.ray_worker import Worker
+from pixano_vlm.engines.shares import Share, Shares
 from pixano_vlm.errors import ConfigError, GenerationError, ModelLoadError, PixanoVLMError, RunError, VLMError
 from pixano_vlm.models.config import ModelDeploymentConfig
 from pixano_vlm.models.registry import BUILT_IN_CLASSES
@@ -23,10 +25,10 @@ from pixano_vlm.models.vlm import Key, VLMInput, VLMModel, VLMOutput
 
 __all__ = ["RayVLMModel", "with_ray"]
 
-SUSPECT_AFTER = 2
-"""A record that was with so many workers when they died is sent to one that has nothing else to do."""
-DEATHS_WITHOUT_ANSWER = 4
-"""So many workers lost one after the other, with no answer between: something is wrong with all of them."""
+FAILURES = 3
+"""A worker lost so many times, with no answer between, is not started again."""
+PLACEMENT_SECONDS = 300
+"""How long a cluster may take to find room for the first worker: it may have to start a machine."""
 
 Create = Callable[[ModelDeploymentConfig], VLMModel]
 
@@ -56,22 +58,24 @@ def with_ray(
     if workers < 1:
         raise ConfigError(f"{workers} workers can do nothing.", hint="Give --workers 1 or more.")
     if gpus_per_worker is not None and gpus_per_worker < 0:
-        raise ConfigError(f"{gpus_per_worker} GPUs per worker make no sense.", hint="Give 0 or more.")
-    import_extra("ray", extra="ray", purpose="running on Ray")
+        raise ConfigError(f"{gpus_per_worker:g} GPUs per worker make no sense.", hint="Give 0 or more.")
+    _import_ray()
     if gpus_per_worker is not None:
         config = config.model_copy(update={"num_gpus": gpus_per_worker})
     return RayVLMModel(config, create, address=address, workers=workers)
 
 
-@dataclass(slots=True)
-class _Hand(Generic[Key]):
-    """One worker, as seen from here."""
+@dataclass(slots=True, eq=False)
+class _Seat(Generic[Key]):
+    """A place in the pool: a worker, or the one that follows when it is lost."""
 
-    actor: Any
-    call: Any
-    """The reference of the call that is under way; there is always one."""
+    actor: Any = None
+    call: Any = None
+    """The reference of the call that is under way; there is always one where there is an actor."""
     is_loaded: bool = False
-    outstanding: dict[Key, VLMInput] = field(default_factory=dict)
+    failures: int = 0
+    """Workers lost here since the last answer."""
+    share: Share[Key] = field(default_factory=Share)
 
 
 class RayVLMModel(VLMModel):
@@ -83,15 +87,11 @@ class RayVLMModel(VLMModel):
         super().__init__(config)
         self._create = create
         self._address = address
-        self._workers = workers
-        self._alone = create(config)  # never loaded: it says what the answers hang on
+        self._model = create(config)  # never loaded: it says what the answers hang on
         self._ray: Any = None
         self._owns_ray = False
-        self._hands: list[_Hand[Any]] = []
-        self._facts: dict[str, Any] = {}
-        # What a worker's model decodes together, and as much again, so that it never runs short.
-        params = config.model_params
-        self._ahead = 2 * int(params.get("max_batch_size") or params.get("concurrency") or 32)
+        self._seats: list[_Seat[Any]] = [_Seat() for _ in range(workers)]
+        self._facts: dict[str, Any] | None = None
 
     # --- the pool ---
 
@@ -99,71 +99,103 @@ class RayVLMModel(VLMModel):
         """Starts or joins Ray and loads the model in every worker; returns when the first is ready.
 
         Raises:
+            ConfigError: When this machine has no room for the workers.
             ModelLoadError: When Ray or a cluster is not there, or a worker cannot load the model.
         """
-        if self._hands:
+        if self._facts is not None:
             return
-        ray = self._ray = import_extra("ray", extra="ray", purpose="running on Ray")
-        if not ray.is_initialized():
-            self._start(ray)
-        self._check_room(ray)
-        self._hands = [self._new_hand() for _ in range(self._workers)]
+        ray = self._ray = _import_ray()
         try:
-            ready, _ = ray.wait([hand.call for hand in self._hands], num_returns=1)
+            if not ray.is_initialized():
+                self._start(ray)
+            self._check_room(ray.cluster_resources())
+            for seat in self._seats:
+                self._fill_seat(seat)
+            self._wait_for_room(ray)
+            ready, _ = ray.wait([seat.call for seat in self._seats], num_returns=1)
             self._facts = self._get(ready[0])
         except ray.exceptions.RayError as error:
             self.unload()
             raise ModelLoadError(f"a Ray worker died while it loaded the model: {_line(error)}.") from error
-        except PixanoVLMError:
+        except BaseException:
             self.unload()
             raise
 
     def _start(self, ray: Any) -> None:
         # Standard output is data: what workers print stays in Ray's own logs.
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         if self._address is None:
             options |= {"address": "local", "include_dashboard": False}
         else:
             options["address"] = self._address
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options)
         except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError and others
-            where = "on this machine" if self._address is None else f"at {self._address}"
+            where = "be started on this machine" if self._address is None else f"reach {self._address}"
             raise ModelLoadError(
-                f"Ray cannot be reached or started {where}: {_line(error)}.",
+                f"Ray cannot {where}: {_line(error)}.",
                 hint="Start a cluster with `ray start --head`, and give its address.",
             ) from error
+        finally:
+            # Ray puts its own handler there, which ends the process: a run that is stopped would lose what is
+            # under way.
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, on_sigterm)
         self._owns_ray = True
 
-    def _check_room(self, ray: Any) -> None:
+    def _check_room(self, there: dict[str, float]) -> None:
+        config, workers = self.config, len(self._seats)
+        may_use_gpu = str(config.model_params.get("device", "auto")) != "cpu"
+        if there.get("GPU") and may_use_gpu and "num_gpus" not in config.model_fields_set:
+            raise ConfigError(
+                f"Ray has {there['GPU']:g} GPUs, and nothing says how many a worker of model {config.name!r} takes.",
+                hint="Give --gpus-per-worker 1, a fraction to share one, or 0 to use none.",
+            )
         if self._address is not None:
             return  # a cluster may grow
-        there = ray.cluster_resources()
-        for name, each in (("CPU", self.config.num_cpus), ("GPU", self.config.num_gpus)):
-            if each * self._workers > there.get(name, 0):
-                wanted = each * self._workers
-                self.unload()
+        for name, each in (("CPU", config.num_cpus), ("GPU", config.num_gpus)):
+            if each * workers > there.get(name, 0):
                 raise ConfigError(
-                    f"{self._workers} workers of {each:g} {name}s each need {wanted:g}; Ray has "
+                    f"{workers} workers of {each:g} {name}s each need {each * workers:g}; Ray has "
                     f"{there.get(name, 0):g} here.",
                     hint="Use fewer workers, give each a fraction, or join a cluster by its address.",
                 )
 
-    def _new_hand(self) -> _Hand[Any]:
-        # By value where the class comes from a plugin, a file that the other processes cannot import.
-        cls = type(self._alone)
+    def _wait_for_room(self, ray: Any) -> None:
+        placed = [seat.actor.__ray_ready__.remote() for seat in self._seats]
+        if not ray.wait(placed, num_returns=1, timeout=PLACEMENT_SECONDS)[0]:
+            there = ray.cluster_resources()
+            raise ModelLoadError(
+                f"no worker found room within {PLACEMENT_SECONDS} seconds: each takes {self.config.num_cpus:g} CPUs "
+                f"and {self.config.num_gpus:g} GPUs, and the cluster has {there.get('CPU', 0):g} and "
+                f"{there.get('GPU', 0):g} in all.",
+                hint="`ray status` shows what is in use.",
+            )
+
+    def _fill_seat(self, seat: _Seat[Any]) -> None:
+        plugin: type[VLMModel] | None = None
         if self.config.model_class not in BUILT_IN_CLASSES:
-            module = sys.modules.get(cls.__module__)
-            if module is not None and cls.__module__.startswith("pixano_vlm_plugin_"):
+            plugin = type(self._model)
+            module = sys.modules.get(plugin.__module__)
+            # By value where it comes from a plugin's file, which the other processes cannot import.
+            if module is not None and plugin.__module__.startswith("pixano_vlm_plugin_"):
                 self._ray.cloudpickle.register_pickle_by_value(module)
-        plugin = None if self.config.model_class in BUILT_IN_CLASSES else cls
         # No restarts by Ray: a new worker is made here, where it is known what the old one had.
-        actor = (
+        seat.actor = (
             self._ray.remote(Worker)
             .options(num_cpus=self.config.num_cpus, num_gpus=self.config.num_gpus, max_restarts=0)
             .remote(self.config, self._create, plugin)
         )
-        return _Hand(actor, actor.load.remote())
+        seat.call = seat.actor.load.remote()
+        seat.is_loaded = False
+
+    def _clear_seat(self, seat: _Seat[Any]) -> None:
+        if seat.actor is not None:
+            # One that is only out of reach must not go on beside its successor.
+            self._ray.kill(seat.actor)
+        seat.actor = seat.call = None
+        seat.share = Share()
 
     def _get(self, call: Any) -> Any:
         try:
@@ -175,9 +207,9 @@ class RayVLMModel(VLMModel):
 
     def unload(self) -> None:
         """Ends the workers, and Ray where it was started here."""
-        hands, self._hands = self._hands, []
-        for hand in hands:
-            self._ray.kill(hand.actor)
+        for seat in self._seats:
+            self._clear_seat(seat)
+        self._facts = None
         if self._owns_ray:
             self._owns_ray = False
             self._ray.shutdown()
@@ -193,104 +225,72 @@ class RayVLMModel(VLMModel):
 
     def stream(self, inputs: Iterable[tuple[Key, VLMInput]]) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
         """Answers many inputs on all workers; see `VLMModel.stream`."""
-        if not self._hands:
+        if self._facts is None:
             raise ModelLoadError(f"model {self.model_name!r} is not loaded.", hint="Call load_model() first.")
-        run = _Run(iter(inputs))
+        shares: Shares[Key] = Shares(iter(inputs), len(self._seats))
+        for seat in self._seats:
+            if seat.actor is None:
+                self._fill_seat(seat)
         try:
-            while not run.is_done:
-                self._supply(run)
-                if run.is_done:
-                    return
-                calls = {hand.call: number for number, hand in enumerate(self._hands)}
-                ready, _ = self._ray.wait(list(calls), num_returns=1)
+            while not shares.is_done():
+                seats = {seat.call: seat for seat in self._seats if seat.actor is not None}
+                self._ray.wait(list(seats), num_returns=1)
+                # All that are ready, or those at the list's end would starve when there are many.
+                ready, _ = self._ray.wait(list(seats), num_returns=len(seats), timeout=0)
                 for call in ready:
-                    yield from self._collect(run, calls[call])
+                    yield from self._collect(shares, seats[call])
         finally:
-            # What was not waited for would be answered to nobody: those workers start anew.
-            for number, hand in enumerate(self._hands):
-                if hand.outstanding:
-                    self._ray.kill(hand.actor)
-                    self._hands[number] = self._new_hand()
+            for seat in self._seats:
+                if seat.share.held:  # left in the middle: it would be answered to nobody
+                    self._clear_seat(seat)
 
-    def _supply(self, run: _Run[Key]) -> None:
-        """Gives records to the workers that have least, until all have enough or there are none.
-
-        Nothing is sent here: a worker's next call takes along what is new.
-        """
-        while True:
-            free = [
-                hand
-                for hand in self._hands
-                if hand.is_loaded
-                and len(hand.outstanding) < self._ahead
-                and not hand.outstanding.keys() & run.suspects
-            ]
-            if not free:
-                return
-            hand = min(free, key=lambda hand: len(hand.outstanding))
-            item = run.next(may_be_suspect=not hand.outstanding)
-            if item is None:
-                return
-            hand.outstanding[item[0]] = item[1]
-            run.unsent.setdefault(id(hand), []).append(item)
-
-    def _collect(self, run: _Run[Key], number: int) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
-        hand = self._hands[number]
+    def _collect(self, shares: Shares[Key], seat: _Seat[Key]) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
+        answers: list[tuple[Key, VLMOutput | VLMError]] = []
         try:
-            answers = self._get(hand.call)
-        except (self._ray.exceptions.RayActorError, RunError) as error:
-            yield from self._replace(run, number, error)
+            if seat.is_loaded:
+                answers, seat.share.waiting = self._get(seat.call)
+            else:
+                self._get(seat.call)
+                seat.is_loaded = True
+        except (self._ray.exceptions.RayError, PixanoVLMError) as error:
+            yield from self._replace(shares, seat, error)
             return
-        if not hand.is_loaded:
-            hand.is_loaded, answers = True, []
-        # The next call is made before the answers are handed on, so that the worker never waits for a slow disk.
         for key, _ in answers:
-            del hand.outstanding[key]
-        self._supply(run)
-        hand.call = hand.actor.exchange.remote(run.unsent.pop(id(hand), []), self.limits)
-        if answers:
-            run.deaths = 0
-        for key, answer in answers:
-            run.open.discard(key)
-            run.suspects.discard(key)
-            yield key, answer
+            shares.answered(seat.share, key)
+            seat.failures = 0
+        # The next call is made before the answers are handed on: no worker waits for a slow disk.
+        more = shares.fill(seat.share)
+        seat.call = seat.actor.exchange.remote(seat.share.take_unsent(), more, self.limits)
+        yield from answers
 
-    def _replace(self, run: _Run[Key], number: int, error: Exception) -> Iterator[tuple[Key, VLMError]]:
+    def _replace(
+        self, shares: Shares[Key], seat: _Seat[Key], error: Exception
+    ) -> Iterator[tuple[Key, VLMError]]:
         """A new worker for a lost one, whose records are done again."""
-        lost = self._hands[number]
-        self._ray.kill(lost.actor)  # one that is only out of reach must not go on beside its successor
-        run.unsent.pop(id(lost), None)
-        run.deaths += 1
-        if len(lost.outstanding) == 1:
-            ((key, _),) = lost.outstanding.items()
-            if key in run.suspects:
-                lost.outstanding.clear()
-                run.open.discard(key)
-                run.suspects.discard(key)
-                run.deaths = 0
-                yield (
-                    key,
-                    GenerationError(
-                        f"{run.losses[key] + 1} workers died while they had this record, the last "
-                        "one with no other."
-                    ),
-                )
-        if run.deaths >= DEATHS_WITHOUT_ANSWER:
+        if len(seat.share.held) == 1 and shares.is_suspect(key := next(iter(seat.share.held))):
+            workers = shares.losses(key) + 1
+            shares.answered(seat.share, key)
+            yield key, GenerationError(f"{workers} workers died with this record, the last had no other.")
+        else:
+            seat.failures += 1
+        shares.lost(seat.share)
+        self._clear_seat(seat)
+        if seat.failures < FAILURES:
+            self._fill_seat(seat)
+        elif not any(other.actor for other in self._seats):
+            hint = error.hint if isinstance(error, PixanoVLMError) else None
             raise RunError(
-                f"{run.deaths} workers failed one after the other: {_line(error)}.",
-                hint="Ray's logs say of what; go on with the same command and --resume.",
+                f"every worker failed {FAILURES} times with no answer between, the last time: {_line(error)}.",
+                hint=hint or "Ray's logs say why; go on with the same command and --resume.",
             ) from error
-        run.take_back(lost.outstanding)
-        lost.outstanding = {}
-        self._hands[number] = self._new_hand()
 
     # --- facts ---
 
     def describe(self) -> dict[str, str | int | float | bool | None]:
         """Facts about one worker's model, and how many there are."""
         return {
-            **self._facts,
-            "workers": self._workers,
+            **(self._facts or {}),
+            "workers": len(self._seats),
             "cpus_per_worker": self.config.num_cpus,
             "gpus_per_worker": self.config.num_gpus,
             "ray": self._address or "this machine",
@@ -298,52 +298,15 @@ class RayVLMModel(VLMModel):
 
     def fingerprint(self) -> str:
         """The model's own: where it runs does not change what it answers."""
-        return self._alone.fingerprint()
+        return self._model.fingerprint()
 
 
-class _Run(Generic[Key]):
-    """The records of one `stream`."""
-
-    def __init__(self, source: Iterator[tuple[Key, VLMInput]]) -> None:
-        self._source: Iterator[tuple[Key, VLMInput]] | None = source
-        self._again: deque[tuple[Key, VLMInput]] = deque()
-        self._alone: deque[tuple[Key, VLMInput]] = deque()
-        self.open: set[Key] = set()
-        self.suspects: set[Key] = set()
-        self.losses: Counter[Key] = Counter()
-        self.deaths = 0
-        self.unsent: dict[int, list[tuple[Key, VLMInput]]] = {}
-        """A hand's identity -> records that are its own and not yet sent."""
-
-    @property
-    def is_done(self) -> bool:
-        return self._source is None and not self.open
-
-    def next(self, *, may_be_suspect: bool) -> tuple[Key, VLMInput] | None:
-        """The next record to send: a lost one first."""
-        if self._alone and may_be_suspect:
-            return self._alone.popleft()
-        if self._again:
-            return self._again.popleft()
-        if self._source is not None:
-            item = next(self._source, None)
-            if item is None:
-                self._source = None
-            else:
-                self.open.add(item[0])
-            return item
-        return None
-
-    def take_back(self, lost: dict[Key, VLMInput]) -> None:
-        for key, input in lost.items():
-            self.losses[key] += 1
-            if self.losses[key] >= SUSPECT_AFTER:
-                self.suspects.add(key)
-                self._alone.append((key, input))
-            else:
-                self._again.append((key, input))
+def _import_ray() -> Any:
+    # Its submodule first: a mere folder named `ray` in the current one passes for the package itself.
+    import_extra("ray.exceptions", extra="ray", purpose="running on Ray")
+    return import_extra("ray", extra="ray", purpose="running on Ray")
 
 
 def _line(error: BaseException | None) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).rstrip(".")
     return text if len(text) <= 300 else f"{text[:300]}..."
