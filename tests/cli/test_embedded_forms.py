@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from pixano_vlm.shapes.make_examples import make_examples
+
 
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -21,36 +23,57 @@ def examples(repository: Path) -> Path:
     return repository / "examples" / "shapes"
 
 
+@pytest.fixture(scope="session")
+def fifty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 50 drawn pictures."""
+    folder = tmp_path_factory.mktemp("fifty")
+    make_examples(folder, pictures=50, per_picture=1, seed=5)
+    return folder / "images"
+
+
 def test_a_folder_is_captioned_into_files_beside_its_pictures(
-    cli: Callable[..., Any], examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Callable[..., Any], fifty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for picture in sorted((examples / "images").glob("*.jpg"))[:6]:
-        shutil.copy(picture, photos)
+    photos = shutil.copytree(fifty, tmp_path / "photos")
     command = ("generate", "photos", "--model", "shapes", "--prompt", "What do you see?", "--sidecar", "txt")
+    command = (*command, "--temperature", "0")
     assert cli(*command).code == 0
     written = {path.name: path.read_text() for path in photos.glob("*.txt")}
-    assert len(written) == 6
+    assert sorted(Path(name).stem for name in written) == [f"{n:03}" for n in range(1, 51)]
     assert all(len(text) > 5 for text in written.values())
+    answers = {Path(line["id"]).stem: line["generated_text"] for line in lines(Path("photos.outputs.jsonl"))}
+    assert {Path(name).stem: text.rstrip("\n") for name, text in written.items()} == answers
+
+    times = {path: path.stat().st_mtime_ns for path in photos.iterdir()}
     assert "nothing is left to do" in cli(*command).err
+    assert {path: path.stat().st_mtime_ns for path in photos.iterdir()} == times
+
+    for path in photos.glob("*.txt"):
+        path.write_text("by somebody else")
+    ran = cli(*command, "--overwrite", "--summary-json", "summary.json")
+    assert ran.code == 0
+    assert json.loads(Path("summary.json").read_text())["ok"] == 50
     assert {path.name: path.read_text() for path in photos.glob("*.txt")} == written
 
 
 def test_an_openai_batch_file_with_data_urls_goes_through_unchanged(
-    cli: Callable[..., Any], examples: Path, tmp_path: Path
+    cli: Callable[..., Any], fifty: Path, tmp_path: Path
 ) -> None:
     chat = pytest.importorskip("openai.types.chat")
     requests = []
-    for number, picture in enumerate(sorted((examples / "images").glob("*.jpg"))[:6]):
-        url = "data:image/jpeg;base64," + base64.b64encode(picture.read_bytes()).decode()
+    for number, picture in enumerate(sorted(fifty.iterdir())):
+        kind = "png" if picture.suffix == ".png" else "jpeg"
+        url = f"data:image/{kind};base64," + base64.b64encode(picture.read_bytes()).decode()
         content = [
             {"type": "text", "text": "What do you see?"},
-            {"type": "image_url", "image_url": {"url": url}},
+            {"type": "image_url", "image_url": {"url": url, "detail": "low"}},
         ]
         messages = [{"role": "user", "content": content}]
-        body = {"model": "gpt", "messages": messages, "max_completion_tokens": 32, "temperature": 0}
+        body = {
+            "model": "gpt-4o-mini", "messages": messages, "max_completion_tokens": 32, "temperature": 0,
+            "response_format": {"type": "text"}, "user": "somebody", "n": 1, "logprobs": False,
+        }  # fmt: skip
         requests.append(
             {"custom_id": f"r{number}", "method": "POST", "url": "/v1/chat/completions", "body": body}
         )
@@ -58,11 +81,16 @@ def test_an_openai_batch_file_with_data_urls_goes_through_unchanged(
     output = tmp_path / "answers.openai.jsonl"
     assert cli("generate", tmp_path / "batch.jsonl", "--model", "shapes", "-o", output).code == 0
     answers = lines(output)
-    assert [answer["custom_id"] for answer in answers] == [f"r{number}" for number in range(6)]
+    assert [answer["custom_id"] for answer in answers] == [f"r{number}" for number in range(50)]
     for answer in answers:
+        assert set(answer) == {"id", "custom_id", "response", "error"}
+        assert (answer["response"]["status_code"], answer["error"]) == (200, None)
         completion = chat.ChatCompletion.model_validate(answer["response"]["body"], strict=True)
+        assert not completion.model_extra
         assert completion.choices[0].message.content
         assert completion.choices[0].finish_reason == "stop"
+        assert completion.usage is not None
+        assert completion.usage.completion_tokens > 0
 
 
 def test_flags_are_found_on_real_answers_and_a_normal_one_has_none(
@@ -84,9 +112,11 @@ def test_flags_are_found_on_real_answers_and_a_normal_one_has_none(
 
 
 def test_a_dry_run_finds_the_bad_records_and_comes_close_to_the_run(
-    cli: Callable[..., Any], examples: Path, tmp_path: Path
+    cli: Callable[..., Any], examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = (examples / "manifest.jsonl").read_text().splitlines()[:40]
+    from pixano_vlm.engines.transformers import TransformersVLMModel
+
+    good = (examples / "manifest.jsonl").read_text().splitlines()
     bad: list[Any] = [
         "not json",
         {"images": ["images/001.jpg"]},
@@ -101,8 +131,19 @@ def test_a_dry_run_finds_the_bad_records_and_comes_close_to_the_run(
     (tmp_path / "broken.jpg").write_bytes((examples / "images" / "001.jpg").read_bytes()[:200])
     manifest, dry, done = tmp_path / "m.jsonl", tmp_path / "dry.json", tmp_path / "done.json"
     manifest.write_text("".join(record + "\n" for record in records))
-    ran = cli("generate", manifest, "--model", "shapes", "--dry-run", "--summary-json", dry)
+    asked: list[int] = []
+    stream = TransformersVLMModel.stream
+
+    def counted(self: TransformersVLMModel, inputs: Any) -> Any:
+        for key, answer in stream(self, inputs):
+            asked.append(key)
+            yield key, answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TransformersVLMModel, "stream", counted)
+        ran = cli("generate", manifest, "--model", "shapes", "--dry-run", "--summary-json", dry)
     assert ran.code == 1
+    assert len(asked) == 16  # the model ran on those that were timed, and on no other
     assert ran.out.count("bad: ") == 7
     for number in range(6, 13):
         assert f"m.jsonl:{number}" in ran.out
