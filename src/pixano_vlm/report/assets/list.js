@@ -145,5 +145,7 @@ function badges(record) {
 function endings(answer) {
   const end = outcome(answer);
   const kind = answer.status === "error" ? "bad" : end === "length" ? "warn" : "plain";
-  return [[kind, end], ...(answer.flags ?? []).map((flag) => ["flag", flag])];
+  const flags = answer.flags ?? [];
+  // That an answer was cut off need not be said twice.
+  return [...(flags.includes("cut_off") ? [] : [[kind, end]]), ...flags.map((flag) => ["flag", flag])];
 }
