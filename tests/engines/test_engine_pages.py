@@ -43,7 +43,10 @@ def test_the_config_in_the_documentation_makes_a_model(repository: Path, tmp_pat
     assert create_model(load_catalog([tmp_path / "models.yaml"]).get(entry["name"])) is not None  # type: ignore[arg-type]  # it is there
 
 
-@pytest.mark.parametrize("name", ["served", "hosted"])
-def test_the_examples_config_makes_a_model(repository: Path, name: str) -> None:
-    catalog = load_catalog([repository / "examples" / "openai_server" / "models.yaml"])
+@pytest.mark.parametrize(
+    ("example", "name"),
+    [("openai_server", "served"), ("openai_server", "hosted"), ("vllm_engine", "shapes-on-vllm")],
+)
+def test_an_examples_config_makes_a_model(repository: Path, example: str, name: str) -> None:
+    catalog = load_catalog([repository / "examples" / example / "models.yaml"])
     assert create_model(catalog.get(name)) is not None  # type: ignore[arg-type]  # it is there

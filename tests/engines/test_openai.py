@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
@@ -346,6 +347,23 @@ class TestTrouble:
         with ScriptedServer(always=status(code, "no")) as server, pytest.raises(RunError, match=str(code)):
             list(connect(server).stream((n, ask()) for n in range(50)))
         assert len(server.bodies) <= 24
+
+    def test_a_server_that_is_often_in_trouble_answers_every_record_in_the_end(self, connect: Any) -> None:
+        """Every third request is refused for now, cut off, or never answered."""
+        troubles = cycle([status(429, Retry_After="0"), status(503), cut, hang()])
+        numbers = count()
+
+        def now_and_then(handler: Any, body: Any) -> None:
+            with handler.server.lock:
+                act = next(troubles) if next(numbers) % 3 == 0 else answer()
+            act(handler, body)
+
+        with ScriptedServer(always=now_and_then) as server:
+            model = connect(server, concurrency=16, tries=50, timeout=0.5)
+            answers = list(model.stream((n, ask(f"p{n}")) for n in range(96)))
+        assert sorted(key for key, _ in answers) == list(range(96))
+        assert all(got.generated_text == f"p{key}" for key, got in answers)
+        assert len(server.bodies) > 96
 
     def test_a_server_that_stops_and_starts_again_loses_nothing(
         self, connect: Any, monkeypatch: pytest.MonkeyPatch

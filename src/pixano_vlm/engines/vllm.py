@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from itertools import count, islice
 from typing import Any, ClassVar, Generic
@@ -133,7 +134,8 @@ class VLLMVLMModel(VLMModel):
         self._check_names([entry.name for entry in fields(vllm.EngineArgs)])
         processor = self._load_processor()
         try:
-            engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**self._engine_arguments()))
+            with _deaf_to_interrupts():
+                engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**self._engine_arguments()))
         except Exception as error:  # whatever vLLM, torch or the model's code raises
             raise self._explain(error) from error
         self._requests = RequestMaker(processor)
@@ -344,6 +346,19 @@ LESS_MEMORY = (
     "Lower max_batch_size, or max_model_len or gpu_memory_utilization in engine_args "
     "(on a CPU the environment variable VLLM_CPU_KVCACHE_SPACE, in GiB)."
 )
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """While entered, processes that are started never hear Ctrl-C, which a terminal sends to them too.
+
+    They would drop at once what this process wants to see answered before it ends the run, and them with it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,12 @@ from benchmarks.vllm_engine import (
     ARGUMENTS,
     ENVIRONMENT,
     EXAMPLES,
+    REPOSITORY,
     SEQUENCES,
     SHAPES,
     run_direct,
     write_config,
+    write_manifest,
 )
 
 pytest.importorskip("vllm")
@@ -80,6 +84,15 @@ def ask(number: int = 0, **settings: Any) -> VLMInput:
 
 
 class TestTheCommand:
+    def test_the_example_runs(self, tmp_path: Path) -> None:
+        example = REPOSITORY / "examples" / "vllm_engine" / "models.yaml"
+        command = [sys.executable, "-m", "pixano_vlm", "generate", MANIFEST, "--config", example]
+        subprocess.run(
+            [*command, "-m", "shapes-on-vllm"], cwd=tmp_path, env=os.environ | ENVIRONMENT, check=True
+        )
+        check = [sys.executable, EXAMPLES / "check.py", tmp_path / "manifest.outputs.jsonl"]
+        subprocess.run(check, check=True)  # fails below 95 %
+
     def test_it_gives_the_tokens_that_vllm_gives_by_hand(self, tmp_path: Path) -> None:
         (tmp_path / "noting.py").write_text(NOTING)
         write_config(tmp_path, SHAPES, "noting")
@@ -106,6 +119,26 @@ class TestTheCommand:
             assert usage["completion_tokens"] == len(tokens)
         right = sum(line["generated_text"] == line["metadata"]["answer"] for line in lines)
         assert right >= 90
+
+    def test_ctrl_c_ends_it_in_good_order_and_resume_goes_on(self, tmp_path: Path) -> None:
+        """A terminal sends Ctrl-C to every process of the command, vLLM's own among them."""
+        manifest, output = write_manifest(tmp_path, 12), tmp_path / "out.jsonl"
+        config = write_config(tmp_path, SHAPES)
+        command = [sys.executable, "-m", "pixano_vlm", "generate", manifest, "--config", config]
+        command += ["-m", "on-vllm", "-o", output, "--quiet"]
+        run = subprocess.Popen(command, env=os.environ | ENVIRONMENT, start_new_session=True)
+        while not output.exists() or output.read_bytes().count(b"\n") < 100:
+            assert run.poll() is None
+            time.sleep(0.02)
+        os.killpg(run.pid, signal.SIGINT)
+        assert run.wait(120) == 130
+        first = [json.loads(line) for line in output.read_text().splitlines()]
+        assert 100 <= len(first) < 12 * 96
+        assert all(line["status"] == "ok" for line in first)
+        subprocess.run([*command, "--resume"], env=os.environ | ENVIRONMENT, check=True)
+        lines = [json.loads(line) for line in output.read_text().splitlines()]
+        asked = [json.loads(line)["id"] for line in manifest.read_text().splitlines()]
+        assert [line["id"] for line in lines] == asked
 
     def test_a_misspelt_engine_argument_is_told_with_the_nearest(self) -> None:
         misspelt = VLLMVLMModel(config(engine_args={"enforce_eagre": True}))
