@@ -13,7 +13,7 @@
     ├── RunError                    the run cannot go on (disk full, model gone)      exit 3
     └── VLMError                    one record failed: a result, never the run's end  exit 1
         ├── RecordError             its manifest line is wrong
-        ├── ImageError              one of its images cannot be read or used
+        ├── ImageError              an image or video of it cannot be read or used
         ├── PromptError             its prompt does not fit the model
         └── GenerationError         the model failed on it
 
@@ -118,7 +118,7 @@ class RecordError(VLMError):
 
 
 class ImageError(VLMError):
-    """An image is missing, damaged, too large, or not allowed."""
+    """An image or a video is missing, damaged, too large, or not allowed."""
 
 
 class PromptError(VLMError):

@@ -21,6 +21,8 @@ class Finding:
     chat_template: bool
     text_alone: bool
     several_images: bool
+    videos: bool = False
+    """Whether transformers' own chat path takes a list of frames as a video."""
     failure: str = ""
     """Why it could not be loaded; all that follows is empty then."""
     in_flight: bool = False

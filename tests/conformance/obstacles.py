@@ -6,8 +6,6 @@ AUDIO = (
 )
 
 OBSTACLES: dict[str, str] = {
-    "cosmos3_edge": "its processor gives `mm_token_type_ids` only where `return_mm_token_type_ids=True` asks for "
-    "them; its `generate` refuses images without",
     "diffusion_gemma": "answers by refining blocks of tokens in its own `generate`, not token by token: there is "
     "no next token to batch",
     "dots3_note": AUDIO,

@@ -6,6 +6,10 @@ The two sides share nothing: each loads its own model and its own processor from
 from __future__ import annotations
 
 import json
+import tempfile
+import time
+import traceback
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +17,13 @@ from typing import Any
 import torch
 from PIL import Image
 from tests.batching.workload import draw_pictures, load
-from tests.conformance.cases import cases
+from tests.conformance.cases import NEW_TOKENS, cases
+from tests.conformance.chat_path import about_videos, by_chat_path, draw_frames
 from tests.conformance.findings import Finding
 from tests.tiny import ARCHITECTURES, build
 from tests.tiny.reference import generate_alone
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
+from transformers.utils import logging
 
 from pixano_vlm.batching.verification import stream_tokens
 from pixano_vlm.engines.transformers import TransformersVLMModel
@@ -25,8 +31,33 @@ from pixano_vlm.errors import PixanoVLMError, VLMError
 from pixano_vlm.models import VLMInput
 
 ROWS = 8
+ASKED_FOR_VIDEO = {"do_sample_frames": False}
+"""A list of frames is looked at whole."""
 ENDING_SHARE = 0.4
 """About how many records of the mixed batch are to end early."""
+
+
+def quieten() -> None:
+    """Readies a process of the suite's command."""
+    torch.set_num_threads(1)  # matrices this small are slower on several
+    warnings.simplefilter("ignore")
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+def examine_timed(name: str) -> tuple[Finding, float]:
+    """What `examine` finds, and the seconds it took. A checkpoint that cannot be built is a finding, too."""
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            finding = examine(name, Path(folder))
+        # The other types are still to be examined, whatever one of them raises.
+        except Exception as error:
+            traceback.print_exc()
+            finding = Finding(
+                name, name, list(ARCHITECTURES[name].needs), False, False, False, failure=repr(error)[:300]
+            )
+    return finding, time.perf_counter() - began
 
 
 def examine(name: str, folder: Path) -> Finding:
@@ -47,6 +78,9 @@ def examine(name: str, folder: Path) -> Finding:
     asked = cases(builder, draw_pictures(pictures, 5))
     alone = Alone(path)
     alone.end_sooner(asked["mixed batch"][-8:])
+    videos = alone.about_videos(draw_frames(pictures), pictures / "0.png")
+    finding.videos = "one video" in videos
+    asked |= videos
     try:
         model = load(path, max_batch_size=ROWS)
     except PixanoVLMError as error:
@@ -112,6 +146,24 @@ class Alone:
                 self.model, self.processor, prompt, pictures, request.max_new_tokens
             )
         return self._known[key]
+
+    def about_videos(self, frames: list[str], picture: Path) -> dict[str, list[VLMInput]]:
+        """Questions about videos, as far as transformers' own chat path takes them, with their answers."""
+        found: dict[str, list[VLMInput]] = {}
+        if getattr(self.processor, "video_processor", None) is None:
+            return found
+        for kind, conversations in about_videos(frames, str(picture)).items():
+            asked = [VLMInput(prompt=m, max_new_tokens=NEW_TOKENS, temperature=0) for m in conversations]
+            try:
+                for messages, request in zip(conversations, asked, strict=True):
+                    self._known[repr(request)] = by_chat_path(
+                        self.model, self.processor, messages, NEW_TOKENS, **ASKED_FOR_VIDEO
+                    )
+            # What a processor or model does not take, it refuses in its own way.
+            except Exception:
+                continue
+            found[kind] = asked
+        return found
 
     def end_sooner(self, requests: list[VLMInput]) -> None:
         """Makes a token that some answers to these hold an end token of the checkpoint.

@@ -35,6 +35,8 @@ transformers' own `generate` on the record alone, greedy, in float32.
 - **Template**: whether the checkpoint tested has a chat template, as the published ones of its type do.
   Without one, the prompt is a string.
 - **Images**: how many a record may have; *1, needed* where text alone is refused.
+- **Videos**: whether a chat message may hold a video; run with lists of frames, the tokens those of transformers'
+  `apply_chat_template` and `generate`.
 - **torchvision**: whether the processor cannot be built without it
   (`pip install 'pixano-vlm[torchvision]'`).
 """
@@ -78,9 +80,24 @@ class Row:
     several_images: bool = False
     text_alone: bool = False
     torchvision: bool = False
+    videos: bool = False
     records: int = 0
     tokens: int = 0
     note: str = ""
+
+
+CLAIMS = (
+    "runs",
+    "exact",
+    "in_flight",
+    "shared_prefixes",
+    "chat_template",
+    "several_images",
+    "text_alone",
+    "torchvision",
+    "videos",
+)
+"""What a row says of a type that another run must find too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +139,21 @@ class Table:
             f"prefixes."
         )
 
+    def differences(self, other: Table) -> list[str]:
+        """What the two claim otherwise, by type. Counts of tokens hang on the torch build's rounding: no claims."""
+        found = []
+        for name in sorted(self.rows.keys() | other.rows.keys()):
+            mine, theirs = self.rows.get(name), other.rows.get(name)
+            if mine is None or theirs is None:
+                found.append(f"{name} {'is new' if theirs is None else 'is gone'}")
+                continue
+            found += [
+                f"{name}: {claim} was {getattr(theirs, claim)}, is {getattr(mine, claim)}"
+                for claim in CLAIMS
+                if getattr(mine, claim) != getattr(theirs, claim)
+            ]
+        return found
+
     def to_json(self) -> str:
         """What `docs/models.json` holds."""
         held = {
@@ -136,8 +168,8 @@ class Table:
             HEAD,
             self.totals,
             "",
-            "| Type | Runs | Exact | Batching | Template | Images | torchvision | Notes |",
-            "|---|---|---|---|---|---|---|---|",
+            "| Type | Runs | Exact | Batching | Template | Images | Videos | torchvision | Notes |",
+            "|---|---|---|---|---|---|---|---|---|",
             *(f"| {name} | {' | '.join(_cells(row))} |" for name, row in sorted(self.rows.items())),
             TAIL.rstrip("\n"),
         ]
@@ -161,6 +193,7 @@ def _row(findings: list[Finding]) -> Row:
         several_images=all(f.several_images for f in findings),
         text_alone=all(f.text_alone for f in findings),
         torchvision=all("torchvision" in f.needs for f in findings),
+        videos=any(f.videos for f in findings),
         records=sum(sum(f.records.values()) for f in findings),
         tokens=sum(f.tokens for f in findings),
         note=_note(findings),
@@ -188,7 +221,7 @@ def _note(findings: list[Finding]) -> str:
 
 def _cells(row: Row) -> list[str]:
     if not row.runs:
-        return ["no", "", "", "", "", "", row.note]
+        return ["no", "", "", "", "", "", "", row.note]
     batching = ("in flight, prefixes" if row.shared_prefixes else "in flight") if row.in_flight else "static"
     images = "several" if row.several_images else "1"
     return [
@@ -197,6 +230,7 @@ def _cells(row: Row) -> list[str]:
         batching,
         "yes" if row.chat_template else "",
         images if row.text_alone else f"{images}, needed",
+        "yes" if row.videos else "",
         "needed" if row.torchvision else "",
         row.note.replace("|", "\\|"),
     ]

@@ -61,5 +61,7 @@ def test_an_architecture_that_nobody_has_heard_of_works_the_first_time(tmp_path:
     alone = Alone(path)
     wanted = [alone.answer(request) for request in inputs]
     model = load(path, max_batch_size=4)
-    assert model._require().capabilities.shared_prefill
+    capabilities = model._require().capabilities
+    assert capabilities.in_flight, capabilities.reason
+    assert capabilities.shared_prefill, capabilities.reason
     assert not [difference for difference in compare(model, inputs, wanted) if difference]

@@ -11,12 +11,14 @@ from pathlib import Path
 from tests.tiny import (
     captioners,
     early_fusion,
+    ernie,
     florence,
     gemma,
     glm,
     granite,
     grids,
     idefics,
+    inkling,
     internvl,
     janus,
     lfm,
@@ -26,8 +28,10 @@ from tests.tiny import (
     mllama,
     molmo,
     ocr,
+    omni,
     qwen_vl,
     readers,
+    timm_towers,
 )
 from tests.tiny.building import Builder, save
 from transformers import Glm4vConfig, Glm4vMoeConfig, Glm46VConfig, GlmgaConfig, GlmOcrConfig
@@ -35,6 +39,7 @@ from transformers import Glm4vConfig, Glm4vMoeConfig, Glm46VConfig, GlmgaConfig,
 __all__ = ["ARCHITECTURES", "Builder", "build"]
 
 TORCHVISION = ("torchvision",)
+TIMM = ("torchvision", "timm")
 
 ARCHITECTURES: dict[str, Builder] = {
     builder.name: builder
@@ -61,6 +66,15 @@ ARCHITECTURES: dict[str, Builder] = {
         Builder("instructblip", captioners.instructblip, min_images=1, max_images=1, chat=False),
         Builder("git", captioners.git, max_images=1, chat=False),
         Builder("pix2struct", readers.pix2struct, min_images=1, max_images=1, chat=False),
+        Builder(
+            "pp_formulanet",
+            readers.pp_formulanet,
+            needs=TORCHVISION,
+            min_images=1,
+            max_images=1,
+            chat=False,
+            prompts=False,
+        ),
         Builder("vision-encoder-decoder", readers.trocr, min_images=1, max_images=1, chat=False),
         Builder("vision-encoder-decoder_donut", readers.donut, min_images=1, max_images=1, chat=False),
         Builder("got_ocr2", internvl.got_ocr2, min_images=1, chat=False),
@@ -103,13 +117,17 @@ ARCHITECTURES: dict[str, Builder] = {
         Builder("gemma4_unified", gemma.gemma4_unified, needs=TORCHVISION),
         Builder("hyperclovax_vision_v2", qwen_vl.hyperclovax_vision_v2, needs=TORCHVISION),
         Builder("kimi_k25", qwen_vl.kimi_k25, needs=TORCHVISION),
-        Builder("minicpmv4_6", partial(minicpm.minicpmv4, "6"), needs=TORCHVISION),
-        Builder("minicpmv4_7", partial(minicpm.minicpmv4, "7"), needs=TORCHVISION),
+        Builder("minicpmv4_6", partial(minicpm.minicpm, "MiniCPMV4_6", "MiniCPMV4_6"), needs=TORCHVISION),
+        Builder("minicpmv4_7", partial(minicpm.minicpm, "MiniCPMV4_7", "MiniCPMV4_6"), needs=TORCHVISION),
+        Builder("minicpm_ocr", partial(minicpm.minicpm, "MiniCPMOcr", "MiniCPMOcr"), needs=TORCHVISION),
+        Builder("inkling_mm_model", inkling.inkling, needs=TORCHVISION),
+        Builder("inkling2", inkling.inkling2, needs=TORCHVISION),
         Builder("qwen4_exp", qwen_vl.qwen4_exp, needs=TORCHVISION),
         Builder("mistral_large4", mistral.mistral_large4, needs=TORCHVISION),
         Builder("lfm3_vl", lfm.lfm3_vl, needs=TORCHVISION),
         Builder("t5gemma2", gemma.t5gemma2),
         Builder("chameleon", early_fusion.chameleon, chat=False),
+        Builder("emu3", early_fusion.emu3),
         Builder("idefics", early_fusion.idefics, chat=False),
         Builder("aria", early_fusion.aria),
         Builder("deepseek_ocr2", ocr.deepseek_ocr2),
@@ -118,9 +136,19 @@ ARCHITECTURES: dict[str, Builder] = {
         Builder("step3p7", ocr.step3p7, needs=TORCHVISION),
         Builder("cosmos3_omni", qwen_vl.cosmos3_omni, needs=TORCHVISION),
         Builder("cohere_compass", grids.cohere_compass, needs=TORCHVISION),
+        Builder("cosmos3_edge", grids.cosmos3_edge, needs=TORCHVISION),
         Builder("glm5_next", grids.glm5_next, needs=TORCHVISION),
         Builder("minimax_m3_vl", grids.minimax_m3_vl, needs=TORCHVISION),
         Builder("muse_glimmer", grids.muse_glimmer, needs=TORCHVISION),
+        Builder("muse_spark", grids.muse_spark, needs=TORCHVISION),
+        Builder("ernie4_5_vl_moe", ernie.ernie4_5_vl_moe, needs=TORCHVISION),
+        Builder("dots3_note", omni.dots3_note, needs=TORCHVISION),
+        Builder("nemotron_h_omni", omni.nemotron_h_omni, needs=TORCHVISION),
+        Builder("qwen2_5_omni_thinker", omni.qwen2_5_omni_thinker, needs=TORCHVISION),
+        Builder("qwen3_omni_moe_thinker", omni.qwen3_omni_moe_thinker, needs=TORCHVISION),
+        Builder("fast_vlm", timm_towers.fast_vlm, needs=TIMM),
+        Builder("gemma3n", timm_towers.gemma3n, needs=TIMM),
+        Builder("perception_lm", timm_towers.perception_lm, needs=TIMM, max_images=1),
         Builder("kosmos-2", captioners.kosmos2, min_images=1, max_images=1, chat=False),
     )
 }

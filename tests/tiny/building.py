@@ -57,6 +57,7 @@ class Builder:
         min_images: 1 where the processor or the model refuses text alone.
         max_images: the most images one record may have; None where there is no limit.
         chat: whether the checkpoint has a chat template.
+        prompts: whether the prompt counts, or the answer is read off the image whatever was asked.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Builder:
     min_images: int = 0
     max_images: int | None = None
     chat: bool = True
+    prompts: bool = True
 
     @property
     def missing(self) -> list[str]:

@@ -1,13 +1,16 @@
-"""Families that came before a convention, or beside it: Chameleon, IDEFICS, Aria."""
+"""Families that came before a convention, or beside it: Chameleon, Emu3, IDEFICS, Aria."""
 
 from tests.tiny.building import Parts, image_processor
-from tests.tiny.layouts import IMAGE_SIZE, PATCH_SIZE, chatml, decoder, encoder
+from tests.tiny.layouts import IMAGE_SIZE, PATCH_SIZE, chatml, decoder, encoder, template
 from tests.tiny.tokenizer import tiny_tokenizer
 from transformers import (
     AriaConfig,
     AriaProcessor,
     ChameleonConfig,
     ChameleonProcessor,
+    Emu3Config,
+    Emu3ImageProcessor,
+    Emu3Processor,
     IdeficsConfig,
     IdeficsProcessor,
 )
@@ -97,5 +100,40 @@ def aria() -> Parts:
         text_config=decoder(tokenizer, moe_num_experts=4, moe_topk=2, moe_num_shared_experts=1),
         projector_patch_to_query_dict={(side // patch) ** 2: queries},
         image_token_index=processor.image_token_id,
+    )
+    return Parts(config, processor)
+
+
+def emu3() -> Parts:
+    """Emu3: images become tokens of the vocabulary, a row of them ended by a token of its own."""
+    codes = [f"<|visual token {code:06d}|>" for code in range(CODES)]
+    named = {
+        "image_token": "<image>",
+        "boi_token": "<|image start|>",
+        "eoi_token": "<|image end|>",
+        "image_wrapper_token": "<|image token|>",
+        "eof_token": "<|extra_201|>",
+    }
+    chat = template("<image>", turn="ROLE: ", end=" ", answer="ASSISTANT")
+    tokenizer = tiny_tokenizer([*codes, "<|extra_200|>"], named=named, chat_template=chat)
+    processor = Emu3Processor(
+        Emu3ImageProcessor(min_pixels=32 * 32, max_pixels=48 * 48, spatial_factor=8),
+        tokenizer,
+        chat_template=chat,
+    )
+    names = [*codes, "<image>", "<|extra_200|>"]
+    sizes = decoder(tokenizer)
+    del sizes["head_dim"]
+    config = Emu3Config(
+        text_config=sizes,
+        vq_config={
+            "codebook_size": CODES,
+            "base_channels": 32,
+            "channel_multiplier": [1, 1, 1, 1],
+            "num_res_blocks": 1,
+            "hidden_size": 32,
+            "attn_resolutions": [3],
+        },
+        vocabulary_map=dict(zip(names, tokenizer.convert_tokens_to_ids(names), strict=True)),
     )
     return Parts(config, processor)

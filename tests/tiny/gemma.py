@@ -98,7 +98,12 @@ def gemma3() -> Parts:
 
 def _gemma4_tokenizer() -> tuple[Any, str]:
     chat = template(
-        "<|image|>", start="{{ bos_token }}", turn="<|turn>ROLE\n", end="<turn|>\n", answer="model"
+        "<|image|>",
+        start="{{ bos_token }}",
+        turn="<|turn>ROLE\n",
+        end="<turn|>\n",
+        answer="model",
+        video="<|video|>",
     )
     named = {
         "image_token": "<|image|>",

@@ -13,7 +13,11 @@ PIXELS = {"shortest_edge": (2 * PATCH_SIZE * MERGE) ** 2, "longest_edge": (5 * P
 
 
 GLM_TEMPLATE = template(
-    "<|begin_of_image|><|image|><|end_of_image|>", start="[gMASK]<sop>", turn="<|ROLE|>\n", end=""
+    "<|begin_of_image|><|image|><|end_of_image|>",
+    start="[gMASK]<sop>",
+    turn="<|ROLE|>\n",
+    end="",
+    video="<|begin_of_video|><|video|><|end_of_video|>",
 )
 GLM_TOKENS = (
     "[gMASK]",

@@ -11,12 +11,17 @@ from tests.tiny.tokenizer import tiny_tokenizer
 from transformers import (
     CohereCompassConfig,
     CohereCompassProcessor,
+    Cosmos3EdgeConfig,
+    Cosmos3EdgeProcessor,
     Glm5NextConfig,
     Glm5NextProcessor,
     MiniMaxM3VLConfig,
     MiniMaxM3VLProcessor,
     MuseGlimmerConfig,
     MuseGlimmerProcessor,
+    MuseSparkConfig,
+    MuseSparkFeatureExtractor,
+    MuseSparkProcessor,
 )
 
 MERGE = 2
@@ -27,14 +32,14 @@ TOWER = {"hidden_size": 32, "intermediate_size": 48, "depth": 2, "num_heads": 2}
 EXPERTS = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "n_group": 1}
 
 
-def _tokenizer(image: str, *tokens: str) -> Any:
-    """A tokenizer with these special tokens, and a template that writes `image` for an image."""
+def _tokenizer(image: str, video: str, *tokens: str) -> Any:
+    """A tokenizer with these special tokens, and a template that writes `image` for an image, `video` for a video."""
     return tiny_tokenizer(
         ["<|im_start|>", *tokens],
         bos=None,
         eos="<|im_end|>",
         pad="<|endoftext|>",
-        chat_template=chatml(image),
+        chat_template=chatml(image, video=video),
     )
 
 
@@ -50,7 +55,9 @@ def _processor(kind: Any, family: str, tokenizer: Any, sizes: Mapping[str, Any] 
 def cohere_compass() -> Parts:
     """Cohere Compass: DeepStack features, sliding windows, positions on three axes."""
     marks = ("<|VISION_START|>", "<|VISION_END|>", "<|IMAGE_PAD|>", "<|VIDEO_PAD|>")
-    tokenizer = _tokenizer("<|VISION_START|><|IMAGE_PAD|><|VISION_END|>", *marks)
+    tokenizer = _tokenizer(
+        "<|VISION_START|><|IMAGE_PAD|><|VISION_END|>", "<|VISION_START|><|VIDEO_PAD|><|VISION_END|>", *marks
+    )
     processor = _processor(CohereCompassProcessor, "CohereCompass", tokenizer)
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
     text = {
@@ -71,11 +78,44 @@ def cohere_compass() -> Parts:
     return Parts(config, processor)
 
 
+def cosmos3_edge() -> Parts:
+    """Cosmos 3 Edge: SigLIP 2 over patches merged two by two, positions on three axes.
+
+    Its processor gives the token types that its `generate` insists on only when asked for them.
+    """
+    marks = ("<|vision_start|>", "<|image_pad|>", "<|video_pad|>", "<|vision_end|>")
+    tokenizer = _tokenizer(
+        "<|vision_start|><|image_pad|><|vision_end|>", "<|vision_start|><|video_pad|><|vision_end|>", *marks
+    )
+    processor = _processor(
+        Cosmos3EdgeProcessor, "Cosmos3Edge", tokenizer, dict(SIZES) | {"temporal_patch_size": 1}
+    )
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
+    vision = encoder(num_patches=36, spatial_merge_size=MERGE)
+    del vision["image_size"]
+    config = Cosmos3EdgeConfig(
+        text_config=decoder(tokenizer) | {"rope_parameters": rope},
+        vision_config=vision,
+        projector_hidden_size=48,
+        image_token_id=processor.image_token_id,
+        video_token_id=processor.video_token_id,
+        vision_start_token_id=processor.vision_start_token_id,
+        vision_end_token_id=processor.vision_end_token_id,
+    )
+    return Parts(config, processor)
+
+
 def glm5_next() -> Parts:
     """GLM-5-Next: several residual streams, recurrent layers beside attention that picks its keys."""
     kinds = ("image", "video")
     marks = [f"<|{place}_of_{kind}|>" for kind in kinds for place in ("begin", "end")]
-    tokenizer = _tokenizer("<|begin_of_image|><|image|><|end_of_image|>", "<|image|>", "<|video|>", *marks)
+    tokenizer = _tokenizer(
+        "<|begin_of_image|><|image|><|end_of_image|>",
+        "<|begin_of_video|><|video|><|end_of_video|>",
+        "<|image|>",
+        "<|video|>",
+        *marks,
+    )
     sizes = dict(SIZES) | {"min_image_tokens": 4, "max_image_tokens": 25}
     del sizes["size"]
     processor = _processor(Glm5NextProcessor, "Glm5Next", tokenizer, sizes)
@@ -115,7 +155,7 @@ def glm5_next() -> Parts:
 def minimax_m3_vl() -> Parts:
     """MiniMax M3: experts, and attention to chosen blocks of keys."""
     kinds = ("image", "video", "start of image", "end of image")
-    tokenizer = _tokenizer("]<]image[>[", *(f"]<]{kind}[>[" for kind in kinds))
+    tokenizer = _tokenizer("]<]image[>[", "]<]video[>[", *(f"]<]{kind}[>[" for kind in kinds))
     processor = _processor(MiniMaxM3VLProcessor, "MiniMaxM3VL", tokenizer)
     text = {
         "num_local_experts": 4,
@@ -142,21 +182,66 @@ def minimax_m3_vl() -> Parts:
     return Parts(config, processor, end_gain=0.7)
 
 
-def muse_glimmer() -> Parts:
-    """Muse Glimmer: norms before and after, soft-capped logits, sliding windows."""
+def muse(config_class: Any, processor_class: Any, *ears: Any, **more: Any) -> Parts:
+    """A Muse: norms before and after, soft-capped logits, sliding windows.
+
+    Args:
+        config_class: The family's config.
+        processor_class: The family's processor.
+        ears: Its feature extractor, where it hears.
+        more: Further fields of the config; `text` adds to those of its text.
+    """
     marks = ("<|patch|>", "<|image_start|>", "<|image_end|>", "<|video|>", "<|vid_frame_separator|>")
-    tokenizer = _tokenizer("<|patch|>", *marks, "<|vid_start|>", "<|vid_end|>")
+    sounds = ("<|audio|>", "<|soft_audio_start|>", "<|soft_audio_end|>") if ears else ()
+    tokenizer = _tokenizer("<|patch|>", "<|video|>", *marks, "<|vid_start|>", "<|vid_end|>", *sounds)
     sizes = dict(SIZES) | {"max_image_tokens": 25}
     del sizes["size"]
-    processor = _processor(MuseGlimmerProcessor, "MuseGlimmer", tokenizer, sizes)
+    heard = {"feature_extractor": ears[0]} if ears else {}
+    processor = processor_class(
+        image_processor=image_processor("MuseGlimmer", **sizes),
+        tokenizer=tokenizer,
+        video_processor=video_processor("MuseGlimmer", **sizes),
+        chat_template=tokenizer.chat_template,
+        **heard,
+    )
     vision = encoder(pos_emb_height=8, pos_emb_width=8, merge_size=MERGE, max_position_embeddings=64)
     del vision["image_size"]
-    config = MuseGlimmerConfig(
-        text_config=decoder(tokenizer) | {"num_hidden_layers": 4, "sliding_window": 24},
+    if ears:
+        more["audio_token_id"] = processor.audio_token_id
+    config = config_class(
+        text_config=decoder(tokenizer)
+        | {"num_hidden_layers": 4, "sliding_window": 24}
+        | more.pop("text", {}),
         vision_config=vision,
         image_token_id=processor.image_token_id,
         video_token_id=processor.video_token_id,
         out_hidden_size=32 * MERGE**2,
         projector_hidden_size=48,
+        **more,
     )
     return Parts(config, processor)
+
+
+def muse_glimmer() -> Parts:
+    """Muse Glimmer: no experts, no ears."""
+    return muse(MuseGlimmerConfig, MuseGlimmerProcessor)
+
+
+def muse_spark() -> Parts:
+    """Muse Spark: experts, and an audio tower."""
+    experts = {
+        "moe_intermediate_size": 32,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_hidden_size": 32,
+    }
+    audio = {
+        "patch_sizes": (4, 2),
+        "hidden_sizes": (16, 32),
+        "depths": (1, 1),
+        "num_hidden_layers": 2,
+        "out_hidden_size": 64,
+    }
+    return muse(
+        MuseSparkConfig, MuseSparkProcessor, MuseSparkFeatureExtractor(), text=experts, audio_config=audio
+    )

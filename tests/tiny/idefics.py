@@ -10,7 +10,12 @@ from transformers import Idefics2Config, Idefics2Processor, Idefics3Config, Smol
 
 SCALE_FACTOR = 2
 TEMPLATE = template(
-    "<image>", start="<|im_start|>", turn="ROLE: ", end="<end_of_utterance>\n", capitalize=True
+    "<image>",
+    video="<video>",
+    start="<|im_start|>",
+    turn="ROLE: ",
+    end="<end_of_utterance>\n",
+    capitalize=True,
 )
 GRID = [f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)]
 

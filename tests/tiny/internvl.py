@@ -32,7 +32,7 @@ def _contexts(image: str) -> tuple[Any, str]:
         "context_image_token": "<IMG_CONTEXT>",
         "video_token": "<video>",
     }
-    chat = chatml(image)
+    chat = chatml(image, video="<video>\n")
     tokenizer = tiny_tokenizer(
         ["<|im_start|>", "<image>"],
         bos=None,

@@ -21,6 +21,7 @@ def template(
     answer: str = "assistant",
     capitalize: bool = False,
     system: str = "",
+    video: str = "",
 ) -> str:
     """Compose a chat template.
 
@@ -32,11 +33,12 @@ def template(
         answer: the name of the role that answers.
         capitalize: whether roles are written User and Assistant.
         system: a system turn's text, put first when the messages bring none.
+        video: what stands for a video inside a message; nothing for a family that takes none.
     """
     spell = " | capitalize" if capitalize else ""
     answer = answer.capitalize() if capitalize else answer
     role = "{{ '" + answer + "' if message.role == 'assistant' else message.role" + spell + " }}"
-    turn, end, image = (_literal(text) for text in (turn, end, image))
+    turn, end, image, video = (_literal(text) for text in (turn, end, image, video))
     default_system = (
         "{% if messages[0].role != 'system' %}"
         + turn.replace("ROLE", "system")
@@ -56,6 +58,7 @@ def template(
             "{% for part in message.content %}",
             "{% if part.type == 'image' %}",
             image,
+            "{% elif part.type == 'video' %}" + video if video else "",
             "{% elif part.type == 'text' %}{{ part.text }}{% endif %}",
             "{% endfor %}{% endif %}",
             end,
@@ -72,9 +75,9 @@ def _literal(text: str) -> str:
     return text.replace("\n", "{{ '\\n' }}")
 
 
-def chatml(image: str, system: str = "") -> str:
+def chatml(image: str, system: str = "", video: str = "") -> str:
     """The `<|im_start|>role ... <|im_end|>` turns of Qwen, InternVL and many others."""
-    return template(image, turn="<|im_start|>ROLE\n", end="<|im_end|>\n", system=system)
+    return template(image, turn="<|im_start|>ROLE\n", end="<|im_end|>\n", system=system, video=video)
 
 
 def decoder(tokenizer: PreTrainedTokenizerFast, **kwargs: Any) -> dict[str, Any]:

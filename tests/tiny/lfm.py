@@ -43,7 +43,9 @@ def lfm2_vl() -> Parts:
 
 def lfm3_vl() -> Parts:
     """LFM3-VL: Qwen's image processor, convolutions in the tower too, sliding windows beside convolutions."""
-    chat = "{{ bos_token }}" + chatml("<|vision_start|><|image_pad|><|vision_end|>")
+    chat = "{{ bos_token }}" + chatml(
+        "<|vision_start|><|image_pad|><|vision_end|>", video="<|vision_start|><|video_pad|><|vision_end|>"
+    )
     tokens = ["<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
     tokenizer = tiny_tokenizer(
         tokens, bos="<|startoftext|>", eos="<|im_end|>", pad="<|pad|>", prepend_bos=True, chat_template=chat

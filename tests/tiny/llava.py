@@ -20,7 +20,7 @@ from transformers import (
     VipLlavaConfig,
 )
 
-TEMPLATE = template("<image>\n", start="<s>", turn="ROLE: ", end=" ", capitalize=False)
+TEMPLATE = template("<image>\n", start="<s>", turn="ROLE: ", end=" ", video="<video>\n")
 SQUARE = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
 PINPOINTS = [[32, 64], [64, 32], [64, 64]]
 
@@ -93,7 +93,7 @@ def llava_next() -> Parts:
 
 def llava_onevision() -> Parts:
     """LLaVA-OneVision: tiles for one image, plain squares for several; SigLIP tower, Qwen2 text."""
-    chat = chatml("<image>\n")
+    chat = chatml("<image>\n", video="<video>\n")
     tokenizer = tiny_tokenizer(
         ["<|im_start|>", "<image>", "<video>"],
         bos=None,

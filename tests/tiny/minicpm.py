@@ -1,4 +1,4 @@
-"""MiniCPM-V: slices beside the whole image, numbered within their record, merged inside the tower."""
+"""MiniCPM-V and MiniCPM-OCR: slices beside the whole image, numbered within their record, merged inside the tower."""
 
 import transformers
 from tests.tiny.building import Parts, image_processor, video_processor
@@ -8,8 +8,13 @@ from tests.tiny.tokenizer import tiny_tokenizer
 SIDE = 64
 
 
-def minicpmv4(version: str) -> Parts:
-    """MiniCPM-V 4.6 or 4.7 over Qwen3.5's text, three of whose four layers are recurrent."""
+def minicpm(family: str, images: str) -> Parts:
+    """A model over Qwen3.5's text, three of whose four layers are recurrent.
+
+    Args:
+        family: what the names of its classes begin with.
+        images: what those of its image and video processors begin with.
+    """
     named = {
         "image_token": "<|image_pad|>",
         "video_token": "<|video_pad|>",
@@ -20,14 +25,14 @@ def minicpmv4(version: str) -> Parts:
         "image_id_start_token": "<image_id>",
         "image_id_end_token": "</image_id>",
     }
-    chat = chatml("<|image_pad|>")
+    chat = chatml("<|image_pad|>", video="<|video_pad|>")
     tokenizer = tiny_tokenizer(
         ["<|im_start|>"], bos=None, eos="<|im_end|>", pad="<|endoftext|>", named=named, chat_template=chat
     )
     sizes = {"scale_resolution": SIDE, "patch_size": PATCH_SIZE, "max_slice_nums": 4}
-    processor = getattr(transformers, f"MiniCPMV4_{version}Processor")(
-        image_processor("MiniCPMV4_6", **sizes),
-        video_processor("MiniCPMV4_6", **sizes),
+    processor = getattr(transformers, f"{family}Processor")(
+        image_processor(images, **sizes),
+        video_processor(images, **sizes),
         tokenizer,
         chat_template=chat,
     )
@@ -41,13 +46,14 @@ def minicpmv4(version: str) -> Parts:
     marks = ("image_start", "image_end", "slice_start", "slice_end")
     ids = {f"{mark}_id": getattr(tokenizer, f"{mark}_token_id") for mark in marks}
     ids["newline_id"] = tokenizer.encode("\n", add_special_tokens=False)[0]
-    config = getattr(transformers, f"MiniCPMV4_{version}Config")(
+    whole = {} if family == "MiniCPMOcr" else {"image_size": SIDE}
+    config = getattr(transformers, f"{family}Config")(
         vision_config=encoder(image_size=SIDE, num_hidden_layers=3, insert_layer_id=1),
         text_config=text | decoder(tokenizer, num_hidden_layers=4),
         insert_layer_id=1,
-        image_size=SIDE,
         image_token_id=tokenizer.image_token_id,
         video_token_id=tokenizer.video_token_id,
-        **(ids if version == "7" else {}),
+        **whole,
+        **(ids if family == "MiniCPMV4_7" else {}),
     )
     return Parts(config, processor)

@@ -29,7 +29,11 @@ from transformers import (
 
 MERGE = 2
 PIXELS = {"shortest_edge": (2 * PATCH_SIZE * MERGE) ** 2, "longest_edge": (5 * PATCH_SIZE * MERGE) ** 2}
-TEMPLATE = chatml("<|vision_start|><|image_pad|><|vision_end|>", system="You are a helpful assistant.")
+TEMPLATE = chatml(
+    "<|vision_start|><|image_pad|><|vision_end|>",
+    system="You are a helpful assistant.",
+    video="<|vision_start|><|video_pad|><|vision_end|>",
+)
 SECTIONS = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
 
 
@@ -207,7 +211,7 @@ def hyperclovax_vision_v2() -> Parts:
 
 def kimi_k25() -> Parts:
     """Kimi K2.5: MoonViT, and DeepSeek V3's text, whose keys and values are compressed."""
-    chat = chatml("<|media_pad|>")
+    chat = chatml("<|media_pad|>", video="<|kimi_k25_video_placeholder|>")
     tokens = [
         "<|im_start|>",
         "<|media_pad|>",

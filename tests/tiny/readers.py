@@ -1,14 +1,16 @@
-"""Encoders of an image alone whose decoder is given the prompt, if any: Pix2Struct, TrOCR, Donut."""
+"""Encoders of an image alone whose decoder is given the prompt, if any: Pix2Struct, TrOCR, Donut, PP-FormulaNet."""
 
 from typing import Any
 
 from tests.tiny.building import Parts, image_processor
-from tests.tiny.layouts import IMAGE_SIZE, encoder
+from tests.tiny.layouts import IMAGE_SIZE, PATCH_SIZE, encoder
 from tests.tiny.tokenizer import tiny_tokenizer
 from transformers import (
     DonutProcessor,
     Pix2StructConfig,
     Pix2StructProcessor,
+    PPFormulaNetConfig,
+    PPFormulaNetProcessor,
     TrOCRProcessor,
     VisionEncoderDecoderConfig,
 )
@@ -103,3 +105,35 @@ def donut() -> Parts:
     }
     text = {"model_type": "mbart", "scale_embedding": True, "add_final_layer_norm": True}
     return _pair(vision, text | _bart_like(tokenizer), processor, tokenizer.bos_token_id)
+
+
+def pp_formulanet() -> Parts:
+    """PP-FormulaNet: a SAM tower with windows, an mBART decoder; its processor takes no prompt at all."""
+    tokenizer = tiny_tokenizer(append_eos=True, side="right")
+    side = 8 * PATCH_SIZE
+    size = {"height": side, "width": side}
+    processor = PPFormulaNetProcessor(image_processor("PPFormulaNet", size=size), tokenizer)
+    text = _bart_like(tokenizer) | {"encoder_layers": 2, "encoder_attention_heads": 4, "dropout": 0.0}
+    start = {"decoder_start_token_id": tokenizer.bos_token_id, "forced_eos_token_id": None}
+    config = PPFormulaNetConfig(
+        text_config=text | start,
+        vision_config={
+            "hidden_size": 32,
+            "output_channels": 16,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": side,
+            "patch_size": PATCH_SIZE,
+            "window_size": 4,
+            "global_attn_indexes": [1],
+            "mlp_dim": 48,
+            "post_conv_in_channels": 16,
+            "post_conv_mid_channels": 32,
+            "post_conv_out_channels": 64,
+            "decoder_hidden_size": 64,
+        },
+        decoder_start_token_id=tokenizer.bos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return Parts(config, processor, {"decoder_start_token_id": tokenizer.bos_token_id})

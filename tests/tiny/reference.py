@@ -13,6 +13,9 @@ from transformers.generation import BaseStreamer
 
 Messages = Sequence[Mapping[str, Any]]
 
+ASKED_FOR = {"cosmos3_edge": {"return_mm_token_type_ids": True}}
+"""Options without which a processor leaves out what its model's `generate` insists on, by model type."""
+
 
 def generate_alone(
     model: Any,
@@ -74,7 +77,9 @@ def prepare_alone(
         raise ValueError("this processor has no chat template, so it takes a string prompt")
     # The template has placed the beginning token already; a tokenizer that adds one would double it.
     bos = processor.tokenizer.bos_token
-    options = {"add_special_tokens": False} if bos is not None and text.startswith(bos) else {}
+    options = dict(ASKED_FOR.get(model.config.model_type, {}))
+    if bos is not None and text.startswith(bos):
+        options["add_special_tokens"] = False
     inputs = process(processor, text, images, **options)
     inputs.pop("labels", None)  # for training; some processors always give them
     if model.config.is_encoder_decoder and "input_ids" not in signature(model.forward).parameters:

@@ -7,11 +7,9 @@ the interpreter's lock for most of their time, so threads are enough.
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections import OrderedDict
+import inspect
 from collections.abc import Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -19,107 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from pixano_vlm.batching.constraint import Grammars
-from pixano_vlm.batching.prompt import PromptWriter
+from pixano_vlm.batching.frames import FrameChooser
+from pixano_vlm.batching.image_memo import DIGEST, ImageProcessorMemo, nbytes_of
+from pixano_vlm.batching.prompt import Layout, PromptWriter
 from pixano_vlm.batching.sequence import PreparedImage, Prompt
 from pixano_vlm.errors import GenerationError, PromptError, VLMError
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.records.images import decode_image, read_image_bytes
-
-DIGEST = "pixano_vlm_digest"
-"""Where an opened image carries the digest of its file, in `Image.info`."""
-
-
-class ImageProcessorMemo:
-    """A model's image processor that remembers what it made of each image alone.
-
-    Stands in the processor's `image_processor`, so that the processor's own code lays out the text. A picture
-    that several records ask about is processed once; a record with several pictures yields each of them alone
-    as well, which is what the vision encoder's cache is keyed by.
-    """
-
-    def __init__(self, inner: Any, budget: int) -> None:
-        self._inner = inner
-        self._budget = budget
-        self._kept: OrderedDict[tuple[bytes, str], Any] = OrderedDict()
-        self._nbytes = 0
-        self._lock = threading.Lock()
-        self._local = threading.local()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    @contextmanager
-    def watch(self) -> Iterator[list[PreparedImage]]:
-        """Collects the single images that this thread's next call processes."""
-        seen: list[PreparedImage] = []
-        self._local.images = seen
-        try:
-            yield seen
-        finally:
-            self._local.images = None
-
-    def knows(self, digest: bytes) -> bool:
-        """Whether an image is remembered, so that decoding its file would be for nothing."""
-        return any(key[0] == digest for key in list(self._kept))
-
-    def __call__(self, images: Any, *args: Any, **kwargs: Any) -> Any:
-        """As the processor's own; remembers single images that carry a digest."""
-        pictures, nested = _flatten(images)
-        seen: list[PreparedImage] | None = getattr(self._local, "images", None)
-        digests: list[bytes] = [
-            picture.info[DIGEST]
-            for picture in pictures
-            if isinstance(picture, Image.Image) and DIGEST in picture.info
-        ]
-        if args or not pictures or len(digests) < len(pictures):
-            return self._inner(images, *args, **kwargs)
-        alone = [
-            self._process(picture, digest, nested, kwargs)
-            for picture, digest in zip(pictures, digests, strict=True)
-        ]
-        if seen is not None:
-            seen.extend(
-                PreparedImage(digest, dict(features)) for digest, features in zip(digests, alone, strict=True)
-            )
-        if len(alone) == 1:
-            return type(alone[0])(dict(alone[0]))  # the processor takes entries out of what it is given
-        return self._inner(images, **kwargs)
-
-    def _process(self, picture: Image.Image, digest: bytes, nested: bool, kwargs: dict[str, Any]) -> Any:
-        key = (digest, repr(sorted(kwargs.items(), key=lambda item: item[0])))
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        features = self._inner([[picture]] if nested else [picture], **kwargs)
-        nbytes = _nbytes(features)
-        with self._lock:
-            if key not in self._kept and nbytes <= self._budget:
-                self._kept[key] = features
-                self._nbytes += nbytes
-                while self._nbytes > self._budget:
-                    self._nbytes -= _nbytes(self._kept.popitem(last=False)[1])
-        return features
-
-
-def _flatten(images: Any) -> tuple[list[Any], bool]:
-    """The images of a call, and whether they came nested, a list for each text."""
-    if isinstance(images, (list, tuple)):
-        nested = bool(images) and isinstance(images[0], (list, tuple))
-        return [picture for item in images for picture in (item if nested else [item])], nested
-    return [images], False
-
-
-def _nbytes(features: Any) -> int:
-    return sum(
-        value.nbytes if isinstance(value, np.ndarray) else value.numel() * value.element_size()
-        for value in dict(features).values()
-        if isinstance(value, (Tensor, np.ndarray))
-    )
 
 
 class PromptMaker:
@@ -166,6 +73,7 @@ class PromptMaker:
         if self._memo is not None:
             processor.image_processor = self._memo
         self._tokenizer = getattr(processor, "tokenizer", processor)
+        self._frames = FrameChooser(getattr(processor, "video_processor", None))
         self._flat = False  # how this processor last took its images
 
     def make(self, input: VLMInput) -> Prompt:
@@ -175,13 +83,16 @@ class PromptMaker:
             VLMError: When the request cannot be prepared; says why.
         """
         layout = self._writer.lay_out(input)
-        if len(layout.images) > self.limits.max_images:
-            raise PromptError(
-                f"the record has {len(layout.images)} images; the limit is {self.limits.max_images}.",
-                hint="Use fewer, or raise the limit.",
-            )
+        self._check_counts(layout)
         pictures = [self._open(source) for source in layout.images]
-        tensors, images = self._process(layout.text, pictures)
+        tensors, images = self._process(
+            layout.text, pictures, self._frames.options(layout.videos, self.limits)
+        )
+        if layout.videos:
+            # Its frames are encoded with its prompt: what the processor gave goes to the model as a whole, which
+            # the engine does where pixels are named that no single image accounts for.
+            images = []
+            tensors.setdefault("pixel_values", None)
         tensors.pop("labels", None)  # for training; some processors always give them
         if self._prompts_decoder:
             self._move_to_decoder(tensors, layout.text)
@@ -192,7 +103,7 @@ class PromptMaker:
         constraint = None
         if input.response_format is not None and input.response_format.get("type") != "text":
             constraint = self._grammars.constrain(input.response_format, input.max_new_tokens)
-        nbytes = _nbytes(tensors) + sum(_nbytes(image.pixels) for image in images)
+        nbytes = nbytes_of(tensors) + sum(nbytes_of(image.pixels) for image in images)
         return Prompt(ids, tensors, tuple(images), nbytes, constraint)
 
     def shared_ids(self, prompt: Prompt) -> NDArray[np.int64] | None:
@@ -206,6 +117,18 @@ class PromptMaker:
         stand_in = -1 - int.from_bytes(content, "little") % 2**62
         return np.where(prompt.ids == self._image_token_id, stand_in, prompt.ids)
 
+    def _check_counts(self, layout: Layout) -> None:
+        counts = (
+            ("images", len(layout.images), self.limits.max_images),
+            ("videos", len(layout.videos), self.limits.max_videos),
+        )
+        for what, count, limit in counts:
+            if count > limit:
+                raise PromptError(
+                    f"the record has {count} {what}; the limit is {limit}.",
+                    hint="Use fewer, or raise the limit.",
+                )
+
     def _open(self, source: Any) -> Image.Image:
         data = read_image_bytes(source, self.limits)
         digest = hashlib.blake2b(data, digest_size=16).digest()
@@ -213,8 +136,10 @@ class PromptMaker:
         picture.info[DIGEST] = digest
         return picture
 
-    def _process(self, text: str, pictures: list[Image.Image]) -> tuple[dict[str, Any], list[PreparedImage]]:
-        options = {"return_tensors": "pt", **self._options}
+    def _process(
+        self, text: str, pictures: list[Image.Image], videos: dict[str, Any]
+    ) -> tuple[dict[str, Any], list[PreparedImage]]:
+        options = {"return_tensors": "pt", **self._options, **videos}
         bos = getattr(self._tokenizer, "bos_token", None)
         if bos and text.startswith(bos):
             options["add_special_tokens"] = False  # the template wrote it already
@@ -242,8 +167,9 @@ class PromptMaker:
         raise PromptError(f"the model's processor refuses this prompt: {failure}.") from failure
 
     def _move_to_decoder(self, tensors: dict[str, Any], text: str) -> None:
-        for name in ("input_ids", "attention_mask"):
-            tensors.pop(name, None)
+        # Without ids a mask is of the image's patches, and the encoder needs it.
+        if tensors.pop("input_ids", None) is not None:
+            tensors.pop("attention_mask", None)
         if text and "decoder_input_ids" not in tensors:
             started = self._tokenizer(text, add_special_tokens=False, return_tensors="pt")
             tensors["decoder_input_ids"] = started["input_ids"]
@@ -260,6 +186,18 @@ class PromptMaker:
                 f"the prompt has {length} tokens, image tokens included; the model's context is {self._context}.",
                 hint="Shorten it, or use fewer or smaller images.",
             )
+
+
+def options_for(processor: Any, model: Any) -> dict[str, Any]:
+    """Options of the processor's call for what the model's forward takes and the processor leaves out unasked.
+
+    Token types tell apart the positions of words and of images; most processors whose model takes them give
+    them by default.
+    """
+    takes = "mm_token_type_ids" in inspect.signature(model.forward).parameters
+    if takes and getattr(processor, "return_mm_token_type_ids", None) is False:
+        return {"return_mm_token_type_ids": True}
+    return {}
 
 
 Prepared = tuple[Hashable, VLMInput, Prompt | VLMError]

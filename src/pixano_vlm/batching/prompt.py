@@ -1,4 +1,4 @@
-"""From a request to the text that the model's processor takes, and the images in the order of their places.
+"""From a request to the text that the model's processor takes, its images and videos in the order of their places.
 
 The layout is the model's own: its chat template where it has one, else the plain prompt. Knows nothing of
 pixels or tokens; never changes the caller's messages.
@@ -17,15 +17,27 @@ from pixano_vlm.models.vlm import VLMInput
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
 ImageSource = str | Path
+VideoSource = ImageSource | tuple[ImageSource, ...]
+"""A video file, or the images that are its frames."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A prompt laid out: the text for the processor, and the images in order."""
+    """A prompt laid out: the text for the processor, and the images and videos in order."""
 
     text: str
     images: tuple[ImageSource, ...]
     from_template: bool
+    videos: tuple[VideoSource, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """Chat messages in the one form that templates take, and what stands in their places."""
+
+    messages: list[dict[str, Any]]
+    images: list[ImageSource]
+    videos: list[VideoSource]
 
 
 class PromptWriter:
@@ -57,10 +69,31 @@ class PromptWriter:
         images = tuple(input.images or ())
         if isinstance(input.prompt, str):
             return self._lay_out_text(input.prompt, images)
-        messages, found = read_messages(input.prompt, images)
+        chat = read_chat(input.prompt, images)
+        if chat.videos:
+            self._check_takes_video()
         if not self.has_template:
-            return self._lay_out_text(_only_text(messages), tuple(found))
-        return Layout(self._render(messages), tuple(found), from_template=True)
+            return self._lay_out_text(_only_text(chat.messages), tuple(chat.images))
+        text = self._render(chat.messages)
+        self._check_video_places(text, len(chat.videos))
+        return Layout(text, tuple(chat.images), from_template=True, videos=tuple(chat.videos))
+
+    def _check_takes_video(self) -> None:
+        if getattr(self._processor, "video_processor", None) is None:
+            raise PromptError(
+                "this model takes no video: its processor has no part for them.",
+                hint="Give frames as images, or use a model that takes video.",
+            )
+        if not self.has_template:
+            raise PromptError("this model has no chat template, and videos stand in chat messages.")
+
+    def _check_video_places(self, text: str, videos: int) -> None:
+        token = getattr(self._processor, "video_token", None)
+        if videos and token is not None and str(token) not in text:
+            raise PromptError(
+                "this model's chat template has no place for a video.",
+                hint="Give frames as images, or use a model that takes video.",
+            )
 
     def _lay_out_text(self, prompt: str, images: tuple[ImageSource, ...]) -> Layout:
         if self.image_token and self.image_token in prompt:
@@ -97,14 +130,28 @@ class PromptWriter:
 def read_messages(
     prompt: list[dict[str, Any]], images: Sequence[ImageSource]
 ) -> tuple[list[dict[str, Any]], list[ImageSource]]:
-    """Copies chat messages into the one form that chat templates take.
-
-    Contents become lists of parts; every image part becomes `{"type": "image"}`. Images named in the parts
-    stay in their places; bare placeholders are filled from `images` in order; images for which there is no
-    place at all come first in the first user turn.
+    """As `read_chat`, where images are all that is taken.
 
     Returns:
         The messages, and the images in the order of their places.
+
+    Raises:
+        PromptError: When a message is malformed or holds a video, or placeholders and images do not match.
+    """
+    chat = read_chat(prompt, images)
+    if chat.videos:
+        raise PromptError(
+            "videos are not taken by this way of running a model.", hint="Give frames as images."
+        )
+    return chat.messages, chat.images
+
+
+def read_chat(prompt: list[dict[str, Any]], images: Sequence[ImageSource]) -> Chat:
+    """Copies chat messages into the one form that chat templates take.
+
+    Contents become lists of parts; every image part becomes `{"type": "image"}` and every video part
+    `{"type": "video"}`. Images named in the parts stay in their places; bare placeholders are filled from
+    `images` in order; images for which there is no place at all come first in the first user turn.
 
     Raises:
         PromptError: When a message is malformed, or placeholders and images do not match.
@@ -113,21 +160,17 @@ def read_messages(
         raise PromptError("the prompt is an empty list of messages.", hint="Give at least one user message.")
     waiting = list(images)
     found: list[ImageSource] = []
+    videos: list[VideoSource] = []
     messages: list[dict[str, Any]] = []
     places = 0
     for number, message in enumerate(prompt, start=1):
-        role = message.get("role")
-        if role not in ROLES:
-            raise PromptError(
-                f"message {number} has the role {role!r}.", hint=f"Roles are {', '.join(ROLES)}."
-            )
-        parts = message.get("content")
-        if isinstance(parts, str):
-            parts = [{"type": "text", "text": parts}]
-        if not isinstance(parts, list):
-            raise PromptError(f"message {number} has no content.", hint="Give a string or a list of parts.")
         copied: list[dict[str, Any]] = []
-        for part in parts:
+        for part in _parts_of(message, number):
+            video = _video_source(part, number)
+            if video is not None:
+                videos.append(video)
+                copied.append({"type": "video"})
+                continue
             source = _image_source(part, number)
             if source is None:
                 copied.append(_text_part(part, number))
@@ -154,7 +197,19 @@ def read_messages(
             f"the record has {len(images)} images but the messages leave {len(waiting)} of them without a place.",
             hint='Add {"type": "image"} parts, or remove the images.',
         )
-    return messages, found
+    return Chat(messages, found, videos)
+
+
+def _parts_of(message: dict[str, Any], number: int) -> list[Any]:
+    role = message.get("role")
+    if role not in ROLES:
+        raise PromptError(f"message {number} has the role {role!r}.", hint=f"Roles are {', '.join(ROLES)}.")
+    parts = message.get("content")
+    if isinstance(parts, str):
+        return [{"type": "text", "text": parts}]
+    if not isinstance(parts, list):
+        raise PromptError(f"message {number} has no content.", hint="Give a string or a list of parts.")
+    return parts
 
 
 def _image_source(part: Any, number: int) -> ImageSource | None:
@@ -182,14 +237,30 @@ def _image_source(part: Any, number: int) -> ImageSource | None:
     return None
 
 
+def _video_source(part: Any, number: int) -> VideoSource | None:
+    """The video a part names; None for a part that is none."""
+    if not isinstance(part, dict) or part.get("type") != "video":
+        return None
+    named = [part[name] for name in ("video", "url", "path") if part.get(name) is not None]
+    if len(named) == 1:
+        frames = named[0] if isinstance(named[0], (list, tuple)) else [named[0]]
+        if frames and all(isinstance(frame, (str, Path)) and str(frame) for frame in frames):
+            return tuple(frames) if isinstance(named[0], (list, tuple)) else named[0]
+    raise PromptError(
+        f"message {number} has a video part that names no video.",
+        hint='The form is {"type": "video", "video": "clip.mp4"}, or a list of the paths of its frames.',
+    )
+
+
 def _text_part(part: Any, number: int) -> dict[str, Any]:
     if isinstance(part, str):
         return {"type": "text", "text": part}
     if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str):
         return {"type": "text", "text": part["text"]}
     raise PromptError(
-        f"message {number} has a part that is neither text nor image: {str(part)[:60]!r}.",
-        hint='Parts are {"type": "text", "text": ...}, {"type": "image", ...} or {"type": "image_url", ...}.',
+        f"message {number} has a part that is neither text nor image nor video: {str(part)[:60]!r}.",
+        hint='Parts are {"type": "text", "text": ...}, {"type": "image", ...}, {"type": "image_url", ...} '
+        'or {"type": "video", ...}.',
     )
 
 

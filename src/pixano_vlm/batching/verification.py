@@ -1,22 +1,26 @@
 """Whether what records get in a batch is what each gets alone: the check behind `load --verify`.
 
-Alone means transformers' own `generate` on one record, with no code of this package between.
+Alone means transformers' own `generate` on one record, prepared by a processor of its own as transformers'
+documentation shows it. The two sides share the model and nothing else, so that a mistake in how this package
+prepares a prompt shows too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pixano_vlm.batching.prepare import PromptMaker
 from pixano_vlm.batching.sampling import generation_config
 from pixano_vlm.batching.sequence import Ending, Sequence
 from pixano_vlm.batching.static import Start
+from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
+from pixano_vlm.records.images import load_image
 
 Stream = Callable[[Iterable[tuple[int, VLMInput]]], Iterator[tuple[int, Any]]]
 
@@ -43,18 +47,24 @@ class Verification:
 
 
 def verify(
-    model: Any, maker: PromptMaker, ending: Ending, stream: Stream, inputs: list[VLMInput]
+    model: Any,
+    processor: Any,
+    ending: Ending,
+    stream: Stream,
+    inputs: list[VLMInput],
+    options: dict[str, Any],
 ) -> Verification:
     """Compares the tokens of inputs run together with those of each run alone.
 
     Args:
         model: The transformers model.
-        maker: Prepares prompts, for both sides alike.
+        processor: A processor that the stream does not use.
         ending: The stream's; its records' tokens are read there.
         stream: Runs inputs together.
-        inputs: Greedy requests that the model takes.
+        inputs: Greedy requests that the model takes, their prompts strings.
+        options: Further options of the processor's call.
     """
-    alone = [generate_alone(model, maker, ending, input) for input in inputs]
+    alone = [generate_alone(model, processor, ending, input, options) for input in inputs]
     together = stream_tokens(ending, stream, inputs)
     differing = [
         f"record {index} of {len(inputs)}, from token {_first_difference(alone[index], together[index])} on"
@@ -70,13 +80,15 @@ def verify(
 
 
 @torch.inference_mode()
-def generate_alone(model: Any, maker: PromptMaker, ending: Ending, input: VLMInput) -> list[int]:
+def generate_alone(
+    model: Any, processor: Any, ending: Ending, input: VLMInput, options: dict[str, Any]
+) -> list[int]:
     """The new tokens that transformers' `generate` gives to one record."""
     tensors = {
         name: value.to(model.device, model.dtype if value.is_floating_point() else None)
         if isinstance(value, Tensor)
         else value
-        for name, value in maker.make(input).tensors.items()
+        for name, value in prepare_alone(model, processor, input, options).items()
     }
     start = Start()
     config = generation_config(model, input, input.max_new_tokens)
@@ -86,6 +98,56 @@ def generate_alone(model: Any, maker: PromptMaker, ending: Ending, input: VLMInp
     ends = [place for place, token in enumerate(row) if token in ending.end_ids]
     tokens: list[int] = row[: ends[0] + 1] if ends else row
     return tokens
+
+
+def prepare_alone(model: Any, processor: Any, input: VLMInput, options: dict[str, Any]) -> dict[str, Any]:
+    """One record's inputs by the processor's own calls: its chat path where it has a template."""
+    assert isinstance(input.prompt, str)
+    pictures = [load_image(source, Limits()).image for source in input.images or ()]
+    if getattr(processor, "chat_template", None):
+        content = [
+            *({"type": "image", "image": picture} for picture in pictures),
+            {"type": "text", "text": input.prompt},
+        ]
+        inputs = processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            add_generation_prompt=True,
+            processor_kwargs=dict(options),
+        )
+    else:
+        inputs = _process(model, processor, input.prompt, pictures, options)
+    tensors = {name: value for name, value in inputs.items() if name != "labels"}
+    taken = signature(model.forward).parameters
+    if model.config.is_encoder_decoder and "input_ids" not in taken:
+        # The encoder takes the image alone: what it has no argument for is the prompt, for the decoder.
+        tensors = {name: value for name, value in tensors.items() if name in taken}
+        if input.prompt and "decoder_input_ids" not in tensors:
+            words = processor.tokenizer(input.prompt, add_special_tokens=False, return_tensors="pt")
+            tensors["decoder_input_ids"] = words["input_ids"]
+    return tensors
+
+
+def _process(model: Any, processor: Any, prompt: str, pictures: list[Any], options: dict[str, Any]) -> Any:
+    """The processor's call on a plain prompt, behind placeholders where the processor puts none in itself."""
+    token, place = getattr(processor, "image_token", None), getattr(model.config, "image_token_id", None)
+    texts = [prompt]
+    if pictures and token is not None:
+        texts.append(str(token) * len(pictures) + prompt)
+    failure: Exception | None = None
+    for text in texts:
+        for images in ([pictures], pictures) if pictures else (None,):
+            try:
+                inputs = processor(text=[text], images=images, return_tensors="pt", **options)
+            except Exception as error:  # the model's own code: what it refuses, it may take in the next form
+                failure = failure or error
+                continue
+            named = text is not prompt or not pictures or place is None
+            if named or "input_ids" not in inputs or bool((inputs["input_ids"] == place).any()):
+                return inputs
+    raise failure or AssertionError("no form of the prompt has a place for its images")
 
 
 def stream_tokens(ending: Ending, stream: Stream, inputs: list[VLMInput]) -> dict[int, list[int]]:

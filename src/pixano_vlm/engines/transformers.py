@@ -20,10 +20,10 @@ import torch
 from pydantic import BaseModel
 
 from pixano_vlm.batching.capabilities import Capabilities, Trial, examine, obstacle, trial_inputs
-from pixano_vlm.batching.constraint import Grammars
+from pixano_vlm.batching.constraint import Grammars, unenforceable
 from pixano_vlm.batching.engine import Engine, Plan
 from pixano_vlm.batching.kernels import is_applicable, speed_up
-from pixano_vlm.batching.prepare import Preparer, PromptMaker
+from pixano_vlm.batching.prepare import Preparer, PromptMaker, options_for
 from pixano_vlm.batching.prompt import PromptWriter
 from pixano_vlm.batching.runner import EngineStats
 from pixano_vlm.batching.sequence import Ending
@@ -102,6 +102,7 @@ class TransformersVLMModel(VLMModel):
             limits=self.limits,
             context=context if isinstance(context, int) else None,
             prompts_decoder=_prompts_decoder(model),
+            options=options_for(processor, model),
         )
         plan = Plan(
             max_rows=self.params.max_batch_size,
@@ -198,7 +199,13 @@ class TransformersVLMModel(VLMModel):
             with suppress(VLMError):  # a model that takes no text alone, or no second image, has others
                 self.predict(input)
                 usable.append(input)
-        return verify(loaded.model, loaded.maker, loaded.ending, self.stream, usable)
+        processor = load_processor(self.params)
+        options = options_for(processor, loaded.model)
+        return verify(loaded.model, processor, loaded.ending, self.stream, usable, options)
+
+    def cannot_follow(self, response_format: dict[str, Any]) -> str | None:
+        """What llguidance says of the schema; see `VLMModel.cannot_follow`."""
+        return unenforceable(response_format)
 
     @property
     def stats(self) -> EngineStats | None:

@@ -20,11 +20,17 @@ class Limits:
     allow_private_hosts: bool = False
     """Whether URLs may lead to loopback, private or link-local addresses."""
     max_image_bytes: int = 64 * 2**20
-    """Largest encoded image, in bytes."""
+    """Largest encoded image or video, in bytes."""
     max_image_pixels: int = 100_000_000
     """Largest decoded image, in pixels."""
     max_images: int = 64
-    """Most images in one record."""
+    """Most images in one record; a video is none."""
+    max_videos: int = 8
+    """Most videos in one record."""
+    max_video_frames: int = 768
+    """Most frames of one video that are looked at."""
+    max_video_pixels: int = 500_000_000
+    """Pixels of all the frames of one video that are looked at, together."""
     max_prompt_tokens: int | None = None
     """Longest prompt in tokens, image tokens included; None: what the model's context admits."""
     max_new_tokens: int = 65_536

@@ -1,5 +1,5 @@
-"""Walks chat messages: checks their form, finds the images that stand in them, replaces those without
-changing the caller's objects. Knows no chat template and opens no image.
+"""Walks chat messages: checks their form, finds the images and videos that stand in them, replaces those without
+changing the caller's objects. Knows no chat template and opens no file.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import Any
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 
 _IMAGE_KEYS = ("image", "url", "path")
+_VIDEO_KEYS = ("video", "url", "path")
+_SOURCE_KEYS = {"image": _IMAGE_KEYS, "video": _VIDEO_KEYS}
 
 
 def check_messages(messages: list[Any]) -> int:
@@ -68,11 +70,32 @@ def _check_part(part: Any, where: str) -> int:
         if len(named) > 1:
             raise ValueError(f"{where} names its image twice, as {' and as '.join(named)}")
         return not named
-    raise ValueError(f"{where} has the unknown type {kind!r:.60}; the types are text, image and image_url")
+    if kind == "video":
+        _check_video(part, where)
+        return 0
+    raise ValueError(
+        f"{where} has the unknown type {kind!r:.60}; the types are text, image, image_url and video"
+    )
+
+
+def _check_video(part: dict[str, Any], where: str) -> None:
+    named = [key for key in _VIDEO_KEYS if part.get(key) is not None]
+    if len(named) != 1:
+        found = f"names its video twice, as {' and as '.join(named)}" if named else "names no video"
+        raise ValueError(f'{where} {found}; write "video": "clip.mp4", or a list of its frames')
+    value = part[named[0]]
+    frames = value if isinstance(value, list) else [value]
+    if not frames:
+        raise ValueError(f"{where}.{named[0]} is an empty list of frames")
+    for frame in frames:
+        if not isinstance(frame, str) or not frame.strip() or "\0" in frame:
+            raise ValueError(
+                f"{where}.{named[0]} must be a path or URL, or a list of those of its frames, not {frame!r:.60}"
+            )
 
 
 def map_images(messages: list[dict[str, Any]], replace: Callable[[str], str]) -> list[dict[str, Any]]:
-    """The messages with every image source replaced by `replace(source)`.
+    """The messages with the source of every image, video and frame replaced by `replace(source)`.
 
     What changes is copied; what does not is shared with `messages`, which stays as it is.
     """
@@ -80,14 +103,18 @@ def map_images(messages: list[dict[str, Any]], replace: Callable[[str], str]) ->
 
 
 def image_sources(messages: list[dict[str, Any]]) -> list[str]:
-    """The images that stand in the messages, in order."""
+    """The images that stand in the messages, in order; frames of videos are none."""
     found: list[str] = []
 
     def note(source: str) -> str:
         found.append(source)
         return source
 
-    map_images(messages, note)
+    for message in messages:
+        content = message.get("content")
+        for part in content if isinstance(content, list) else ():
+            if part.get("type") != "video":
+                _map_part(part, note)
     return found
 
 
@@ -99,11 +126,17 @@ def _map_message(message: dict[str, Any], replace: Callable[[str], str]) -> dict
 
 
 def _map_part(part: dict[str, Any], replace: Callable[[str], str]) -> dict[str, Any]:
-    if part.get("type") == "image_url":
+    kind = part.get("type")
+    if kind == "image_url":
         source = part["image_url"]
         if isinstance(source, dict):
             return {**part, "image_url": {**source, "url": replace(source["url"])}}
         return {**part, "image_url": replace(source)}
-    if part.get("type") == "image":
-        return {k: replace(v) if k in _IMAGE_KEYS and v is not None else v for k, v in part.items()}
+    if kind in _SOURCE_KEYS:
+        keys = _SOURCE_KEYS[kind]
+        return {k: _map_source(v, replace) if k in keys and v is not None else v for k, v in part.items()}
     return part
+
+
+def _map_source(source: Any, replace: Callable[[str], str]) -> Any:
+    return [replace(frame) for frame in source] if isinstance(source, list) else replace(source)
