@@ -160,6 +160,7 @@ class StaticBatches:
                 torch.cat([s.prompt.tensors[name] for s in batch]) if isinstance(value, Tensor) else value
             )
             for name, value in batch[0].prompt.tensors.items()
+            if value is not None  # `generate` takes what is named for what is there
         }
         with torch.random.fork_rng():
             if first.seed is not None:
