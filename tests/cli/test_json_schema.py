@@ -195,6 +195,18 @@ class TestForms:
             assert asked_for == [asked, None], name
 
 
+def test_a_schema_that_the_engine_cannot_enforce_is_refused_before_the_model_is_loaded(
+    cli: Callable[..., Any],
+) -> None:
+    write([{"prompt": "x"}])
+    Path("set.json").write_text('{"properties": {"a": {"type": "array", "uniqueItems": true}}}')
+    ran = cli("generate", "m.jsonl", "--model", "shapes", "--json-schema", "set.json")
+    assert ran.code == 2
+    assert "the JSON schema cannot be enforced, at properties.a: Unimplemented keys" in ran.err
+    assert "loading" not in ran.err
+    assert not Path("m.outputs.jsonl").exists()
+
+
 def test_the_embedded_model_answers_in_json_and_other_schemas_are_asked_again(
     cli: Callable[..., Any], repository: Path
 ) -> None:

@@ -21,6 +21,8 @@ from torch import Tensor
 from pixano_vlm.errors import PromptError
 from pixano_vlm.records.response_format import INSTALL, schema_of
 
+HINT = "Use the parts of JSON Schema that llguidance knows."
+
 CLOSERS = ("}", "]", '"', "0", "a", "true")
 """What brings an open JSON value to its end, best first; the first four outside of a string."""
 
@@ -86,10 +88,7 @@ class Grammars:
             self._closers = [ids[0] if len(ids) == 1 else None for ids in found]
         matcher = LLMatcher(self._compiled, _grammar(schema))
         if matcher.is_error():
-            raise PromptError(
-                f"the response_format cannot be enforced{_where(schema)}: {_why(matcher.get_error())}.",
-                hint="Use the parts of JSON Schema that llguidance knows.",
-            )
+            raise PromptError(f"the response_format {_unenforceable(schema, matcher.get_error())}", hint=HINT)
         return matcher
 
 
@@ -217,8 +216,19 @@ def _grammar(schema: str) -> str:
     return str(LLMatcher.grammar_from_json_schema(schema, defaults={"whitespace_flexible": False}))
 
 
-def _why(error: str) -> str:
-    return " ".join(error.split())[:300].rstrip(".")
+def unenforceable(response_format: dict[str, Any]) -> str | None:
+    """Why a `response_format` of the right form cannot be enforced, whatever the model; None when it can be."""
+    from llguidance import LLMatcher
+
+    schema = schema_of(response_format)
+    if schema is None:
+        return None
+    error = LLMatcher.validate_grammar(_grammar(json.dumps(schema)))
+    return f"{_unenforceable(json.dumps(schema), error)} {HINT}" if error else None
+
+
+def _unenforceable(schema: str, error: str) -> str:
+    return f"cannot be enforced{_where(schema)}: {' '.join(error.split())[:300].rstrip('.')}."
 
 
 def _where(schema: str) -> str:

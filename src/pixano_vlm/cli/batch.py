@@ -21,7 +21,7 @@ from pixano_vlm.cli.interruption import Interruption
 from pixano_vlm.cli.load import load_weights
 from pixano_vlm.cli.progress import Progress
 from pixano_vlm.cli.tables import print_facts
-from pixano_vlm.errors import OutputError
+from pixano_vlm.errors import OutputError, UsageError
 from pixano_vlm.models.config import GenerationSettings, ModelDeploymentConfig
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMModel
@@ -96,6 +96,9 @@ def run_batch(batch: Batch) -> int:
         )
     model = create_model(batch.model) if batch.pool is None else batch.pool.create(batch.model)
     model.limits = batch.limits
+    asked = batch.settings.response_format
+    if asked is not None and (why := model.cannot_follow(asked)):
+        raise UsageError(f"the JSON schema {why}")
     source = batch.source
     manifest = Manifest(
         source.path, rows=source.rows, settings=batch.settings, limits=batch.limits, run_seed=batch.run_seed

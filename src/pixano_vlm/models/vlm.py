@@ -143,6 +143,14 @@ class VLMModel(InferenceModel):
         """
         return None
 
+    def cannot_follow(self, response_format: dict[str, Any]) -> str | None:
+        """Why no answer of this model can be held to a `response_format`; None: it can, or nobody knows yet.
+
+        Needs no loaded model: a run that asks it of every record is refused before anything is loaded. The text goes
+        on from the words that name the schema.
+        """
+        return None
+
     def describe(self) -> dict[str, str | int | float | bool | None]:
         """Facts about the loaded model for people: the rows that `pixano-vlm load` prints, in order."""
         return {"class": type(self).__name__}
