@@ -57,9 +57,10 @@ test-torchvision: $(VENV)-torchvision/.installed
 	$(VENV)-torchvision/bin/python -m pytest -n 2 -m "not models and not slow" -k "$(NEEDING_TORCHVISION)" \
 	  tests/conformance tests/batching/test_exactness.py tests/batching/test_preparing.py
 
-# timm's towers: without its dependencies, which are there, and of which one asks for the CUDA build of torch.
+# timm's towers, and scipy for one that is laid out by it: without their dependencies, which are there, and of which
+# one asks for the CUDA build of torch.
 $(VENV)-torchvision/.models-installed: $(VENV)-torchvision/.installed
-	$(VENV)-torchvision/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt timm
+	$(VENV)-torchvision/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt timm scipy
 	touch $@
 
 $(VENV)/.weights-installed: export PIP_CONSTRAINT := constraints.txt
