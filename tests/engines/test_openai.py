@@ -472,10 +472,11 @@ class TestKeys:
     def test_a_key_in_the_environment_that_nobody_named_is_not_sent(
         self, connect: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("OPENAI_API_KEY", "sk-of-somebody-else")
+        for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+            monkeypatch.setenv(name, "of-somebody-else")
         with ScriptedServer() as server:
             connect(server).predict(ask())
-        assert "sk-of-somebody-else" not in json.dumps(server.headers)
+        assert "of-somebody-else" not in json.dumps(server.headers)
 
 
 @pytest.mark.parametrize(

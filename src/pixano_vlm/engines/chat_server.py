@@ -86,6 +86,10 @@ class ChatServer:
             max_retries=0,
             timeout=self._openai.Timeout(patience.timeout, connect=patience.connect_timeout),
         )
+        if (
+            key is None
+        ):  # a server that wants no key is not told whose others are: the client has that from OPENAI_*
+            self._client.organization = self._client.project = None
         self._slots = asyncio.Semaphore(concurrency)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="chat-server", daemon=True)
