@@ -118,6 +118,23 @@ class TestDocuments:
         (tmp_path / "my.yaml").write_text(block)
         assert load_catalog([tmp_path / "my.yaml"]).get("my-captioner") is not None
 
+    def test_the_schema_and_the_class_in_the_documentation_ask_for_the_same(self, tmp_path: Path) -> None:
+        from pixano_vlm.cli.json_schema import check_settings, read_json_schema
+        from pixano_vlm.models import GenerationSettings
+
+        text = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
+        (chapter,) = re.findall(r"### Answers in JSON\n(.*?)\n### ", text, re.DOTALL)
+        for name, language in (("caption.json", "json"), ("answers.py", "python")):
+            (block,) = re.findall(rf"```{language}\n(.*?)```", chapter, re.DOTALL)
+            (tmp_path / name).write_text(block)
+        asked = [read_json_schema(f"{tmp_path}/{spec}") for spec in ("caption.json", "answers.py:Caption")]
+        for one in asked:
+            check_settings(GenerationSettings(response_format=one), "the documentation")
+        one, other = (format["json_schema"]["schema"] for format in asked)
+        assert one["properties"].keys() == other["properties"].keys()
+        assert one["required"] == other["required"]
+        assert one["additionalProperties"] is other["additionalProperties"] is False
+
     def test_no_document_holds_a_path_of_some_machine(self) -> None:
         for document in DOCUMENTS:
             assert not re.search(r"/(work|home|root|Users)/", document.read_text(encoding="utf-8")), (
