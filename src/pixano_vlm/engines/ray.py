@@ -140,7 +140,7 @@ class RayVLMModel(VLMModel):
         finally:
             # Ray puts its own handler there, which ends the process: a run that is stopped would lose what is
             # under way.
-            if threading.current_thread() is threading.main_thread():
+            if on_sigterm is not None and threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, on_sigterm)
         self._owns_ray = True
 

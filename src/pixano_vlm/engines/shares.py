@@ -76,7 +76,7 @@ class Shares(Generic[Key]):
         """
         while share.waiting + len(share.unsent) < AHEAD:
             self._read_ahead()
-            if any(map(self.is_suspect, share.held)) or self._takes_suspect(share):
+            if self._losses and (any(map(self.is_suspect, share.held)) or self._takes_suspect(share)):
                 return False
             if self._source is None and len(share.held) >= -(-self._open // self._workers):
                 return False  # the rest is for the others

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +276,7 @@ class TestCommand:
         wait_for_lines(output, 200)
         run.send_signal(stop)
         assert run.wait() == code
+        wait_for(lambda: not workers(), "its workers have not ended")
         assert 200 <= len(output.read_bytes().splitlines()) < 1920
         assert start(manifest, output, "--ray", "--workers", "2", "--resume").wait() == 0
         assert output.read_bytes() == expected
@@ -289,7 +290,7 @@ class TestCommand:
             run = start(manifest, tmp_path / "out.jsonl", "--ray", address, "--workers", "2")
             assert run.wait() == 0
         finally:
-            os.killpg(cluster.pid, signal.SIGTERM)  # not `ray stop`, which stops every Ray on the machine
+            os.killpg(cluster.pid, signal.SIGKILL)  # not `ray stop`, which stops every Ray on the machine
             cluster.wait()
         assert (tmp_path / "out.jsonl").read_bytes() == expected
         facts = json.loads((tmp_path / "out.jsonl.run.json").read_text())["model"]
@@ -300,10 +301,14 @@ def start_cluster(address: str) -> subprocess.Popen[bytes]:
     host, port = address.split(":")
     ray = str(Path(sys.executable).with_name("ray"))
     flags = ["--head", f"--port={port}", f"--node-ip-address={host}", "--include-dashboard=false", "--block"]
-    cluster = subprocess.Popen([ray, "start", *flags], stdout=subprocess.DEVNULL, start_new_session=True)
-    end = time.monotonic() + 120
-    while subprocess.run([ray, "status", "--address", address], check=False, capture_output=True).returncode:
-        assert time.monotonic() < end, "the cluster does not start"
+    cluster = subprocess.Popen(
+        [ray, "start", *flags],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        start_new_session=True,
+    )
+    assert cluster.stdout is not None
+    assert any(b"Ray runtime started" in line for line in cluster.stdout), "the cluster does not start"
     return cluster
 
 
@@ -315,7 +320,11 @@ def start(manifest: Path, output: Path, *flags: str) -> subprocess.Popen[bytes]:
 
 
 def wait_for_lines(output: Path, count: int) -> None:
+    wait_for(lambda: output.exists() and output.read_bytes().count(b"\n") >= count, f"no {count} lines")
+
+
+def wait_for(is_so: Callable[[], bool], otherwise: str) -> None:
     end = time.monotonic() + 300
-    while not output.exists() or output.read_bytes().count(b"\n") < count:
-        assert time.monotonic() < end, f"no {count} lines"
+    while not is_so():
+        assert time.monotonic() < end, otherwise
         time.sleep(0.05)
