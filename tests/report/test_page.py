@@ -6,6 +6,7 @@ import ast
 import base64
 import hashlib
 import re
+import tracemalloc
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.report.runs import Folder, answer
 
 from pixano_vlm.errors import OutputError, UsageError
 from pixano_vlm.report import ReportOptions, write_report
+from pixano_vlm.report.pictures import Gallery
 
 Data = Callable[[Path], dict[str, Any]]
 REPORT = Path(__file__).parents[2] / "src" / "pixano_vlm" / "report"
@@ -67,6 +69,25 @@ class TestPictures:
         (picture,) = data_of(page)["pictures"]
         assert picture["name"].endswith("characters)")
         assert "link" not in picture
+
+    def test_pictures_written_out_in_a_manifest_are_let_go_once_their_thumbnails_are_made(
+        self, folder: Folder
+    ) -> None:
+        gallery = Gallery(32, folder.path / "page.html")
+        shown = 0
+        tracemalloc.start()
+        for number in range(20):
+            file = BytesIO()
+            Image.effect_noise((200, 200), 60 + number).save(file, "PNG")
+            url = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+            assert gallery.add(url, folder.path) == gallery.add(url, folder.path) == number
+            shown += len(url)
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert held < shown / 4
+        pictures, thumbnails = gallery.load()
+        assert [picture.size for picture in pictures] == [(200, 200)] * 20
+        assert len(thumbnails) == 20
 
     def test_a_missing_picture_says_why_by_the_name_it_was_given(self, folder: Folder, data_of: Data) -> None:
         (folder.path / "b.png").write_text("no picture")

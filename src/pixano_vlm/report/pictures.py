@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,10 @@ class Picture:
         return shown if self.thumbnail is None else {**shown, "size": list(self.size)}
 
 
+Loaded = tuple[bytes, tuple[int, int], str] | ImageError
+"""A picture's digest, its size and its thumbnail as a data URL, or why there is none."""
+
+
 class Gallery:
     """Collects the pictures of one page and makes their thumbnails.
 
@@ -63,6 +68,8 @@ class Gallery:
         self._limits = Limits(allow_urls=fetch_urls)
         self._places: dict[str, int] = {}
         self._names: list[str] = []
+        self._made: dict[str, Loaded] = {}
+        """What was made of data URLs, which are too long to be kept until all are read."""
 
     def add(self, source: str, folder: Path) -> int:
         """The number of a picture, new or known.
@@ -72,10 +79,13 @@ class Gallery:
             folder: Where a relative path starts.
         """
         where = _resolved(source, folder)
-        if where not in self._places:
-            self._places[where] = len(self._names)
+        key = _short_key(where) if _is_data(where) else where
+        if key not in self._places:
+            self._places[key] = len(self._names)
             self._names.append(shortened(source))
-        return self._places[where]
+            if key != where:
+                self._made[key] = self._load(where)
+        return self._places[key]
 
     def load(self) -> tuple[list[Picture], list[str]]:
         """Reads them all: the pictures in the order of their numbers, and the thumbnails as data URLs."""
@@ -94,11 +104,13 @@ class Gallery:
             pictures.append(Picture(name, numbers[digest], size, link=link))
         return pictures, thumbnails
 
-    def _all(self) -> Iterator[tuple[bytes, tuple[int, int], str] | ImageError]:
+    def _all(self) -> Iterator[Loaded]:
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="thumbnails") as pool:
-            yield from pool.map(self._load, self._places)
+            files = pool.map(self._load, [where for where in self._places if where not in self._made])
+            for where in self._places:
+                yield self._made[where] if where in self._made else next(files)
 
-    def _load(self, where: str) -> tuple[bytes, tuple[int, int], str] | ImageError:
+    def _load(self, where: str) -> Loaded:
         if not self._limits.allow_urls and is_url(where) and not _is_data(where):
             return ImageError("it is on the web and was not fetched.", hint="--fetch-urls fetches it.")
         try:
@@ -139,6 +151,10 @@ def _resolved(source: str, folder: Path) -> str:
         return os.path.normpath(folder / local_path(source))
     except ValueError:  # a file: URL of another host, which reading will say
         return source
+
+
+def _short_key(url: str) -> str:
+    return "data:" + blake2b(url.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _is_data(source: str) -> bool:
