@@ -49,6 +49,10 @@ class RequestMaker:
             VLMError: When the request cannot be prepared; says why.
         """
         layout = self.writer.lay_out(input)
+        if layout.videos:
+            raise PromptError(
+                "videos are not taken by this way of running a model.", hint="Give frames as images."
+            )
         if len(layout.images) > limits.max_images:
             raise PromptError(
                 f"the record has {len(layout.images)} images; the limit is {limits.max_images}.",
