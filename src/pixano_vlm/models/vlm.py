@@ -39,7 +39,7 @@ class VLMInput(BaseModel):
         description="A string, or a list of chat messages for the model's chat template."
     )
     images: list[str | Path] | None = Field(
-        default=None, description="Paths, URLs (http(s), data, stores such as s3); None when they stand in the messages."
+        default=None, description="Paths, URLs (http, s3, data); None when they stand in the messages."
     )
     max_new_tokens: int = Field(ge=1, description="Most new tokens to generate.")
     temperature: float = Field(
