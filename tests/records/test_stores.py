@@ -127,13 +127,17 @@ def test_a_failure_that_passes_is_tried_again(as_s3: Any, monkeypatch: pytest.Mo
         load_image("s3://bucket/a.png", Limits())
 
 
-def test_an_object_that_may_not_be_read_is_not_tried_again(
-    as_s3: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "error",
+    [PermissionError("Denied"), ValueError("Denied: no bucket"), OSError(22, "Denied: an empty object")],
+)
+def test_a_failure_that_does_not_pass_is_not_tried_again(
+    as_s3: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     as_s3(Flaky)
     monkeypatch.setattr(Flaky, "failures", 4)
-    monkeypatch.setattr(Flaky, "error", PermissionError("Access Denied"))
-    with pytest.raises(ImageError, match="Access Denied"):
+    monkeypatch.setattr(Flaky, "error", error)
+    with pytest.raises(ImageError, match="Denied"):
         load_image("s3://bucket/a.png", Limits())
     assert Flaky.failures == 3
 

@@ -6,6 +6,7 @@ to lead elsewhere. Knows nothing of images. A store's own package does the work 
 
 from __future__ import annotations
 
+import errno
 import random
 import time
 from typing import Any
@@ -53,13 +54,16 @@ def read_object(url: str, limits: Limits) -> bytes:
             raise ImageError(
                 f"{url} cannot be read: there is no such object.", hint="Check the URL."
             ) from None
-        except PermissionError as error:
-            raise ImageError(
-                f"{url} cannot be read: {_cause(error)}.",
-                hint="The store's credentials decide what may be read.",
-            ) from None
-        # Each store's package has exceptions of its own; which of them may pass cannot be told from here.
+        # Each store's package has exceptions of its own; of few can it be told here that they will not pass.
         except Exception as error:
+            if (
+                isinstance(error, PermissionError | ValueError)
+                or getattr(error, "errno", None) == errno.EINVAL
+            ):
+                raise ImageError(
+                    f"{url} cannot be read: {_cause(error)}.",
+                    hint="Check the URL; the store's credentials decide what may be read.",
+                ) from None
             pause = wait * random.uniform(0.75, 1.25)
             if attempt == limits.fetch_attempts or time.monotonic() + pause >= end:
                 tries = "" if attempt == 1 else f" after {attempt} tries"
