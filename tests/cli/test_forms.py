@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,17 @@ class TestSidecars:
         ran = self.run(cli, *ASK)
         assert ran.code == 0
         assert "nothing is left to do" in ran.err
+        assert "tokens/s" not in ran.err  # of a run that did nothing there is nothing to tell
         assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+    def test_of_an_output_that_is_there_the_files_are_written_and_counted(
+        self, cli: Callable[..., Any], folder: Path
+    ) -> None:
+        cli("generate", "photos", *ECHO, *ASK)
+        ran = self.run(cli, *ASK)
+        assert re.search(r"files beside pictures +5\n", ran.err)
+        assert (folder / "3.txt").read_text() == "A 3?\n"
+        assert "beside" not in self.run(cli, *ASK).err
 
     def test_overwrite_does_them_again(self, cli: Callable[..., Any], folder: Path) -> None:
         self.run(cli, *ASK)
@@ -201,6 +212,22 @@ class TestForms:
         cli("generate", "m.jsonl", *ECHO, "-o", "a.csv", "--resume")
         with Path("a.csv").open(newline="") as file:
             assert len(list(csv.reader(file))) == 4
+
+    def test_what_failed_is_told_with_the_first_of_its_kind_and_what_to_do(
+        self, cli: Callable[..., Any], manifest: None
+    ) -> None:
+        ran = cli("generate", "m.jsonl", *ECHO, "-o", "a.jsonl")
+        assert "the first GenerationError: m.jsonl:2: it was asked to fail.\n" in ran.err
+        assert "--retry-failed does failed records again" in ran.err
+        assert "the first" not in cli("generate", "m.jsonl", *ECHO, "-o", "b.jsonl", "--quiet").err
+
+    def test_a_report_of_another_form_names_the_output_beside_it(
+        self, cli: Callable[..., Any], manifest: None
+    ) -> None:
+        cli("generate", "m.jsonl", *ECHO, "-o", "a.parquet", "-o", "a.openai.jsonl")
+        for name in ("a.parquet", "a.openai.jsonl"):
+            ran = cli("report", name)
+            assert (ran.code, "wrote: a.jsonl" in ran.err) == (2, True), ran.err
 
     @pytest.mark.parametrize(
         ("args", "said"),

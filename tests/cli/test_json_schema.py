@@ -28,7 +28,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 
-class Count(BaseModel, extra="forbid"):
+class Count(BaseModel):
     count: int = Field(ge=1, le=9)
     kind: Literal["circle", "square"]
 
@@ -36,6 +36,10 @@ class Count(BaseModel, extra="forbid"):
 @dataclass
 class Plain:
     count: int
+
+
+class Open(BaseModel, extra="allow"):
+    inner: list[Count]
 
 
 class Nothing:
@@ -83,9 +87,19 @@ class TestFlag:
     def test_a_whole_response_format_and_a_dataclass_do_too(self, cli: Callable[..., Any]) -> None:
         write([{"prompt": '{"count": 3}'}])
         Path("object.json").write_text('{"type": "json_object"}')
-        for spec in ("object.json", "answers.py:Plain"):
+        for spec in ("object.json", "answers.py:Plain", '{"required": ["count"]}'):
             assert cli("generate", "m.jsonl", *ECHO, "--json-schema", spec, "--overwrite").code == 0
             assert (lines()[0]["parsed"], lines()[0]["flags"]) == ({"count": 3}, [])
+
+    def test_a_class_has_no_room_for_keys_that_it_does_not_name_unless_it_says_so(self) -> None:
+        from pixano_vlm.cli.json_schema import read_json_schema
+
+        schema = read_json_schema("answers.py:Count")["json_schema"]["schema"]
+        assert schema["additionalProperties"] is False
+        schema = read_json_schema("answers.py:Open")["json_schema"]["schema"]
+        assert schema["additionalProperties"] is True
+        assert schema["$defs"]["Count"]["additionalProperties"] is False
+        assert "additionalProperties" not in read_json_schema('{"type": "object"}')["json_schema"]["schema"]
 
     def test_a_records_own_wins(self, cli: Callable[..., Any]) -> None:
         number = {"type": "json_schema", "json_schema": {"schema": {"type": "integer"}}}
@@ -116,6 +130,7 @@ class TestFlag:
             ("list.json", "it must be an object"),
             ("bad.json", "--json-schema bad.json has an unusable schema, at properties.a.type: 'text' is no type"),
             ("torn.json", "torn.json is not JSON, at line 1"),
+            ('{"type": ', "--json-schema is not JSON, at line 1"),
         ],
     )  # fmt: skip
     def test_what_is_wrong_is_said_before_anything_is_loaded(

@@ -6,9 +6,7 @@ parameters, misspelt keys in the manifest, an output that exists.
 
 from __future__ import annotations
 
-import json
 import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,8 +17,8 @@ from pixano_vlm.catalog import create_model, weights_on_disk
 from pixano_vlm.cli.errors import EXIT_INTERRUPTED
 from pixano_vlm.cli.interruption import Interruption
 from pixano_vlm.cli.load import load_weights
+from pixano_vlm.cli.outcome import tell
 from pixano_vlm.cli.progress import Progress
-from pixano_vlm.cli.tables import print_facts
 from pixano_vlm.errors import OutputError, UsageError
 from pixano_vlm.models.config import GenerationSettings, ModelDeploymentConfig
 from pixano_vlm.models.limits import Limits
@@ -135,7 +133,7 @@ def run_batch(batch: Batch) -> int:
                 summary = _run(weights, outputs, progress, record, retry_flagged=batch.retry_flagged)
     if batch.output is not None and batch.exports and not summary.interrupted:
         write_exports(batch.output, batch.exports)
-    _tell(batch, summary)
+    tell(batch, summary, beside=outputs.beside, go_on=resume_command(batch.command))
     if summary.interrupted:
         return EXIT_INTERRUPTED
     return 1 if summary.failed or summary.reused_failed else 0
@@ -253,44 +251,6 @@ def _provenance(batch: Batch, fingerprint: str) -> Iterator[RunRecord]:
         yield record
     finally:
         record.end()
-
-
-def _tell(batch: Batch, summary: Summary) -> None:
-    if batch.summary_json is not None:
-        text = json.dumps(summary.to_dict(), indent=2) + "\n"
-        batch.summary_json.write_text(text, encoding="utf-8")
-    if batch.quiet:
-        return
-    print_facts(_rows(batch, summary), file=sys.stderr)
-    if summary.interrupted and batch.output is not None and batch.is_repeatable:
-        sys.stderr.write(f"interrupted; go on with: {resume_command(batch.command)}\n")
-
-
-def _rows(batch: Batch, summary: Summary) -> dict[str, Any]:
-    rows: dict[str, Any] = {"records ok": summary.ok, "records failed": summary.failed}
-    if summary.reused or summary.reused_failed:
-        rows["done before"] = summary.reused
-        rows["failed before"] = summary.reused_failed
-    for error, count in summary.errors.most_common():
-        rows[f"  {error}"] = count
-    for flag, count in sorted(summary.flags.items()):
-        rows[f"flagged {flag}"] = count
-    if summary.retried:
-        rows["tried again"] = summary.retried
-    if batch.exports:
-        rows["also written"] = ", ".join(map(str, batch.exports))
-    rows |= {
-        "images": summary.images,
-        "prompt tokens": summary.prompt_tokens,
-        "completion tokens": summary.completion_tokens,
-        "total tokens": summary.total_tokens,
-        "completion tokens, mean a record": round(summary.tokens_per_record, 1),
-        "tokens/s": summary.tokens_per_second,
-        "records/s": summary.records_per_second,
-        "wall time (s)": summary.seconds,
-        "output": "standard output" if batch.output is None else str(batch.output),
-    }
-    return rows
 
 
 def resume_command(args: Sequence[str]) -> str:

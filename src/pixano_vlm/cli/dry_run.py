@@ -40,7 +40,13 @@ def dry_run(batch: Batch, manifest: Manifest, weights: Weights, progress: Progre
         batch.summary_json.write_text(
             json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
-    print_facts({name.replace("_", " "): value for name, value in facts.items()}, file=sys.stdout)
+    if facts.pop("prompt_tokens_counted"):
+        shown = facts
+    else:
+        shown = {
+            name.replace("prompt_tokens", "prompt_tokens_estimated"): value for name, value in facts.items()
+        }
+    print_facts({name.replace("_", " "): value for name, value in shown.items()}, file=sys.stdout)
     for problem in trial.problems:
         sys.stdout.write(f"bad: {problem}\n")
     if trial.bad > len(trial.problems):

@@ -246,8 +246,9 @@ def generate(
         str | None,
         typer.Option(
             "--json-schema",
-            metavar="FILE",
-            help="Answer in JSON that follows this schema: a JSON Schema file, or a Pydantic class, FILE.py:CLASS.",
+            metavar="SCHEMA",
+            help="Answer in JSON that follows this schema: a JSON Schema file, a Pydantic class (FILE.py:CLASS), or "
+            "the schema itself.",
             rich_help_panel=GENERATION,
         ),
     ] = None,

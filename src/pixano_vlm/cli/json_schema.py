@@ -1,4 +1,4 @@
-"""`--json-schema`: what every answer of a run must look like, from a file or from a class -> a `response_format`."""
+"""`--json-schema`: what every answer of a run must look like, from a file, a class or text -> a `response_format`."""
 
 from __future__ import annotations
 
@@ -17,25 +17,29 @@ from pixano_vlm.records.response_format import INSTALL, check_response_format, m
 __all__ = ["check_settings", "read_json_schema"]
 
 _CLASS = re.compile(r"(?P<module>.+):(?P<name>[^\W\d]\w*)")
-_FORMS = "Give a JSON Schema file, or a Pydantic class: answers.py:Caption or my_package.answers:Caption."
+_FORMS = "Give a JSON Schema file, a Pydantic class such as answers.py:Caption, or the schema itself."
 
 
 def read_json_schema(spec: str) -> dict[str, Any]:
     """The `response_format` that `--json-schema` asks for.
 
     Args:
-        spec: A file that holds a JSON schema (or a whole `response_format`), or `FILE.py:CLASS` or `MODULE:CLASS` for
-            a Pydantic class, or any other type that Pydantic knows.
+        spec: A file that holds a JSON schema (or a whole `response_format`); `FILE.py:CLASS` or `MODULE:CLASS` for
+            a Pydantic class, or any other type that Pydantic knows; or the schema itself, which begins with a brace.
 
     Raises:
         UsageError: When there is no such file or class, or it is no schema.
     """
-    path = Path(spec)
-    named = None if path.exists() else _CLASS.fullmatch(spec)
-    schema = _from_file(path) if named is None else _from_class(spec, named["module"], named["name"])
+    name = "answer"
+    if spec.lstrip().startswith("{"):
+        schema = _parsed(spec, "--json-schema")
+    elif (named := _CLASS.fullmatch(spec)) and not Path(spec).exists():
+        schema, name = _from_class(spec, named["module"], named["name"]), named["name"]
+    else:
+        schema, name = _from_file(Path(spec)), Path(spec).stem
     if schema.get("type") in ("json_schema", "json_object", "text"):  # none of them is a type of JSON Schema
         return schema
-    name = re.sub(r"[^a-zA-Z0-9_-]", "_", path.stem if named is None else named["name"])[:64] or "answer"
+    name = re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:64] or "answer"
     return {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
 
 
@@ -66,22 +70,27 @@ def check_settings(settings: GenerationSettings, source: str) -> GenerationSetti
 
 def _from_file(path: Path) -> dict[str, Any]:
     try:
-        schema = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError(f"there is no JSON schema {path}.", hint=_FORMS) from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.", hint=_FORMS) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8.", hint="Save it as UTF-8.") from error
+    if path.suffix == ".py":
+        raise UsageError(f"{path} holds Python.", hint=f"Name the class in it: {path}:CLASS.")
+    return _parsed(text, str(path))
+
+
+def _parsed(text: str, source: str) -> dict[str, Any]:
+    try:
+        schema = json.loads(text)
     except json.JSONDecodeError as error:
-        what = f"name the class in it: {path}:CLASS" if path.suffix == ".py" else "it must hold a JSON schema"
-        raise UsageError(
-            f"{path} is not JSON, at line {error.lineno}: {error.msg}.", hint=f"{what[:1].upper()}{what[1:]}."
-        ) from None
-    except (ValueError, RecursionError) as error:  # not UTF-8; nested without end
-        raise UsageError(f"{path} is not JSON: {error}.") from None
+        raise UsageError(f"{source} is not JSON, at line {error.lineno}: {error.msg}.", hint=_FORMS) from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; nested without end
+        raise UsageError(f"{source} is not JSON: {error}.") from None
     if not isinstance(schema, dict):
-        raise UsageError(
-            f"{path} holds no JSON schema: it must be an object.", hint='{"type": "object", ...}'
-        )
+        raise UsageError(f"{source} holds no JSON schema: it must be an object.", hint=_FORMS)
     return schema
 
 
@@ -90,8 +99,24 @@ def _from_class(spec: str, module: str, name: str) -> dict[str, Any]:
     if found is None:
         raise UsageError(f"--json-schema: {module} has no {name}.", hint=_FORMS)
     try:
-        return TypeAdapter(found).json_schema()
+        return closed(TypeAdapter(found).json_schema())
     except PydanticUserError as error:
         raise UsageError(
             f"--json-schema: {spec} has no JSON schema: Pydantic knows no such type.", hint=_FORMS
         ) from error
+
+
+def closed(schema: Any) -> Any:
+    """A class's schema without room for keys that the class does not have.
+
+    Pydantic passes over such keys when it reads; a model that may write them goes on and on. A class that says
+    `extra="allow"` keeps them.
+    """
+    if isinstance(schema, list):
+        return [closed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    parts = {key: closed(part) for key, part in schema.items()}
+    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
+        parts.setdefault("additionalProperties", False)
+    return parts

@@ -76,7 +76,7 @@ def _values(result: Result, model: str) -> dict[str, Any]:
         "generation_config": None,
         "finish_reason": None,
         "parsed": None,
-        "error": {"type": type(error).__name__, "message": _message(request, error)},
+        "error": {"type": type(error).__name__, "message": error_message(request, error)},
         "flags": [],
         "attempts": result.attempts,
         "model": model,
@@ -85,7 +85,8 @@ def _values(result: Result, model: str) -> dict[str, Any]:
     }
 
 
-def _message(request: Request, error: VLMError | None) -> str:
+def error_message(request: Request, error: VLMError | None) -> str:
+    """An error's text, beginning with where its record stands."""
     message = str(error)
     return message if message.startswith(request.where) else f"{request.where}: {message}"
 

@@ -118,7 +118,8 @@ class SidecarOutputs(Outputs):
         if self._kind == "json":
             text = json.dumps(line, ensure_ascii=False, indent=2)
         try:
-            _write(path, (text + "\n").encode("utf-8", "backslashreplace"), overwrite=overwrite)
+            data = (text + "\n").encode("utf-8", "backslashreplace")
+            self.beside += _write(path, data, overwrite=overwrite)
         except OSError as error:
             raise RunError(
                 f"{path} cannot be written: {error.strerror or error}. The output has every answer.",
@@ -138,21 +139,22 @@ def _hash(path: Path) -> int:
     return int.from_bytes(blake2b(os.fsencode(path), digest_size=8).digest(), "little") or 1
 
 
-def _write(path: Path, data: bytes, *, overwrite: bool) -> None:
-    """Puts a whole file in its place in one step; one that is there stays unless it may be written over."""
+def _write(path: Path, data: bytes, *, overwrite: bool) -> bool:
+    """Puts a whole file in its place in one step, and says so; one that is there stays unless it may be replaced."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         temporary.write_bytes(data)
         if not overwrite:
             try:
                 os.link(temporary, path)
-                return
+                return True
             except FileExistsError:
-                return
+                return False
             except OSError:  # a file system without links: nobody can make it one step there
                 if os.path.lexists(path):
-                    return
+                    return False
         temporary.replace(path)
+        return True
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -21,6 +21,8 @@ class Outputs(ABC):
     """Records whose error was there already and is not tried again."""
     there: int = 0
     """Records that `requests` left out because their answer was found elsewhere."""
+    beside: int = 0
+    """Files that were written beside pictures."""
     to_do: int | None = None
     """Records that are still to be done; None when nobody has counted them."""
 

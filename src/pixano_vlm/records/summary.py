@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from pixano_vlm.records.lines import error_message
 from pixano_vlm.records.request import Result
 
 
@@ -35,6 +36,8 @@ class Summary:
     """Flag -> how many records this run answered carry it."""
     errors: Counter[str] = field(default_factory=Counter)
     """Error type -> how many records."""
+    first_errors: dict[str, str] = field(default_factory=dict)
+    """Error type -> the message of the first such record."""
     interrupted: bool = False
 
     @property
@@ -62,7 +65,9 @@ class Summary:
         self.retried += result.attempts > 1
         if result.output is None:
             self.failed += 1
-            self.errors[type(result.error).__name__] += 1
+            kind = type(result.error).__name__
+            self.errors[kind] += 1
+            self.first_errors.setdefault(kind, error_message(result.request, result.error))
             return
         self.flags.update(result.flags)
         usage = result.output.usage

@@ -103,7 +103,7 @@ class OutputFile:
         if self.totals.records and not readable:
             raise UsageError(
                 f"{path} is not an output of `pixano-vlm generate`: no line of it has an id and a status.",
-                hint="Give the file that `generate` wrote with -o.",
+                hint=_hint(path),
             )
 
     def __iter__(self) -> Iterator[tuple[int, OutputLine]]:
@@ -140,7 +140,15 @@ def _open(path: Path) -> IO[bytes]:
     except FileNotFoundError:
         raise UsageError(f"there is no output {path}.", hint="Give the file that `generate` wrote.") from None
     except IsADirectoryError:
-        raise UsageError(f"{path} is a folder.", hint="Give the file that `generate` wrote.") from None
+        raise UsageError(f"{path} is a folder.", hint=_hint(path)) from None
+
+
+def _hint(path: Path) -> str:
+    """Which file is wanted: beside a table, or named after a folder of pictures, there may be one."""
+    name = path.name.removesuffix(".openai.jsonl")
+    beside = (path.with_name(f"{Path(name).stem}.jsonl"), Path(f"{path.resolve().name}.outputs.jsonl"))
+    there = next((str(other) for other in beside if other != path and other.is_file()), None)
+    return "Give the JSONL file that `generate` wrote" + (f": {there}" if there else ".")
 
 
 def _is_whole(text: bytes) -> bool:
