@@ -67,6 +67,7 @@ def test_the_code_of_an_exit_is_kept() -> None:
         (["load", "shapes", "--dtype", "int3"], "--dtype"),
         (["list", "extra"], "unexpected extra argument"),
         (["generate", "a.jsonl", "--model"], "--model"),
+        (["generate", "a.jsonl"], "`pixano-vlm list` shows the models"),
     ],
 )
 def test_a_wrong_argument_is_one_message_and_exit_2(

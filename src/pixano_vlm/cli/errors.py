@@ -85,6 +85,8 @@ def _explain_argument(error: typer.TyperException) -> tuple[str, str]:
     flag = getattr(error, "option_name", None)
     if flag is None or context is None:
         text = error.format_message().strip()
+        if "--model" in text:
+            see = "`pixano-vlm list` shows the models; `--model shapes` is one that needs no download."
         return f"{text[:1].lower()}{text[1:]}", see
     known = [option for parameter in context.command.params for option in parameter.opts if option[:1] == "-"]
     if flag in known:  # the flag is right, its use is not

@@ -86,6 +86,8 @@ class FolderRows(Rows):
 
     def _no_picture_hint(self) -> str:
         folder = self.layout.folder
+        if self._pattern is not None and not glob.glob(self._pattern, recursive=True):  # noqa: PTH207 - as in _names
+            return "No file matches it."
         if self._pattern is None and not self._recursive:
             for _, _, files in os.walk(folder):
                 if any(map(is_picture, files)):
