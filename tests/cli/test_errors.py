@@ -65,7 +65,7 @@ def test_the_code_of_an_exit_is_kept() -> None:
         (["load"], "missing argument 'MODEL'."),
         (["load", "shapes", "--device"], "--device"),
         (["load", "shapes", "--dtype", "int3"], "--dtype"),
-        (["list", "extra"], "unexpected extra argument"),
+        (["load", "shapes", "extra"], "unexpected extra argument"),
         (["generate", "a.jsonl", "--model"], "--model"),
         (["generate", "a.jsonl"], "`pixano-vlm list` shows the models"),
     ],
