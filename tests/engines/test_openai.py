@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from itertools import count, cycle
@@ -387,6 +387,37 @@ class TestTrouble:
                 answers += rest.result(60)
         assert sorted(key for key, _ in answers) == list(range(40))
         assert all(isinstance(got, VLMOutput) for _, got in answers)
+
+    def test_a_run_that_lost_its_server_goes_on_with_resume(
+        self, cli: Callable[..., Any], write_lines: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        asked = [json.dumps({"id": f"r{n}", "prompt": f"p{n}", "max_new_tokens": 8}) for n in range(96)]
+        numbers = count()
+
+        def stop_after_thirty(handler: Any, body: Any) -> None:
+            if next(numbers) == 30:
+                threading.Thread(target=handler.server.__exit__).start()
+            answer()(handler, body)
+
+        with reserved_port() as port:
+            served = {"name": "served", "model_class": "OpenAIVLMModel"}
+            params = {"base_url": f"http://127.0.0.1:{port}/v1", "outage": 0.3}
+            models = write_lines(
+                "models.yaml", [json.dumps({"models": [{**served, "model_params": params}]})]
+            )
+            flags = ["--config", models, "-m", "served", "-o", tmp_path / "out.jsonl"]
+            run = ["generate", write_lines("manifest.jsonl", asked), *flags]
+            ScriptedServer(always=stop_after_thirty, port=port).__enter__()
+            lost = cli(*run)
+            assert lost.code == 3
+            assert "Start the server again, and go on with the same command and --resume." in lost.err
+            with ScriptedServer(port=port) as server:
+                assert cli(*run, "--resume").code == 0
+            assert 0 < len(server.bodies) < 80
+        lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+        assert [(line["id"], line["generated_text"]) for line in lines] == [
+            (f"r{n}", f"p{n}") for n in range(96)
+        ]
 
     def test_a_server_that_stays_away_ends_the_run_and_says_how_to_go_on(self, connect: Any) -> None:
         with ScriptedServer() as server:

@@ -104,8 +104,7 @@ def run_batch(batch: Batch) -> int:
     records = check_manifest_keys(source.path) if source.rows is None else source.rows.count()
     if records is not None and batch.limit is not None:
         records = min(records, batch.limit)
-    with Progress(quiet=batch.quiet) as progress:
-        weights = Weights(model, progress)
+    with Progress(quiet=batch.quiet) as progress, Weights(model, progress) as weights:
         if batch.dry_run:
             progress.expect(records)
             return dry_run(batch, manifest, weights, progress)
@@ -145,12 +144,20 @@ def _refused(batch: Batch) -> bool:
 
 
 class Weights:
-    """The model, loaded at most once, and only when something needs it."""
+    """The model, loaded at most once, and only when something needs it; unloaded at the end."""
 
     def __init__(self, model: VLMModel, progress: Progress) -> None:
         self.model = model
         self._progress = progress
         self._loaded = False
+
+    def __enter__(self) -> Weights:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        # What a model has started beside this process, and its connections, end in good order.
+        if self._loaded:
+            self.model.unload()
 
     def load(self) -> None:
         """Loads them, unless they are."""

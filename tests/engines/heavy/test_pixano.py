@@ -46,6 +46,7 @@ ENVIRONMENT = {
     "PYTHONPATH": str(REPOSITORY / "src"),
     "HF_HUB_OFFLINE": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ADDRESS": "local",  # not the cluster that a run before this one may have left word of
 }
 
 
@@ -67,6 +68,14 @@ class TestTheirModelsHere:
         assert [line["generated_text"] for line in lines(tmp_path)] == [
             f"{record['prompt']} ({len(record['images'])} pictures)" for record in asked
         ]
+
+    def test_so_it_does_in_workers_on_ray(self, tmp_path: Path) -> None:
+        plugin = EXAMPLES / "their_model.py"
+        done = generate(
+            tmp_path, MANIFEST, "--plugin", plugin, "--model", "theirs", "--ray", "--workers", "1"
+        )
+        assert done.returncode == 0, done.stderr
+        assert [line["status"] for line in lines(tmp_path)] == ["ok"] * 96
 
     def test_a_list_names_it(self) -> None:
         command = [sys.executable, "-m", "pixano_vlm", "list", "--plugin", EXAMPLES / "their_model.py"]

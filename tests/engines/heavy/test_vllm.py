@@ -28,7 +28,7 @@ from benchmarks.vllm_engine import (
 pytest.importorskip("vllm")
 
 from pixano_vlm.engines.vllm import VLLMVLMModel
-from pixano_vlm.errors import ConfigError, ImageError, ModelLoadError
+from pixano_vlm.errors import ConfigError, ImageError, ModelLoadError, PromptError
 from pixano_vlm.models import Limits, ModelDeploymentConfig, VLMInput, VLMOutput
 
 # What vLLM and the libraries under it warn of is not this project's.
@@ -257,6 +257,23 @@ class TestOneRecord:
                 assert answer.generated_text == model.predict(ask(n)).generated_text
         cut = model.predict(ask(1, response_format=asked, max_new_tokens=2))
         assert (cut.parsed, cut.finish_reason) == (None, "length")
+
+    def test_a_picture_turned_by_its_exif_is_turned_once(self, model: VLLMVLMModel, tmp_path: Path) -> None:
+        from PIL import Image
+
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.new("RGB", (20, 10)).save(tmp_path / "turned.jpg", exif=exif)
+        request = model._requests.prepare(ask(images=[tmp_path / "turned.jpg"]), Limits())
+        (picture,) = request.prompt["multi_modal_data"]["image"]
+        assert picture.size == (10, 20)
+        assert not picture.getexif()  # by which vLLM would turn it again
+        assert not picture.info
+
+    def test_a_video_is_refused(self, model: VLLMVLMModel) -> None:
+        content = [{"type": "video", "video": "clip.mp4"}, {"type": "text", "text": "What?"}]
+        with pytest.raises(PromptError, match="video"):
+            model.predict(ask(prompt=[{"role": "user", "content": content}], images=None))
 
     def test_two_pictures_in_one_record(self, model: VLLMVLMModel) -> None:
         both = [ask(0).images[0], ask(-1).images[0]]  # type: ignore[index]  # they have one each
