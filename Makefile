@@ -55,7 +55,7 @@ $(VENV)-torchvision/.installed: scripts/torchvision_env.py $(STAMP)
 # What the tests of `make test` skip for want of torchvision, the longest suites aside.
 test-torchvision: $(VENV)-torchvision/.installed
 	$(VENV)-torchvision/bin/python -m pytest -n 2 -m "not models and not slow" -k "$(NEEDING_TORCHVISION)" \
-	  tests/conformance tests/batching/test_exactness.py tests/batching/test_preparing.py
+	  tests/conformance tests/batching/test_exactness.py tests/batching/test_preparing.py tests/records/test_videos.py
 
 # timm's towers, and scipy for one that is laid out by it: without their dependencies, which are there, and of which
 # one asks for the CUDA build of torch.
