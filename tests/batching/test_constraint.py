@@ -54,6 +54,8 @@ def test_a_schema_that_cannot_be_is_that_records_error(open_model: Open) -> None
         model.predict(asked({"type": "wrong"}))
     with pytest.raises(PromptError, match=r"takes about \d+ tokens or more; max_new_tokens is 3"):
         model.predict(asked(SCHEMAS["nested"], max_new_tokens=3))
+    with pytest.raises(PromptError, match=r"takes about 10,001 tokens or more; max_new_tokens is 2,000"):
+        model.predict(asked({"type": "string", "minLength": 20_000}, max_new_tokens=2_000))
     with pytest.raises(PromptError, match=r"cannot be enforced, at properties.a.items: Unimplemented"):
         model.predict(asked({"properties": {"a": {"items": {"not": {"type": "string"}}}}}))
     with pytest.raises(PromptError, match="has no schema"):

@@ -23,6 +23,8 @@ from pixano_vlm.records.response_format import INSTALL, schema_of
 
 HINT = "Use the parts of JSON Schema that llguidance knows."
 
+LONGEST = 10_000
+"""Tokens up to which the shortest answer is looked for."""
 CLOSERS = ("}", "]", '"', "0", "a", "true")
 """What brings an open JSON value to its end, best first; the first four outside of a string."""
 
@@ -43,7 +45,7 @@ class Grammars:
         self._lock = threading.Lock()
         self._compiled: Any = None
         self._closers: list[int | None] = []
-        self._matcher = lru_cache(maxsize=64)(self._compile)
+        self._constraints = lru_cache(maxsize=64)(self._compile)
 
     def constrain(self, response_format: dict[str, Any], max_new_tokens: int) -> Constraint | None:
         """A fresh state for one record; None where it asks for free text.
@@ -63,17 +65,16 @@ class Grammars:
         if schema is None:
             return None
         with self._lock:
-            matcher = self._matcher(json.dumps(schema))
-        constraint = Constraint(matcher.deep_copy(), self._vocabulary, self._end_ids, self._closers)
+            constraint = self._constraints(json.dumps(schema))
         if constraint.shortest > max_new_tokens:
             raise PromptError(
-                f"an answer that follows the schema takes about {constraint.shortest} tokens or more; "
-                f"max_new_tokens is {max_new_tokens}.",
+                f"an answer that follows the schema takes about {constraint.shortest:,} tokens or more; "
+                f"max_new_tokens is {max_new_tokens:,}.",
                 hint="Raise max_new_tokens.",
             )
-        return constraint
+        return constraint.fresh()
 
-    def _compile(self, schema: str) -> Any:
+    def _compile(self, schema: str) -> Constraint:
         try:
             from llguidance import LLMatcher
             from llguidance.hf import from_tokenizer
@@ -89,23 +90,45 @@ class Grammars:
         matcher = LLMatcher(self._compiled, _grammar(schema))
         if matcher.is_error():
             raise PromptError(f"the response_format {_unenforceable(schema, matcher.get_error())}", hint=HINT)
-        return matcher
+        return Constraint(matcher, self._vocabulary, self._end_ids, self._closers)
 
 
 class Constraint:
-    """What one record may still say."""
+    """What one record may still say.
 
-    def __init__(self, matcher: Any, vocabulary: int, end_ids: list[int], closers: list[int | None]) -> None:
+    Args:
+        matcher: At the beginning of an answer. It stays there.
+        vocabulary: How many logits the model gives.
+        end_ids: The tokens that end an answer.
+        closers: The token of each of `CLOSERS`, where it is a single one.
+        shortest: Tokens of about the shortest answer that there is, where that is known already.
+    """
+
+    def __init__(
+        self,
+        matcher: Any,
+        vocabulary: int,
+        end_ids: list[int],
+        closers: list[int | None],
+        shortest: int | None = None,
+    ) -> None:
         self._fresh = matcher
         self._vocabulary = vocabulary
         self._end_ids = end_ids
         self._closers = closers
         self._plan: list[int] = []
-        self.shortest = len(self._closing(matcher, 10_000) or ())
+        if shortest is None:
+            way = self._closing(matcher, LONGEST)
+            shortest = LONGEST + 1 if way is None else len(way)
+        self.shortest = shortest
         """Tokens of about the shortest answer that there is."""
         self._matcher = matcher.deep_copy()
         self._way_out: list[int] | None = None
         """Tokens that would bring the answer to its end from here, if that is known."""
+
+    def fresh(self) -> Constraint:
+        """The same for another record, at the beginning."""
+        return Constraint(self._fresh, self._vocabulary, self._end_ids, self._closers, self.shortest)
 
     @property
     def is_complete(self) -> bool:
