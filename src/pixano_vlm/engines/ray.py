@@ -9,6 +9,7 @@ It uses Ray's actors, and not Ray Data on top of them: docs/scaling.md says why,
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +28,8 @@ __all__ = ["RayVLMModel", "with_ray"]
 
 FAILURES = 3
 """A worker lost so many times, with no answer between, is not started again."""
+KNOCK_SECONDS = 10
+"""How long a cluster's head may take to answer at all."""
 PLACEMENT_SECONDS = 300
 """How long a cluster may take to find room for the first worker: it may have to start a machine."""
 
@@ -130,6 +133,8 @@ class RayVLMModel(VLMModel):
             options["address"] = self._address
         on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
+            if self._address is not None:
+                _knock(self._address)
             ray.init(**options)
         except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError and others
             where = "be started on this machine" if self._address is None else f"reach {self._address}"
@@ -299,6 +304,17 @@ class RayVLMModel(VLMModel):
     def fingerprint(self) -> str:
         """The model's own: where it runs does not change what it answers."""
         return self._model.fingerprint()
+
+
+def _knock(address: str) -> None:
+    """Finds out within seconds that nobody is there; Ray itself takes minutes.
+
+    Raises:
+        OSError: When nobody is.
+    """
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
 
 
 def _import_ray() -> Any:

@@ -211,6 +211,13 @@ def test_more_than_there_is_is_refused(shapes: ModelDeploymentConfig) -> None:
         with_ray(shapes, create_model, workers=1, gpus_per_worker=2).load_model()
 
 
+def test_a_cluster_that_is_not_there_is_told_at_once(shapes: ModelDeploymentConfig) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    with pytest.raises(ModelLoadError, match=f"cannot reach {address}: .*refused") as caught:
+        with_ray(shapes, create_model, address=address).load_model()
+    assert "ray start --head" in str(caught.value)
+
+
 def test_a_model_that_cannot_be_loaded_is_told_as_such(tmp_path: Path) -> None:
     config = ModelDeploymentConfig(
         name="none", model_params={"path": str(tmp_path), "local_files_only": True}
