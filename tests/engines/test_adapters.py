@@ -14,10 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from pixano_vlm.catalog import create_model, load_catalog, resolve_model
 from pixano_vlm.engines.transformers import TransformersVLMModel
 from pixano_vlm.errors import MissingPackageError, ModelLoadError
-from pixano_vlm.models import ModelDeploymentConfig
-from pixano_vlm.models.registry import CLASSES, ModelRegistry
+from pixano_vlm.models import ModelDeploymentConfig, VLMInput
 
 needs_peft = pytest.mark.skipif(find_spec("peft") is None, reason="needs peft; `make test-models` has it")
 # peft 0.21 reads torch's and transformers' deprecated names.
@@ -101,21 +101,57 @@ def test_an_adapted_model_is_exact_in_batches(base: Path, adapters: list[Path], 
 
 
 @needs_peft
-def test_several_adapters_over_one_base_are_models_of_their_own(
+def test_several_adapters_over_one_base_are_entries_of_a_config_file(
     base: Path, adapters: list[Path], texts: Texts
 ) -> None:
-    registry = ModelRegistry()
-    for name, adapter in {"plain": None, "one": adapters[0], "two": adapters[1]}.items():
-        params = {"path": str(base), "dtype": "float32", "adapter": adapter and str(adapter)}
-        registry.add(ModelDeploymentConfig(name=name, model_params=params), source="a test")
+    file = adapters[0].parent / "models.yaml"
+    file.write_text(
+        f"""
+        models:
+          - {{name: plain, model_params: {{path: {base}, dtype: float32}}}}
+          - {{name: one, model_params: {{path: {base}, dtype: float32, adapter: ./{adapters[0].name}}}}}
+          - {{name: two, model_params: {{path: {base}, dtype: float32, adapter: ./{adapters[1].name}}}}}
+        """,
+        encoding="utf-8",
+    )
+    catalog = load_catalog([file])
     answers, prints = set(), set()
-    for config in registry:
-        model = CLASSES.get(config.model_class)(config)
+    for name in ("plain", "one", "two"):
+        model = create_model(resolve_model(name, catalog))
         assert isinstance(model, TransformersVLMModel)
         model.load_model()
         answers.add(tuple(texts(model)))
         prints.add(model.fingerprint())
-    assert len(answers) == len(prints) == len(registry)
+    assert len(answers) == len(prints) == 3
+
+
+@needs_peft
+def test_a_run_with_an_adapter_answers_as_the_merged_model_and_is_not_gone_on_with_under_another(
+    base: Path, adapters: list[Path], asked: list[VLMInput], cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    manifest = tmp_path / "m.jsonl"
+    lines = [
+        asked[index].model_dump_json(include={"prompt", "images", "max_new_tokens"}) for index in range(4)
+    ]
+    manifest.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+    def run(model: Path, output: str, *flags: str | Path) -> tuple[int, list[str]]:
+        summary, out = tmp_path / "s.json", tmp_path / output
+        always = ("--dtype", "float32", "--temperature", "0", "-o", out, "--summary-json", summary)
+        ran = cli("generate", manifest, "--model", model, *always, *flags)
+        assert ran.code == 0, ran.err
+        told = [json.loads(line)["generated_text"] for line in out.read_text(encoding="utf-8").splitlines()]
+        return json.loads(summary.read_text())["reused"], told
+
+    first = run(base, "o.jsonl", "--adapter", adapters[0])
+    assert first == run(merge_by_hand(tmp_path / "merged", base, adapters[0]), "merged.jsonl")
+    ran = json.loads((tmp_path / "o.jsonl.run.json").read_text(encoding="utf-8"))
+    assert ran["model"]["model_params"]["adapter"] == str(adapters[0])
+    assert run(base, "o.jsonl", "--adapter", adapters[0], "--resume") == (4, first[1])
+    reused, other = run(base, "o.jsonl", "--adapter", adapters[1], "--resume")
+    assert reused == 0
+    assert other != first[1]
+    assert other == run(base, "other.jsonl", "--adapter", adapters[1])[1]
 
 
 @needs_peft
@@ -187,6 +223,18 @@ def test_a_folder_that_holds_no_adapter_says_what_it_lacks(
 ) -> None:
     with pytest.raises(ModelLoadError, match=r"no adapter_config\.json and no adapter_model\.safetensors"):
         open_model(base, adapter=str(tmp_path))
+
+
+@needs_peft
+def test_a_missing_adapter_is_told_before_the_base_is_read(
+    base: Path, tmp_path: Path, open_model: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*args: Any, **kwargs: Any) -> None:
+        pytest.fail("gigabytes were read for nothing")
+
+    monkeypatch.setattr("transformers.AutoModelForImageTextToText.from_pretrained", read)
+    with pytest.raises(ModelLoadError, match=r"is no folder here"):
+        open_model(base, adapter=str(tmp_path / "misspelt"))
 
 
 def test_without_peft_the_extra_is_named(
