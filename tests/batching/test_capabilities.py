@@ -21,7 +21,7 @@ def test_attention_that_chooses_its_keys_is_not_batched_in_flight(
     config = deepcopy(model.config)
     config.text_config.layer_types = ["full_attention", "sliding_attention"]
     monkeypatch.setattr(model, "config", config)
-    config.text_config.sliding_window = 8
+    config.text_config.sliding_window = config.text_config.attention_chunk_size = 8
     assert obstacle(model) is None
     config.text_config.layer_types = ["full_attention", kind]
     reason = obstacle(model)

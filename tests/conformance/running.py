@@ -21,7 +21,7 @@ from tests.conformance.cases import NEW_TOKENS, cases
 from tests.conformance.chat_path import about_videos, by_chat_path, draw_frames
 from tests.conformance.findings import Finding
 from tests.tiny import ARCHITECTURES, build
-from tests.tiny.reference import generate_alone
+from tests.tiny.reference import ASKED_FOR, generate_alone
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 from transformers.utils import logging
 
@@ -150,6 +150,7 @@ class Alone:
     def about_videos(self, frames: list[str], picture: Path) -> dict[str, list[VLMInput]]:
         """Questions about videos, as far as transformers' own chat path takes them, with their answers."""
         found: dict[str, list[VLMInput]] = {}
+        options = ASKED_FOR_VIDEO | ASKED_FOR.get(self.model.config.model_type, {})
         if getattr(self.processor, "video_processor", None) is None:
             return found
         for kind, conversations in about_videos(frames, str(picture)).items():
@@ -157,7 +158,7 @@ class Alone:
             try:
                 for messages, request in zip(conversations, asked, strict=True):
                     self._known[repr(request)] = by_chat_path(
-                        self.model, self.processor, messages, NEW_TOKENS, **ASKED_FOR_VIDEO
+                        self.model, self.processor, messages, NEW_TOKENS, **options
                     )
             # What a processor or model does not take, it refuses in its own way.
             except Exception:

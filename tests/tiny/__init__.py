@@ -127,6 +127,7 @@ ARCHITECTURES: dict[str, Builder] = {
         Builder("lfm3_vl", lfm.lfm3_vl, needs=TORCHVISION),
         Builder("t5gemma2", gemma.t5gemma2),
         Builder("chameleon", early_fusion.chameleon, chat=False),
+        Builder("fuyu", early_fusion.fuyu, needs=TORCHVISION, max_images=1, chat=False),
         Builder("emu3", early_fusion.emu3),
         Builder("idefics", early_fusion.idefics, chat=False),
         Builder("aria", early_fusion.aria),

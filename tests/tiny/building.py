@@ -139,7 +139,7 @@ def draw_weights(model: Any, parts: Parts, seed: int) -> None:
     output = model.get_output_embeddings()
     if output is None:
         return
-    if output.weight is model.get_input_embeddings().weight:
+    if id(output.weight) in embeddings:
         width = output.weight.shape[1]
         for module_name, module in model.named_modules():
             positions = isinstance(module, torch.nn.Embedding) and "position" in module_name

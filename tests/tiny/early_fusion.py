@@ -1,8 +1,9 @@
-"""Families that came before a convention, or beside it: Chameleon, Emu3, IDEFICS, Aria."""
+"""Families that came before a convention, or beside it: Chameleon, Emu3, Fuyu, IDEFICS, Aria."""
 
 from tests.tiny.building import Parts, image_processor
 from tests.tiny.layouts import IMAGE_SIZE, PATCH_SIZE, chatml, decoder, encoder, template
 from tests.tiny.tokenizer import tiny_tokenizer
+from tokenizers import AddedToken, Regex, normalizers
 from transformers import (
     AriaConfig,
     AriaProcessor,
@@ -11,6 +12,8 @@ from transformers import (
     Emu3Config,
     Emu3ImageProcessor,
     Emu3Processor,
+    FuyuConfig,
+    FuyuProcessor,
     IdeficsConfig,
     IdeficsProcessor,
 )
@@ -135,5 +138,27 @@ def emu3() -> Parts:
             "attn_resolutions": [3],
         },
         vocabulary_map=dict(zip(names, tokenizer.convert_tokens_to_ids(names), strict=True)),
+    )
+    return Parts(config, processor)
+
+
+def fuyu() -> Parts:
+    """Fuyu: no tower; patches go straight into the decoder, each row ended by a token of its own."""
+    tokenizer = tiny_tokenizer(["<0x00>", "<0x01>", "<0x02>", "<0x03>", "<0x04>"])
+    # Llama's tokenizer puts an underscore before a text that begins with a placeholder, and the processor
+    # takes it off again.
+    tokenizer.add_tokens([AddedToken("|SPEAKER|", normalized=True), AddedToken("|NEWLINE|", normalized=True)])
+    core = tokenizer.backend_tokenizer
+    core.normalizer = normalizers.Replace(Regex(r"^\|SPEAKER\|(?=\|)"), "_|SPEAKER|")
+    patch = {"height": 16, "width": 16}
+    processor = FuyuProcessor(
+        image_processor("Fuyu", size={"height": 48, "width": 64}, patch_size=patch), tokenizer
+    )
+    sizes = decoder(tokenizer, num_key_value_heads=4)
+    del sizes["head_dim"]
+    config = FuyuConfig(
+        text_config={"model_type": "persimmon"} | sizes,
+        patch_size=16,
+        image_token_id=processor.image_token_id,
     )
     return Parts(config, processor)
