@@ -50,7 +50,7 @@ def _figures(batch: Batch, summary: Summary, beside: int) -> dict[str, Any]:
     if summary.reused_failed:
         rows["failed before"] = summary.reused_failed
     for error, count in summary.errors.most_common():
-        rows[f"  {error}"] = count
+        rows[f"failed {error}"] = count
     for flag, count in sorted(summary.flags.items()):
         rows[f"flagged {flag}"] = count
     if summary.retried:
