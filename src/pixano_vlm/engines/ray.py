@@ -140,7 +140,8 @@ class RayVLMModel(VLMModel):
             where = "be started on this machine" if self._address is None else f"reach {self._address}"
             raise ModelLoadError(
                 f"Ray cannot {where}: {_line(error)}.",
-                hint="Start a cluster with `ray start --head`, and give its address.",
+                hint="Start a cluster with `ray start --head`, and give its address. One that asks for a token "
+                "also wants RAY_AUTH_MODE=token in the environment.",
             ) from error
         finally:
             # Ray puts its own handler there, which ends the process: a run that is stopped would lose what is

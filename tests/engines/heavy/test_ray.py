@@ -289,8 +289,10 @@ class TestCommand:
         assert output.read_bytes() == expected
 
     def test_a_running_cluster_is_joined_by_its_address(
-        self, manifest: Path, expected: bytes, tmp_path: Path
+        self, manifest: Path, expected: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setenv("RAY_AUTH_MODE", "token")  # whatever this machine has of its own
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
         address = f"127.0.0.1:{free_port()}"
         cluster = start_cluster(address)
         try:
