@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,6 +103,23 @@ def test_long_answers_and_long_metadata_close_a_row_group_early(
         groups = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
     assert sum(groups) == 100
     assert max(groups) <= 10
+
+
+def test_of_a_table_with_pictures_in_it_no_more_is_held_the_longer_it_is(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    most = []
+    for groups in (2, 8):
+        path = tmp_path / f"{groups}.parquet"
+        schema = arrow.schema([("prompt", arrow.string()), ("image", arrow.binary())])
+        with parquet.ParquetWriter(path, schema) as writer:
+            for _ in range(groups):
+                pictures = [os.urandom(50_000) for _ in range(40)]
+                writer.write_table(arrow.table({"prompt": ["What?"] * 40, "image": pictures}, schema))
+        before, held = arrow.total_allocated_bytes(), 0
+        for _ in ParquetRows(path).rows():
+            held = max(held, arrow.total_allocated_bytes() - before)
+        most.append(held)
+    assert most[1] < 1.5 * most[0]
 
 
 def test_a_table_that_was_written_is_one_that_is_read(tmp_path: Path) -> None:

@@ -99,11 +99,12 @@ def _from_class(spec: str, module: str, name: str) -> dict[str, Any]:
     if found is None:
         raise UsageError(f"--json-schema: {module} has no {name}.", hint=_FORMS)
     try:
-        return closed(TypeAdapter(found).json_schema())
+        schema: dict[str, Any] = closed(TypeAdapter(found).json_schema())
     except PydanticUserError as error:
         raise UsageError(
             f"--json-schema: {spec} has no JSON schema: Pydantic knows no such type.", hint=_FORMS
         ) from error
+    return schema
 
 
 def closed(schema: Any) -> Any:

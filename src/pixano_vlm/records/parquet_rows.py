@@ -56,8 +56,8 @@ class ParquetRows(Rows):
     def _file(self) -> Any:
         parquet = pyarrow_parquet()
         try:
-            # Without a buffer, pyarrow reads a whole column of a row group at once: gigabytes of pictures.
-            return parquet.ParquetFile(self.path, buffer_size=_BUFFER)
+            # As it comes, pyarrow reads ahead and keeps what it has read: gigabytes of pictures.
+            return parquet.ParquetFile(self.path, buffer_size=_BUFFER, pre_buffer=False)
         except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
             raise ManifestError(f"{self.path} cannot be read as Parquet: {error}.") from error
 
