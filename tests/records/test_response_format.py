@@ -123,8 +123,18 @@ class TestFollowing:
         follows(json.dumps("a" * 60 + "!"), form({"type": "string", "pattern": r"^(\w+\s?)+$"}))
         assert time.monotonic() - started < 20
 
-    def test_a_schema_that_goes_round_in_a_circle_ends(self) -> None:
-        assert not follows("1", form({"$ref": "#"}))
+    @pytest.mark.parametrize(
+        ("text", "schema"),
+        [
+            ("1", {"$ref": "#"}),
+            ("1" + "0" * 400, {"multipleOf": 0.1}),
+            ('{"a": 1}', {"$defs": {"k": {}}, "properties": {"a": {"$id": "http://x.org/y", "$ref": "#/$defs/k"}}}),
+        ],
+    )  # fmt: skip
+    def test_a_schema_on_which_the_library_fails_ends_nothing(
+        self, text: str, schema: dict[str, Any]
+    ) -> None:
+        assert not follows(text, check_response_format(form(schema)))
 
     @pytest.mark.parametrize("text", ["NaN", "1e999", "{", "[" * 100_000, "cat"])
     def test_what_is_no_json_is_nothing(self, text: str) -> None:
