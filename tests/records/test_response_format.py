@@ -65,6 +65,12 @@ class TestForm:
                 form({"anyOf": [{}, {"minimum": "3"}]}),
                 "at anyOf.1.minimum: '3' is not of type 'number'",
             ),
+            (form({"$schema": 5}), "has an unusable schema: "),
+            (form({"pattern": "a{99999999999}"}), "has an unusable schema: OverflowError"),
+            (
+                form({"$schema": "http://json-schema.org/draft-03/schema#", "extends": 5}),
+                "has an unusable schema",
+            ),
             (form({"items": {"$ref": "#/$defs/none"}}), "at items.$ref: '#/$defs/none' is not in the schema"),
             (
                 form({"items": {"$ref": "http://127.0.0.1:1/s.json"}}),

@@ -66,8 +66,9 @@ def check_response_format(value: Any) -> dict[str, Any]:
     schema = schema_of(value)
     try:
         wrong = None if schema is None else _wrong_with(json.dumps(schema))
-    except RecursionError:
-        wrong = "has an unusable schema: it is nested too deep"
+    # Nested too deep, a $schema that is a number, a pattern with a huge count: the library raises what comes of it.
+    except Exception as error:
+        wrong = f"has an unusable schema: {type(error).__name__}: {_sentence(str(error))}"
     if wrong is not None:
         raise ValueError(wrong)
     return value
