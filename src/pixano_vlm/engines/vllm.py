@@ -17,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from itertools import count, islice
+from multiprocessing import resource_tracker
 from typing import Any, ClassVar, Generic
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -354,6 +355,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
     They would drop at once what this process wants to see answered before it ends the run, and them with it.
     """
+    resource_tracker.ensure_running()  # started later, by any of them, it would let the signal through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
