@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -294,31 +296,34 @@ class TestCommand:
         monkeypatch.setenv("RAY_AUTH_MODE", "token")  # whatever this machine has of its own
         monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
         address = f"127.0.0.1:{free_port()}"
-        cluster = start_cluster(address)
-        try:
+        with running_cluster(address):
             run = start(manifest, tmp_path / "out.jsonl", "--ray", address, "--workers", "2")
             assert run.wait() == 0
-        finally:
-            os.killpg(cluster.pid, signal.SIGKILL)  # not `ray stop`, which stops every Ray on the machine
-            cluster.wait()
         assert (tmp_path / "out.jsonl").read_bytes() == expected
         facts = json.loads((tmp_path / "out.jsonl.run.json").read_text())["model"]
         assert (facts["ray"], facts["workers"]) == (address, 2)
 
 
-def start_cluster(address: str) -> subprocess.Popen[bytes]:
+@contextmanager
+def running_cluster(address: str) -> Iterator[None]:
+    """A cluster of this machine, in a folder of its own: what is noted there leads no other Ray to it."""
     host, port = address.split(":")
     ray = str(Path(sys.executable).with_name("ray"))
-    flags = ["--head", f"--port={port}", f"--node-ip-address={host}", "--include-dashboard=false", "--block"]
-    cluster = subprocess.Popen(
-        [ray, "start", *flags],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        start_new_session=True,
-    )
-    assert cluster.stdout is not None
-    assert any(b"Ray runtime started" in line for line in cluster.stdout), "the cluster does not start"
-    return cluster
+    # In /tmp, for sockets must have short paths.
+    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        flags = [f"--port={port}", f"--node-ip-address={host}", f"--temp-dir={folder}"]
+        with subprocess.Popen(
+            [ray, "start", "--head", *flags, "--include-dashboard=false", "--block"],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
+        ) as cluster:
+            try:
+                assert cluster.stdout is not None
+                assert any(b"Ray runtime started" in line for line in cluster.stdout)
+                yield
+            finally:
+                os.killpg(cluster.pid, signal.SIGKILL)  # not `ray stop`, which stops every Ray on the machine
 
 
 def start(manifest: Path, output: Path, *flags: str) -> subprocess.Popen[bytes]:
