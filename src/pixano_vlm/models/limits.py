@@ -16,7 +16,7 @@ class Limits:
     image_root: Path | None = None
     """When set, image paths must lie inside it, symbolic links resolved."""
     allow_urls: bool = True
-    """Whether http(s) URLs are fetched at all."""
+    """Whether URLs are fetched at all, those of stores such as S3 included."""
     allow_private_hosts: bool = False
     """Whether URLs may lead to loopback, private or link-local addresses."""
     max_image_bytes: int = 64 * 2**20
