@@ -69,6 +69,7 @@ class ScriptedServer(ThreadingHTTPServer):
         self.always = always or answer()
         self.models = ["toy"]
         self.lock = threading.Lock()
+        self.stopped = threading.Event()
         self.bodies: list[dict[str, Any]] = []
         self.times: list[float] = []
         self.headers: list[dict[str, str]] = []
@@ -93,6 +94,7 @@ class ScriptedServer(ThreadingHTTPServer):
 
     def __exit__(self, *exc: object) -> None:
         """Ends as a killed server does: open connections are cut."""
+        self.stopped.set()
         self.shutdown()
         self.server_close()
         for connection in self.connections:
@@ -150,23 +152,24 @@ def no_text(finish: str) -> Action:
     return lambda handler, body: handler.reply(200, completion(None, finish))
 
 
-def hang(seconds: float = 5.0) -> Action:
-    return lambda handler, body: time.sleep(seconds)
+PATIENCE = 60.0
+"""Seconds that a hanging answer takes where nobody gives up on it: too long to be mistaken for a slow machine."""
 
 
-def drip(seconds: float = 5.0) -> Action:
+def hang(handler: Handler, body: dict[str, Any]) -> None:
+    """Never answers."""
+    handler.server.stopped.wait(PATIENCE)
+
+
+def drip(handler: Handler, body: dict[str, Any]) -> None:
     """Sends a byte now and then: a time limit that starts anew with each of them never ends this."""
-
-    def act(handler: Handler, body: dict[str, Any]) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Type", "application/json")
-        handler.send_header("Content-Length", "1000")
-        handler.end_headers()
-        for _ in range(int(seconds / 0.05)):
-            handler.wfile.write(b" ")
-            time.sleep(0.05)
-
-    return act
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/json")
+    handler.send_header("Content-Length", "10000")
+    handler.end_headers()
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and not handler.server.stopped.wait(0.05):
+        handler.wfile.write(b" ")
 
 
 def cut(handler: Handler, body: dict[str, Any]) -> None:
