@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tests.engines.test_adapters import needs_peft, write_adapter
 from tests.tiny import llava
 from tests.tiny.building import save
@@ -77,6 +78,24 @@ def test_a_quantized_model_is_exact_in_batches(wide: Path, method: str, open_mod
 def test_int8_hardly_changes_the_answers(wide: Path, method: str, texts: Texts, open_model: Open) -> None:
     pairs = zip(texts(open_model(wide, quantization=method)), texts(open_model(wide)), strict=True)
     assert sum(a[:8] == b[:8] for a, b in pairs) >= 8, "of twelve answers of random weights"
+
+
+@pytest.mark.parametrize("method", [needs("int8"), needs("int4")])
+def test_how_other_models_in_the_process_compute_stays_as_it_was(
+    wide: Path, method: str, open_model: Open
+) -> None:
+    import torch._inductor.config as compiling
+
+    def settings() -> tuple[str, bool, bool]:
+        return (
+            torch.get_float32_matmul_precision(),
+            compiling.coordinate_descent_tuning,
+            compiling.force_fuse_int_mm_with_mul,
+        )
+
+    before = settings()
+    open_model(wide, quantization=method)
+    assert settings() == before
 
 
 @needs_peft

@@ -54,7 +54,8 @@ def quantization_config(params: TransformersParams, config: Any, dtype: torch.dt
         torchao = import_extra("torchao.quantization", extra=EXTRA, purpose=purpose)
         from transformers import TorchAoConfig
 
-        return TorchAoConfig(torchao.Int8WeightOnlyConfig())
+        # Nothing is compiled here; and older releases would set how precise every float32 product in the process is.
+        return TorchAoConfig(torchao.Int8WeightOnlyConfig(set_inductor_config=False))
     for package in ("bitsandbytes", "accelerate"):
         import_extra(package, extra=EXTRA, purpose=purpose)
     from transformers import BitsAndBytesConfig
