@@ -6,12 +6,13 @@ from collections.abc import Callable
 from copy import deepcopy
 
 import pytest
+from transformers.cache_utils import DYNAMIC_LAYER_TYPE_MAPPING, DynamicLayer
 
 from pixano_vlm.batching.capabilities import obstacle
 from pixano_vlm.engines.transformers import TransformersVLMModel
 
 
-@pytest.mark.parametrize("kind", ["chunked_attention", "a_kind_of_next_year"])
+@pytest.mark.parametrize("kind", ["chunked_attention", "sparse_attention_of_next_year"])
 def test_attention_that_chooses_its_keys_is_not_batched_in_flight(
     kind: str, open_model: Callable[..., TransformersVLMModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -23,6 +24,8 @@ def test_attention_that_chooses_its_keys_is_not_batched_in_flight(
     monkeypatch.setattr(model, "config", config)
     config.text_config.sliding_window = config.text_config.attention_chunk_size = 8
     assert obstacle(model) is None
+    # As a model's own code does whose layers keep ordinary keys and values.
+    monkeypatch.setitem(DYNAMIC_LAYER_TYPE_MAPPING, kind, DynamicLayer)
     config.text_config.layer_types = ["full_attention", kind]
     reason = obstacle(model)
     assert reason is not None

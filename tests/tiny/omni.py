@@ -23,6 +23,8 @@ from transformers import (
 
 MERGE = 2
 PIXELS = {"shortest_edge": (2 * PATCH_SIZE * MERGE) ** 2, "longest_edge": (5 * PATCH_SIZE * MERGE) ** 2}
+LONG = 4096
+"""The processors of both thinkers enlarge frames to a size of their own."""
 SECTIONS = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
 HEARING = {
     "num_mel_bins": 16,
@@ -77,7 +79,7 @@ def qwen2_5_omni_thinker() -> Parts:
     processor = _processor(Qwen2_5OmniProcessor)
     tokenizer = processor.tokenizer
     config = Qwen2_5OmniThinkerConfig(
-        text_config=decoder(tokenizer) | {"rope_parameters": SECTIONS},
+        text_config=decoder(tokenizer, max_position_embeddings=LONG) | {"rope_parameters": SECTIONS},
         vision_config=SEEING | {"window_size": 4 * PATCH_SIZE, "fullatt_block_indexes": [1]},
         audio_config=HEARING,
         image_token_index=processor.image_token_id,
@@ -104,7 +106,7 @@ def qwen3_omni_moe_thinker() -> Parts:
         "moe_intermediate_size": 32,
     }
     config = Qwen3OmniMoeThinkerConfig(
-        text_config=decoder(tokenizer) | text,
+        text_config=decoder(tokenizer, max_position_embeddings=LONG) | text,
         vision_config=SEEING | {"num_position_embeddings": 36, "deepstack_visual_indexes": [0, 1]},
         audio_config=HEARING | {"downsample_hidden_size": 8, "n_window_infer": 100},
         image_token_id=processor.image_token_id,
