@@ -2,11 +2,11 @@
 
     python -m benchmarks.structured_output [--records 64] [--new-tokens 128] [--folder DIR] [--masks-only]
 
-The model has SmolVLM-256M's shape and random weights, which never say what a schema wants: every token takes a mask.
-The same prompts run under a schema, half of them, and free, in one in-flight batch each; a free answer is cut off
-where the same record's answer in JSON ends, so that all three have the same steps with the same rows. `mask_us` is the
-time of one mask by each library that is installed (llguidance; xgrammar and outlines_core beside it), over random walks
-through the same schemas with the same vocabulary. Prints JSON lines.
+The model has SmolVLM-256M's shape and random weights, which never say what a schema wants: every token takes a
+mask. The same prompts run under a schema, half of them, and free, in one in-flight batch each; a free answer is cut
+off where the same record's answer in JSON ends, so that all three have the same steps with the same rows. `mask_us`
+is the time of one mask by each library that is installed (llguidance; xgrammar and outlines_core beside it), over
+random walks through the same schemas with the same vocabulary. Prints JSON lines.
 """
 
 from __future__ import annotations
