@@ -198,7 +198,7 @@ class TestRecord:
         assert "it cannot be read." in browser.text("#detail")
         assert "No such file" in browser.text("#detail .pictures")
         browser.press("escape")
-        assert browser.run("return document.activeElement.textContent") == "gone"
+        browser.wait("return document.activeElement.textContent === 'gone'")  # once the dialog has closed
 
     def test_the_address_opens_the_record_it_names(self, browser: Browser, folder: Folder) -> None:
         page, _ = folder.report(mixed(folder))
