@@ -207,10 +207,6 @@ class TransformersVLMModel(VLMModel):
         """What llguidance says of the schema; see `VLMModel.cannot_follow`."""
         return unenforceable(response_format)
 
-    def cannot_follow(self, response_format: dict[str, Any]) -> str | None:
-        """What llguidance says of the schema; see `VLMModel.cannot_follow`."""
-        return unenforceable(response_format)
-
     @property
     def stats(self) -> EngineStats | None:
         """Counts and seconds of the in-flight engine since the last `stream` began; None for static batches."""
