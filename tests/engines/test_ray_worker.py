@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -78,6 +79,17 @@ def test_the_models_batch_is_full_from_the_first_record_to_the_last(monkeypatch:
     }
     assert model.streams == 1
     assert model.together == [ROWS] * (2000 // ROWS)
+
+
+def test_a_model_that_reads_on_is_brought_more_before_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_worker, "PATIENCE", 60)
+    monkeypatch.setattr(ray_worker, "STARVED", 60)
+    worker, _ = start()
+    items = [(n, VLMInput(prompt="a", max_new_tokens=1)) for n in range(WINDOW // 2)]
+    with ThreadPoolExecutor() as pool:
+        answers, waiting = pool.submit(worker.exchange, items, True, Limits()).result(timeout=20)
+    assert answers == []
+    assert waiting < ray_worker.LOW
 
 
 def test_a_second_stream_is_answered_as_the_first() -> None:
