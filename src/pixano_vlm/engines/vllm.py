@@ -240,8 +240,8 @@ class VLLMVLMModel(VLMModel):
 
     def _hand_over(self, flow: _Flow[Key], pool: ThreadPoolExecutor) -> Iterator[tuple[Key, VLMError]]:
         """Gives vLLM what is prepared, as far as it has room, and prepares more; waits only where vLLM would."""
-        # Half a batch waits inside vLLM, so that it never runs short while this thread does other things.
-        room = self._batch_size() + max(4, self._batch_size() // 2)
+        # As many wait inside vLLM: where all of a batch end together, there is a whole one to go on with at once.
+        room = 2 * max(4, self._batch_size())
         while len(flow.running) < room:
             for key, input in islice(flow.source, 2 * self.params.prepare_workers - len(flow.preparing)):
                 future = pool.submit(self._requests.prepare, input, self.limits)

@@ -5,9 +5,14 @@ Knows no engine and no batch. Imports vLLM only when a request is made.
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from pixano_vlm.batching.prompt import PromptWriter
 from pixano_vlm.errors import PromptError
@@ -17,6 +22,9 @@ from pixano_vlm.records.images import decode_image, image_digest, read_image_byt
 from pixano_vlm.records.response_format import schema_of
 
 __all__ = ["RequestMaker", "VLLMRequest"]
+
+KEPT_PIXELS = 32 * 2**20
+"""Most pixels, of three bytes each, of pictures that are kept opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,7 @@ class RequestMaker:
         token = getattr(processor, "image_token", None)
         named = bool(getattr(processor, "chat_template", None)) or _is_named(processor, token)
         self.writer = PromptWriter(processor, prepends_images=named)
+        self._pictures = _Pictures()
         self._bos = getattr(getattr(processor, "tokenizer", processor), "bos_token", None)
 
     def prepare(self, input: VLMInput, limits: Limits) -> VLLMRequest:
@@ -60,19 +69,46 @@ class RequestMaker:
             )
         prompt: dict[str, Any] = {"prompt": layout.text}
         if layout.images:
-            data = [read_image_bytes(source, limits) for source in layout.images]
-            pictures = [
-                decode_image(encoded, limits, shortened(str(source)))
-                for encoded, source in zip(data, layout.images, strict=True)
-            ]
-            for picture in pictures:
-                picture.info = {}  # upright already: vLLM would turn it again by the EXIF that it came with
-            prompt["multi_modal_data"] = {"image": pictures}
+            opened = [self._pictures.open(source, limits) for source in layout.images]
+            prompt["multi_modal_data"] = {"image": [picture for _, picture in opened]}
             # By these vLLM recognises a picture that it has processed, without hashing its pixels.
-            prompt["multi_modal_uuids"] = {"image": [image_digest(encoded).hex() for encoded in data]}
+            prompt["multi_modal_uuids"] = {"image": [digest.hex() for digest, _ in opened]}
         # A template that writes the first token itself must not get a second one.
         twice = bool(self._bos and layout.text.startswith(self._bos))
         return VLLMRequest(prompt, sampling(input), {"add_special_tokens": False} if twice else {})
+
+
+class _Pictures:
+    """Opens pictures, and keeps the last ones: several records often ask about one. Safe from many threads."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[bytes, int], Image.Image] = OrderedDict()
+        self._pixels = 0
+        self._lock = threading.Lock()
+
+    def open(self, source: str | Path, limits: Limits) -> tuple[bytes, Image.Image]:
+        """The digest of the picture's file, and the picture, upright and RGB.
+
+        Raises:
+            ImageError: When it cannot be used.
+        """
+        data = read_image_bytes(source, limits)
+        digest = image_digest(data)
+        key = (digest, limits.max_image_pixels)  # one that was let in once need not be let in again
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return digest, self._kept[key]
+        picture = decode_image(data, limits, shortened(str(source)))
+        picture.info = {}  # upright already: vLLM would turn it again by the EXIF that it came with
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = picture
+                self._pixels += picture.width * picture.height
+            while self._pixels > KEPT_PIXELS:
+                _, dropped = self._kept.popitem(last=False)
+                self._pixels -= dropped.width * dropped.height
+        return digest, picture
 
 
 def sampling(input: VLMInput) -> Any:
@@ -110,8 +146,6 @@ def structured_outputs(response_format: dict[str, Any] | None) -> Any:
 
 def _is_named(processor: Any, token: str | None) -> bool:
     """Whether a prompt without a template must name its images, or the processor puts their places in."""
-    from PIL import Image
-
     if token is None:
         return False
     # A processor that refuses the trial wants its places named.
