@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.generation import BaseStreamer
 
 SIZE = (48, 64)
@@ -64,7 +65,12 @@ def about_videos(frames: list[str], picture: str) -> dict[str, list[Messages]]:
 
 
 def by_chat_path(
-    model: Any, processor: Any, messages: Messages, new_tokens: int, **processor_kwargs: Any
+    model: Any,
+    processor: Any,
+    messages: Messages,
+    new_tokens: int,
+    watch: LogitsProcessor | None = None,
+    **processor_kwargs: Any,
 ) -> list[int]:
     """The new tokens of one conversation as transformers' documentation shows it, its pictures opened."""
     inputs = processor.apply_chat_template(
@@ -83,6 +89,7 @@ def by_chat_path(
             do_sample=False,
             num_beams=1,
             streamer=recorder,
+            logits_processor=LogitsProcessorList([] if watch is None else [watch]),
         )
     return recorder.tokens
 

@@ -22,7 +22,14 @@ from tests.conformance.chat_path import about_videos, by_chat_path, draw_frames
 from tests.conformance.findings import Finding
 from tests.tiny import ARCHITECTURES, build
 from tests.tiny.reference import ASKED_FOR, generate_alone
-from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
+from torch import Tensor
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+)
 from transformers.utils import logging
 
 from pixano_vlm.batching.verification import stream_tokens
@@ -31,6 +38,9 @@ from pixano_vlm.errors import PixanoVLMError, VLMError
 from pixano_vlm.models import VLMInput
 
 ROWS = 8
+TIE = 1e-4
+"""Gap between the two best logits below which rounding alone may choose either: in float32, batches of different
+sizes move a logit by some 1e-6, and experts are summed in another order."""
 ASKED_FOR_VIDEO = {"do_sample_frames": False}
 """A list of frames is looked at whole."""
 ENDING_SHARE = 0.4
@@ -81,6 +91,9 @@ def examine(name: str, folder: Path) -> Finding:
     videos = alone.about_videos(draw_frames(pictures), pictures / "0.png")
     finding.videos = "one video" in videos
     asked |= videos
+    asked = {
+        kind: [r for r in map(alone.before_tie, inputs) if r is not None] for kind, inputs in asked.items()
+    }
     try:
         model = load(path, max_batch_size=ROWS)
     except PixanoVLMError as error:
@@ -121,6 +134,18 @@ def compare(model: TransformersVLMModel, inputs: list[VLMInput], wanted: list[li
             yield ""
 
 
+class Gaps(LogitsProcessor):
+    """Notes at each step by how much the best token beats the second."""
+
+    def __init__(self) -> None:
+        self.found: list[float] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        best, second = scores[0].topk(2).values.tolist()
+        self.found.append(best - second)
+        return scores
+
+
 class Alone:
     """A checkpoint as transformers' documentation runs it, one record at a time."""
 
@@ -129,6 +154,7 @@ class Alone:
         self.model = AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32)
         self.processor = AutoProcessor.from_pretrained(path)
         self._known: dict[str, list[int]] = {}
+        self._ties: dict[str, int] = {}
 
     @property
     def end_ids(self) -> list[int]:
@@ -142,10 +168,34 @@ class Alone:
         if key not in self._known:
             pictures = [Image.open(path).convert("RGB") for path in request.images or []]
             prompt = request.prompt if isinstance(request.prompt, str) else list(request.prompt)
+            gaps = Gaps()
             self._known[key] = generate_alone(
-                self.model, self.processor, prompt, pictures, request.max_new_tokens
+                self.model,
+                self.processor,
+                prompt,
+                pictures,
+                request.max_new_tokens,
+                logits_processor=LogitsProcessorList([gaps]),
             )
+            self._note_tie(key, gaps)
         return self._known[key]
+
+    def before_tie(self, request: VLMInput) -> VLMInput | None:
+        """The request with so few new tokens that no two were equally good; None where the first two are."""
+        tokens = self.answer(request)
+        tie = self._ties.get(repr(request), len(tokens))
+        if tie >= len(tokens):
+            return request
+        if not tie:
+            return None
+        shorter = request.model_copy(update={"max_new_tokens": tie})
+        self._known[repr(shorter)] = tokens[:tie]
+        return shorter
+
+    def _note_tie(self, key: str, gaps: Gaps) -> None:
+        tie = next((place for place, gap in enumerate(gaps.found) if gap < TIE), None)
+        if tie is not None:
+            self._ties[key] = tie
 
     def about_videos(self, frames: list[str], picture: Path) -> dict[str, list[VLMInput]]:
         """Questions about videos, as far as transformers' own chat path takes them, with their answers."""
@@ -157,9 +207,11 @@ class Alone:
             asked = [VLMInput(prompt=m, max_new_tokens=NEW_TOKENS, temperature=0) for m in conversations]
             try:
                 for messages, request in zip(conversations, asked, strict=True):
+                    gaps = Gaps()
                     self._known[repr(request)] = by_chat_path(
-                        self.model, self.processor, messages, NEW_TOKENS, **options
+                        self.model, self.processor, messages, NEW_TOKENS, watch=gaps, **options
                     )
+                    self._note_tie(repr(request), gaps)
             # What a processor or model does not take, it refuses in its own way.
             except Exception:
                 continue
@@ -195,3 +247,4 @@ class Alone:
         file.write_text(settings, encoding="utf-8")
         self.model.generation_config = GenerationConfig.from_pretrained(self.path)
         self._known.clear()
+        self._ties.clear()

@@ -28,7 +28,8 @@ table says, from a run, which of them work and that batching does not change the
 Each type is a small random-weight checkpoint of the real config classes with a real processor, run like any
 other: string and chat prompts, no image, one, two of different sizes, a conversation of three turns about two
 images, a batch of mixed records with early ends. **Exact** means that every token of every record was that of
-transformers' own `generate` on the record alone, greedy, in float32.
+transformers' own `generate` on the record alone, greedy, in float32. Where the two best tokens of an answer are as
+good as equal (logits within 0.0001), rounding chooses; the record asks for the tokens before that place.
 
 - **Batching**: *in flight* rows come and go at each step; with *prefixes*, what several prompts begin with (an
   image, a system turn) is computed once. *Static* batches hold records of equal shapes; the note says why.
