@@ -18,7 +18,7 @@ from pixano_vlm.batching.engine import Answer, failure, output
 from pixano_vlm.batching.prepare import Preparer
 from pixano_vlm.batching.sampling import attach_sampling, choose_one, generation_config
 from pixano_vlm.batching.sequence import Ending, Sequence
-from pixano_vlm.errors import VLMError
+from pixano_vlm.errors import GenerationError, VLMError
 from pixano_vlm.models.vlm import VLMInput
 
 Shape = tuple[object, ...]
@@ -143,6 +143,12 @@ class StaticBatches:
                 yield from self._answer(batch[middle:])
             else:
                 yield batch[0].key, failure(error)
+            return
+        if len(rows) != len(batch):  # a model of one image, whose processor takes several for several records
+            reason = GenerationError(
+                "the model takes its images for records of their own: give it one image."
+            )
+            yield from ((sequence.key, reason) for sequence in batch)
             return
         for sequence, tokens in zip(batch, rows, strict=True):
             for token in tokens:

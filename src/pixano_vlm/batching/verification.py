@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.generation import BaseStreamer
 
 from pixano_vlm.batching.sampling import generation_config
 from pixano_vlm.batching.sequence import Ending, Sequence
-from pixano_vlm.batching.static import Start
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.records.images import load_image
@@ -90,14 +90,28 @@ def generate_alone(
         else value
         for name, value in prepare_alone(model, processor, input, options).items()
     }
-    start = Start()
+    recorder = _NewTokens()
     config = generation_config(model, input, input.max_new_tokens)
-    row = model.generate(**tensors, generation_config=config, logits_processor=[start])[
-        0, start.length :
-    ].tolist()
-    ends = [place for place, token in enumerate(row) if token in ending.end_ids]
-    tokens: list[int] = row[: ends[0] + 1] if ends else row
-    return tokens
+    model.generate(**tensors, generation_config=config, streamer=recorder)
+    ends = [place for place, token in enumerate(recorder.tokens) if token in ending.end_ids]
+    return recorder.tokens[: ends[0] + 1] if ends else recorder.tokens
+
+
+class _NewTokens(BaseStreamer):
+    """What `generate` adds to the prompt, which some models cut or lengthen in what they return."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self._in_prompt = True
+
+    def put(self, value: Tensor) -> None:
+        """Takes the prompt, which comes first, and then each token."""
+        if not self._in_prompt:
+            self.tokens += map(int, value.flatten())
+        self._in_prompt = False
+
+    def end(self) -> None:
+        """Nothing was held back."""
 
 
 def prepare_alone(model: Any, processor: Any, input: VLMInput, options: dict[str, Any]) -> dict[str, Any]:
