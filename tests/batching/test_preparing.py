@@ -17,6 +17,8 @@ from transformers import AutoProcessor
 from pixano_vlm.batching.image_memo import DIGEST, ImageProcessorMemo
 from pixano_vlm.batching.prepare import PromptMaker, options_for
 from pixano_vlm.engines.transformers import TransformersVLMModel
+from pixano_vlm.errors import VLMError
+from pixano_vlm.models import VLMInput
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -68,6 +70,18 @@ def test_bare_pixels_and_masks_over_patches_reach_the_model(
     alone = Alone(checkpoint(name))
     wanted = [alone.answer(request) for request in inputs]
     assert not [difference for difference in compare(open_model(name), inputs, wanted) if difference]
+
+
+@pytest.mark.parametrize("name", ["pix2struct", "vision-encoder-decoder", "pp_formulanet"])
+def test_two_images_for_a_model_of_one_are_their_records_error_alone(
+    name: str, open_model: Open, pictures: list[Path]
+) -> None:
+    asked = [
+        VLMInput(prompt="What is this?", images=pictures[:count], max_new_tokens=4, temperature=0)
+        for count in (1, 2, 1)
+    ]
+    answers = dict(open_model(name).stream(enumerate(asked)))
+    assert [isinstance(answers[index], VLMError) for index in range(3)] == [False, True, False]
 
 
 def test_verify_sees_a_prompt_that_was_prepared_wrongly(

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.generation import BaseStreamer
+from transformers.generation.streamers import BaseStreamer
 
 from pixano_vlm.batching.sampling import generation_config
 from pixano_vlm.batching.sequence import Ending, Sequence
