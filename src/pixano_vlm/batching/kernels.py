@@ -1,13 +1,15 @@
 """Faster kernels on a CPU that computes in bfloat16, where they cost no exactness worth the name.
 
-Four gains, each measured in docs/performance.md, none by a model's name:
+Five gains, each measured in docs/performance.md, none by a model's name:
 
 - Linear layers keep their weights in the order in which oneDNN multiplies them, instead of reordering them in
   every call. The products are the same; a decode step, which is nothing but reading weights, gains most.
-- A GELU between two linear layers is computed while the first one's result is in registers.
+- A GELU between two linear layers, or the SiLU of a gate, is computed while the layer's result is in registers.
 - Attention without a mask over many tokens, as in vision encoders, goes by a few heads at a time through plain
   matrix products, whose intermediate results stay in the cache. Scores are rounded to bfloat16, as in
   transformers' own "eager" attention.
+- Attention of few new tokens over few kept ones, as in decode steps and the prefill of short prompts, goes through
+  plain matrix products in float32, which is both faster and closer to exact than the library's own.
 - Patch embeddings are laid out token by token, as every layer after them reads them.
 
 In float32 nothing is touched. `packed` linear layers use `torch.ops.mkldnn`, which TorchInductor uses for the
@@ -34,25 +36,33 @@ MANY_TOKENS = 256
 """Fewer tokens than this, and the library's fused attention is as good."""
 SCORES_BYTES = 8 * 2**20
 """How many bytes of attention scores are in work at a time."""
+FEW_BYTES = 32 * 2**20
+"""Scores, keys and values of up to this many bytes in float32 are few."""
+
+ACTIVATIONS: dict[tuple[str, str], Callable[[Tensor], Tensor]] = {
+    ("gelu", "tanh"): partial(functional.gelu, approximate="tanh"),
+    ("gelu", "none"): functional.gelu,
+    ("swish", ""): functional.silu,
+}
+"""Activations that oneDNN computes with a linear layer, by its name and its form."""
 
 Undo = Callable[[], None]
 
 
 class PackedLinear(nn.Module):
-    """A linear layer whose weight is kept in oneDNN's own order, with a GELU after it if asked.
+    """A linear layer whose weight is kept in oneDNN's own order, with an activation after it if asked.
 
     Args:
-        linear: The layer to replace.
-        gelu: None, "none" (the exact GELU) or "tanh" (its approximation), as in `torch.nn.functional.gelu`.
-        packed: The packed weight of an earlier replacement, to be taken over.
+        linear: The layer to replace; of a packed one, the packed weight is taken over.
+        activation: What follows, as oneDNN names it: `ACTIVATIONS`.
     """
 
-    def __init__(self, linear: nn.Linear | PackedLinear, gelu: str | None = None) -> None:
+    def __init__(self, linear: nn.Linear | PackedLinear, activation: tuple[str, str] = ("none", "")) -> None:
         super().__init__()
         self.in_features: int = linear.in_features
         self.out_features: int = linear.out_features
         self.bias: nn.Parameter | None = linear.bias
-        self.gelu = gelu
+        self.activation = activation
         self.packed: Tensor = (
             linear.packed
             if isinstance(linear, PackedLinear)
@@ -66,7 +76,7 @@ class PackedLinear(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """As `nn.Linear`."""
-        kind, options = ("none", "") if self.gelu is None else ("gelu", self.gelu)
+        kind, options = self.activation
         output: Tensor = torch.ops.mkldnn._linear_pointwise(input, self.packed, self.bias, kind, [], options)
         return output
 
@@ -93,7 +103,7 @@ def speed_up(model: Any, *, attention: bool) -> Undo:
 
     Args:
         model: A transformers model for which `is_applicable`.
-        attention: Whether the attention of vision encoders may be replaced too.
+        attention: Whether attention may be replaced too.
     """
     undo: list[Undo] = []
     for module in list(model.modules()):
@@ -104,16 +114,19 @@ def speed_up(model: Any, *, attention: bool) -> Undo:
     for module in list(model.modules()):
         if any(isinstance(child, nn.Conv2d) for child in module.children()):
             undo.append(module.register_forward_hook(_straighten).remove)
-        fused = _fuse_gelu(module)
+        fused = _fuse_activation(module)
         if fused is not None:
             undo.append(fused)
-    if attention and hasattr(model.config, "vision_config"):
-        before = model.config.vision_config._attn_implementation
-        if before == "sdpa":
-            AttentionInterface.register(ATTENTION, attend)
-            AttentionMaskInterface.register(ATTENTION, sdpa_mask)
-            model.set_attn_implementation({"vision_config": ATTENTION})
-            undo.append(lambda: model.set_attn_implementation({"vision_config": before}))
+    parts = [
+        part
+        for part in ("vision_config", "text_config")
+        if getattr(getattr(model.config, part, None), "_attn_implementation", None) == "sdpa"
+    ]
+    if attention and parts:
+        AttentionInterface.register(ATTENTION, attend)
+        AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+        model.set_attn_implementation(dict.fromkeys(parts, ATTENTION))
+        undo.append(lambda: model.set_attn_implementation(dict.fromkeys(parts, "sdpa")))
 
     def put_back() -> None:
         for action in reversed(undo):
@@ -146,33 +159,41 @@ def _unpack(module: nn.Module, name: str) -> None:
     setattr(module, name, getattr(module, name).unpacked())
 
 
-def _fuse_gelu(module: nn.Module) -> Undo | None:
-    """Fuses `fc2(activation_fn(fc1(x)))`, the form of transformers' vision encoders, where it is just that."""
-    first, second = getattr(module, "fc1", None), getattr(module, "fc2", None)
-    activation = getattr(module, "activation_fn", None)
-    if not isinstance(first, PackedLinear) or not isinstance(second, PackedLinear) or first.gelu is not None:
-        return None
-    if not isinstance(activation, nn.Module):
+def _fuse_activation(module: nn.Module) -> Undo | None:
+    """Fuses the activation of `fc2(activation_fn(fc1(x)))` and `down_proj(act_fn(gate_proj(x)) * up_proj(x))`.
+
+    These are the forms of transformers' vision encoders and decoders; a module is one of them when fusing does not
+    change what comes out.
+    """
+    for first_name, name in (("fc1", "activation_fn"), ("gate_proj", "act_fn")):
+        first, activation = getattr(module, first_name, None), getattr(module, name, None)
+        if isinstance(first, PackedLinear) and isinstance(activation, nn.Module):
+            break
+    else:
         return None
     ramp = torch.linspace(-4, 4, 257)
-    forms = [
-        form
-        for form in ("tanh", "none")
-        if torch.equal(activation(ramp), functional.gelu(ramp, approximate=form))
-    ]
-    if not forms:
+    form = next(
+        (form for form, same in ACTIVATIONS.items() if torch.equal(activation(ramp), same(ramp))), None
+    )
+    if form is None or first.activation != ("none", ""):
         return None
     probe = torch.sin(torch.arange(4 * first.in_features, dtype=torch.float32)).to(torch.bfloat16)
     probe = probe.view(1, 4, first.in_features)
-    expected = module(probe)
-    module.fc1, module.activation_fn = PackedLinear(first, forms[0]), nn.Identity()
 
     def put_back() -> None:
-        module.fc1, module.activation_fn = first, activation
+        setattr(module, first_name, first)
+        setattr(module, name, activation)
 
-    got = module(probe)
+    try:
+        expected = module(probe)
+        setattr(module, first_name, PackedLinear(first, form))
+        setattr(module, name, nn.Identity())
+        got = module(probe)
+    except (RuntimeError, TypeError, ValueError):  # a module that takes more than hidden states
+        put_back()
+        return None
     # The module may do more between its layers than it seems: then it stays as it was.
-    if (got - expected).norm() > 0.02 * expected.norm():
+    if not isinstance(got, Tensor) or (got - expected).norm() > 0.02 * expected.norm():
         put_back()
         return None
     return put_back
@@ -190,23 +211,27 @@ def attend(
 ) -> tuple[Tensor, None]:
     """Attention as transformers' interface calls it: `[batch, heads, tokens, head_dim]` in, tokens first out.
 
-    Without a mask and over many tokens, a few heads at a time; else the library's own.
+    Without a mask and over many tokens, a few heads at a time; over few tokens, in float32; else the library's own.
     """
     causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
     batch, heads, tokens, dim = query.shape
+    scale = dim**-0.5 if scaling is None else scaling
+    plain = not options.get("dropout") and all(
+        options.get(name) is None for name in ("softcap", "position_bias", "s_aux", "cache")
+    )
+    if plain and (tokens == 1 or attention_mask is not None) and _are_few(query, key, attention_mask):
+        return _attend_to_few(query, key, value, attention_mask, scale), None
     if (
-        attention_mask is not None
+        not plain
+        or attention_mask is not None
         or causal
         or tokens < MANY_TOKENS
         or query.shape[:2] != key.shape[:2]
-        or any(options.get(name) is not None for name in ("softcap", "position_bias", "s_aux", "cache"))
-        or options.get("dropout")
     ):
         output: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, is_causal=is_causal, **options
         )
         return output
-    scale = dim**-0.5 if scaling is None else scaling
     queries = (query * scale).reshape(batch * heads, tokens, dim)
     keys = key.reshape(batch * heads, -1, dim).transpose(1, 2)
     values = value.reshape(batch * heads, -1, value.shape[-1])
@@ -224,3 +249,28 @@ def attend(
         torch.softmax(scores, dim=-1, out=weights)
         torch.bmm(weights, values[part], out=result[part])
     return result.view(batch, heads, tokens, -1).transpose(1, 2).contiguous(), None
+
+
+def _are_few(query: Tensor, key: Tensor, mask: Tensor | None) -> bool:
+    """Whether all scores, and the keys, are few enough to be held in float32; and the mask one for all heads."""
+    if mask is not None and (mask.dim() != 4 or mask.shape[1] != 1 or mask.shape[-1] != key.shape[2]):
+        return False
+    scores = query.shape[0] * query.shape[1] * query.shape[2] * key.shape[2]
+    return 4 * max(scores, key.numel()) <= FEW_BYTES
+
+
+def _attend_to_few(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """Attention in float32, the queries of one key's heads together; `[batch, tokens, heads, head_dim]`."""
+    batch, heads, tokens, dim = query.shape
+    groups = key.shape[1]
+    grouped = (query.float() * scale).reshape(batch, groups, heads // groups * tokens, dim)
+    scores = torch.matmul(grouped, key.float().transpose(-1, -2))
+    if mask is not None:
+        by_head = scores.view(batch, groups, heads // groups, tokens, -1)
+        if mask.dtype == torch.bool:
+            # Not minus infinity: a row that sees nothing (padding) must not become NaN.
+            by_head.masked_fill_(~mask[:, :, None], torch.finfo(torch.float32).min)
+        else:
+            by_head += mask[:, :, None]
+    result = torch.matmul(torch.softmax(scores, dim=-1), value.float())
+    return result.view(batch, heads, tokens, -1).transpose(1, 2).to(query.dtype).contiguous()

@@ -1,0 +1,92 @@
+"""The CPU's faster kernels in bfloat16: as close to exact as the library's own, and put back without a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+
+from pixano_vlm.batching import kernels
+from pixano_vlm.batching.kernels import PackedLinear, attend, is_applicable, speed_up
+from pixano_vlm.engines.transformers import TransformersVLMModel
+
+Open = Callable[..., TransformersVLMModel]
+
+MODULE: Any = SimpleNamespace(is_causal=False, num_key_value_groups=1)
+
+
+def states(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(len(shape))).bfloat16()
+
+
+def exact(query: Any, key: Any, value: Any, mask: Any) -> torch.Tensor:
+    groups = query.shape[1] // key.shape[1]
+    key, value = (x.double().repeat_interleave(groups, dim=1) for x in (key, value))
+    result = functional.scaled_dot_product_attention(query.double(), key, value, attn_mask=mask)
+    return result.transpose(1, 2)
+
+
+def distance(got: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((got.double() - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize(
+    ("heads", "key_heads", "tokens", "past"),
+    [(9, 3, 1, 40), (9, 3, 7, 40), (4, 4, 1, 3), (4, 4, 300, 300), (8, 2, 300, 300)],
+)
+@pytest.mark.parametrize("masked", [True, False])
+def test_attention_is_that_of_double_precision_but_for_rounding(
+    heads: int, key_heads: int, tokens: int, past: int, masked: bool
+) -> None:
+    query, key, value = (
+        states(2, heads, tokens, 16),
+        states(2, key_heads, past, 16),
+        states(2, key_heads, past, 16),
+    )
+    mask = None
+    if masked:
+        mask = torch.rand(2, 1, tokens, past, generator=torch.Generator().manual_seed(1)) < 0.7
+        mask[..., 0] = True
+    module: Any = SimpleNamespace(is_causal=False, num_key_value_groups=heads // key_heads)
+    got, _ = attend(module, query, key, value, mask)
+    assert distance(got, exact(query, key, value, mask)) < 0.01
+
+
+def test_a_row_that_sees_nothing_is_no_nan() -> None:
+    mask = torch.zeros(1, 1, 1, 5, dtype=torch.bool)
+    got, _ = attend(MODULE, states(1, 2, 1, 8), states(1, 2, 5, 8), states(1, 2, 5, 8), mask)
+    assert bool(torch.isfinite(got).all())
+
+
+def test_what_the_products_do_not_know_goes_to_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    monkeypatch.setattr(kernels, "sdpa_attention_forward", lambda *a, **k: called.append(k) or (a[1], None))
+    query = states(1, 2, 1, 8)
+    attend(MODULE, query, query, query, None, dropout=0.1)
+    attend(MODULE, query, query, query, None, s_aux=query)
+    monkeypatch.setattr(kernels, "FEW_BYTES", 10)
+    attend(MODULE, query, query, query, None)
+    assert len(called) == 3
+
+
+@pytest.mark.parametrize("name", ["idefics3", "llava", "gemma3"])
+def test_a_model_with_the_kernels_gives_the_same_logits_but_for_rounding(name: str, open_model: Open) -> None:
+    network = open_model(name, dtype="bfloat16", engine="static")._require().model
+    if not is_applicable(network):
+        pytest.skip("this CPU does not compute in bfloat16")
+    ids = torch.arange(40)[None] % 50 + 5
+    with torch.inference_mode():
+        before = network(input_ids=ids).logits.float()
+        undo = speed_up(network, attention=True)
+        fused = [m for m in network.modules() if isinstance(m, PackedLinear) and m.activation[0] != "none"]
+        after = network(input_ids=ids).logits.float()
+        undo()
+        again = network(input_ids=ids).logits.float()
+    assert fused
+    assert 0 < float((after - before).norm() / before.norm()) < 0.05 or torch.equal(after, before)
+    assert torch.equal(again, before)
+    assert not any(isinstance(module, PackedLinear) for module in network.modules())
