@@ -123,7 +123,8 @@ def _parse(place: str, url: str) -> httpcore.URL:
         raise ImageError(f"{url}{came} is not a URL: {error}.") from None
     if parts.scheme.lower() not in ("http", "https"):
         raise ImageError(
-            f"{url}{came} is a {parts.scheme}: URL.", hint="Give an http:, https:, s3:, gs: or data: URL, or a path."
+            f"{url}{came} is a {parts.scheme}: URL.",
+            hint="Give an http:, https:, s3:, gs: or data: URL, or a path.",
         )
     if not name:
         raise ImageError(f"{url}{came} names no host.")
