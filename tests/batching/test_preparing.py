@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +139,40 @@ def test_token_types_are_asked_for_where_the_model_takes_them_and_its_processor_
     assert not asked(_Given(), _Takes())
     assert not asked(_Asked(), _Leaves())
     assert not asked(object(), _Takes())
+
+
+def test_a_picture_that_several_threads_want_at_once_is_processed_once() -> None:
+    picture = Image.new("RGB", (8, 8))
+    picture.info[DIGEST] = b"one"
+    together, calls = threading.Barrier(3), []
+
+    def process(images: Any, **options: Any) -> dict[str, torch.Tensor]:
+        calls.append(images)
+        time.sleep(0.05)  # long enough for the others to come; if they are late, they find it kept
+        return {"pixel_values": torch.ones(1, 3, 8, 8)}
+
+    memo = ImageProcessorMemo(process, 2**20)
+
+    def ask(_: int) -> Any:
+        together.wait()
+        return memo([picture])["pixel_values"].sum()
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(ask, range(3))) == [192, 192, 192]
+    assert len(calls) == 1
+
+
+def test_a_picture_whose_processing_fails_is_tried_by_each_that_wants_it() -> None:
+    picture = Image.new("RGB", (8, 8))
+    picture.info[DIGEST] = b"one"
+    calls = []
+
+    def process(images: Any, **options: Any) -> Any:
+        calls.append(images)
+        raise ValueError("not this one")
+
+    memo = ImageProcessorMemo(process, 2**20)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="not this one"):
+            memo([picture])
+    assert len(calls) == 2

@@ -200,9 +200,11 @@ class Engine:
             self.scheduler.shrink()
             self.scheduler.put_back(group)
         elif starved and not group[0].was_alone:
+            # At once, while nothing else can have taken the memory that is freed here.
+            group[0].restart()
             group[0].was_alone = True
             self._free_caches()
-            self.scheduler.put_back(group)
+            self._prefill(group)
         else:
             self._failed.append((group[0], failure(error)))
 

@@ -33,6 +33,7 @@ class ImageProcessorMemo:
         self._inner = inner
         self._budget = budget
         self._kept: OrderedDict[tuple[bytes, str], Any] = OrderedDict()
+        self._under_way: dict[tuple[bytes, str], threading.Lock] = {}
         self._nbytes = 0
         self._lock = threading.Lock()
         self._local = threading.local()
@@ -49,10 +50,6 @@ class ImageProcessorMemo:
             yield seen
         finally:
             self._local.images = None
-
-    def knows(self, digest: bytes) -> bool:
-        """Whether an image is remembered, so that decoding its file would be for nothing."""
-        return any(key[0] == digest for key in list(self._kept))
 
     def __call__(self, images: Any, *args: Any, **kwargs: Any) -> Any:
         """As the processor's own; remembers single images that carry a digest."""
@@ -86,9 +83,23 @@ class ImageProcessorMemo:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        features = self._inner([[picture]] if nested else [picture], **kwargs)
+            turn = self._under_way.setdefault(key, threading.Lock())
+        # Records about one picture come one after the other, so several threads often want the same at once.
+        with turn:
+            with self._lock:
+                if key in self._kept:
+                    return self._kept[key]
+            try:
+                features = self._inner([[picture]] if nested else [picture], **kwargs)
+                self._keep(key, features)
+            finally:
+                with self._lock:
+                    self._under_way.pop(key, None)
+        return features
+
+    def _keep(self, key: tuple[bytes, str], features: Any) -> None:
         if not isinstance(features, Mapping):
-            return features  # bare pixels, whose name in the model's inputs only the processor knows
+            return  # bare pixels, whose name in the model's inputs only the processor knows
         nbytes = nbytes_of(features)
         with self._lock:
             if key not in self._kept and nbytes <= self._budget:
@@ -96,7 +107,6 @@ class ImageProcessorMemo:
                 self._nbytes += nbytes
                 while self._nbytes > self._budget:
                     self._nbytes -= nbytes_of(self._kept.popitem(last=False)[1])
-        return features
 
 
 def _flatten(images: Any) -> tuple[list[Any], bool]:

@@ -105,7 +105,7 @@ class Sequence:
         """Forgets what was generated, to begin again from the prompt."""
         self.tokens.clear()
         self.finish_reason = self.text_end = None
-        self.processors = self.generator = None
+        self.processors = self.generator = self.features = None
         if self.prompt.constraint is not None:
             self.prompt.constraint.restart()
         self.row, self.prefix = -1, 0
