@@ -34,7 +34,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 ATTENTION = "pixano_vlm_cpu"
 MANY_TOKENS = 256
 """Fewer tokens than this, and the library's fused attention is as good."""
-SCORES_BYTES = 8 * 2**20
+SCORES_BYTES = 4 * 2**20
 """How many bytes of attention scores are in work at a time."""
 FEW_BYTES = 32 * 2**20
 """Scores, keys and values of up to this many bytes in float32 are few."""
@@ -232,9 +232,10 @@ def attend(
             module, query, key, value, attention_mask, scaling=scaling, is_causal=is_causal, **options
         )
         return output
-    queries = (query * scale).reshape(batch * heads, tokens, dim)
-    keys = key.reshape(batch * heads, -1, dim).transpose(1, 2)
-    values = value.reshape(batch * heads, -1, value.shape[-1])
+    # Head by head in memory: else the products copy what they are given, each time anew.
+    queries = (query * scale).reshape(batch * heads, tokens, dim).contiguous()
+    keys = key.reshape(batch * heads, -1, dim).contiguous().transpose(1, 2)
+    values = value.reshape(batch * heads, -1, value.shape[-1]).contiguous()
     result = queries.new_empty(batch * heads, tokens, value.shape[-1])
     size = tokens * keys.shape[2]  # of one head's scores
     step = max(1, min(batch * heads, SCORES_BYTES // (size * query.element_size())))

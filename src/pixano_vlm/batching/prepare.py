@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import threading
 from collections.abc import Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -225,6 +227,9 @@ class Preparer:
     _ready_bytes: int = 0
     _ready: SimpleQueue[Prepared] = field(default_factory=SimpleQueue)
     _pool: ThreadPoolExecutor | None = None
+    _followers: dict[tuple[str, ...], list[tuple[Hashable, VLMInput]]] = field(default_factory=dict)
+    """The images that a request under way asks about -> requests that wait for what it makes of them."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Preparer:
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="prepare")
@@ -232,7 +237,9 @@ class Preparer:
 
     def __exit__(self, *exc: object) -> None:
         if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            with self._lock:
+                pool, self._pool = self._pool, None
+            pool.shutdown(wait=True, cancel_futures=True)
 
     @property
     def pending(self) -> int:
@@ -262,7 +269,6 @@ class Preparer:
         return taken
 
     def _read(self, room: int) -> None:
-        assert self._pool is not None
         # One at least is always under way, however large it is.
         while not self.is_exhausted and (
             self._pending == 0
@@ -274,12 +280,31 @@ class Preparer:
                 self.is_exhausted = True
                 return
             self._pending += 1
-            future = self._pool.submit(self.maker.make, input)
-            future.add_done_callback(lambda done, key=key, input=input: self._finish(key, input, done))  # type: ignore[misc]  # defaults bind the loop's values
+            images = tuple(map(str, input.images or ()))
+            with self._lock:
+                if images in self._followers:
+                    # Threads that want the same picture would wait for one another; meanwhile they do another.
+                    self._followers[images].append((key, input))
+                    continue
+                if images:
+                    self._followers[images] = []
+            self._submit(key, input, images)
 
-    def _finish(self, key: Hashable, input: VLMInput, done: Future[Prompt]) -> None:
+    def _submit(self, key: Hashable, input: VLMInput, images: tuple[str, ...] = ()) -> None:
+        """Has one prepared; `images` where others may wait for it."""
+        with self._lock:
+            if self._pool is None:  # the stream was left
+                return
+            future = self._pool.submit(self.maker.make, input)
+        future.add_done_callback(partial(self._finish, key, input, images))
+
+    def _finish(self, key: Hashable, input: VLMInput, images: tuple[str, ...], done: Future[Prompt]) -> None:
         if done.cancelled():
             return
+        with self._lock:
+            followers = self._followers.pop(images, [])
+        for follower in followers:
+            self._submit(*follower)
         error = done.exception()
         if error is None:
             prompt = done.result()

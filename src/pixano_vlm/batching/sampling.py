@@ -75,7 +75,8 @@ def choose(logits: Tensor, sequences: list[Sequence]) -> list[int]:
         logits: `[rows, vocabulary]`, the model's at each row's last position.
         sequences: The records of those rows.
     """
-    greedy: list[int] = logits.argmax(dim=-1).tolist()  # the one synchronisation with a GPU in a step
+    # Not `argmax`, which takes four times as long on a CPU in bfloat16. The one synchronisation with a GPU in a step.
+    greedy: list[int] = logits.max(dim=-1).indices.tolist()
     return [
         _likeliest(token, logits[row], sequence)
         if not sequence.processors and sequence.generator is None

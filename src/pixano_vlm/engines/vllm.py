@@ -51,6 +51,9 @@ OURS = {
 }
 """vLLM's engine arguments that are parameters of the class itself -> under which name."""
 
+REFILL = 48
+"""Requests that vLLM is given in a row, once as many have been answered."""
+
 JSON_AS_HERE = {"backend": "guidance", "disable_any_whitespace": True}
 """Answers in JSON by the library that the in-process engine uses, and as it does: where any whitespace is allowed, a
 model that is none too sure writes nothing else until its tokens are used up."""
@@ -240,10 +243,14 @@ class VLLMVLMModel(VLMModel):
 
     def _hand_over(self, flow: _Flow[Key], pool: ThreadPoolExecutor) -> Iterator[tuple[Key, VLMError]]:
         """Gives vLLM what is prepared, as far as it has room, and prepares more; waits only where vLLM would."""
-        # As many wait inside vLLM: where all of a batch end together, there is a whole one to go on with at once.
-        room = 2 * max(4, self._batch_size())
+        # A whole batch and more wait inside vLLM: where all of one end together, there is one to go on with at once.
+        batch = max(4, self._batch_size())
+        room = batch + max(batch, 2 * REFILL)
+        # Several at a time: vLLM's model goes on beside this, but while `step` waits for it nothing is added.
+        if len(flow.running) > room - REFILL:
+            return
         while len(flow.running) < room:
-            for key, input in islice(flow.source, 2 * self.params.prepare_workers - len(flow.preparing)):
+            for key, input in islice(flow.source, REFILL // 2 - len(flow.preparing)):
                 future = pool.submit(self._requests.prepare, input, self.limits)
                 flow.preparing.append((key, input, future))
             if not flow.preparing or (flow.running and not flow.preparing[0][2].done()):
