@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fsspec import filesystem
 from PIL import Image
 from tests.engines.scripted_server import (
     PATIENCE,
@@ -177,6 +178,13 @@ class TestWhatIsSent:
         with ScriptedServer() as server:
             connect(server, send_urls=True).predict(ask(images=[url]))
         assert server.bodies[0]["messages"][0]["content"][0]["image_url"]["url"] == url
+
+    def test_objects_of_a_store_are_never_left_to_the_server(self, connect: Any, tmp_path: Path) -> None:
+        filesystem("memory").pipe("/kept/a.png", picture(tmp_path / "a.png").read_bytes())
+        with ScriptedServer() as server:
+            connect(server, send_urls=True).predict(ask(images=["memory://kept/a.png"]))
+        sent = server.bodies[0]["messages"][0]["content"][0]["image_url"]["url"]
+        assert sent.startswith("data:image/png")
 
     def test_messages_keep_their_roles_and_places_and_are_not_changed(
         self, connect: Any, tmp_path: Path

@@ -19,7 +19,7 @@ from pixano_vlm.errors import PromptError
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.settings import settings_used
 from pixano_vlm.models.vlm import VLMInput
-from pixano_vlm.records.images import decode_image, is_url, read_image_bytes, shortened
+from pixano_vlm.records.images import decode_image, read_image_bytes, shortened
 
 __all__ = ["ChatRequest", "RequestWriter"]
 
@@ -109,7 +109,8 @@ class RequestWriter:
 
     def _picture(self, source: str | Path, limits: Limits) -> dict[str, Any]:
         url = str(source)
-        fetched_there = self._send_urls and is_url(url) and url[:5].lower() != "data:"
+        # Only the web's: a store is read with the credentials that are here.
+        fetched_there = self._send_urls and url.lower().startswith(("http://", "https://"))
         if not fetched_there:
             url = self._data_url(source, limits)
         return {"type": "image_url", "image_url": {"url": url}}

@@ -27,7 +27,7 @@ from benchmarks.vllm_engine import (
 
 pytest.importorskip("vllm")
 
-from pixano_vlm.engines.vllm import VLLMVLMModel
+from pixano_vlm.engines.vllm import REFILL, VLLMVLMModel
 from pixano_vlm.errors import ConfigError, ImageError, ModelLoadError, PromptError
 from pixano_vlm.models import Limits, ModelDeploymentConfig, VLMInput, VLMOutput
 
@@ -169,7 +169,7 @@ class TestStream:
         stream = model.stream(endless())
         for answered in range(1, 101):
             next(stream)
-            assert taken - answered <= SEQUENCES * 2 + 4
+            assert taken - answered <= SEQUENCES + 3 * REFILL
         stream.close()
 
     def test_one_left_in_the_middle_leaves_nothing_behind(self, model: VLLMVLMModel) -> None:
