@@ -46,6 +46,7 @@ test: install
 
 test-slow: install
 	$(BIN)/python -m pytest -n 2 -m slow
+	PIXANO_VLM_CASES=10 $(BIN)/python -m pytest -n 2 tests/test_resume.py
 
 # Over the other environment: seconds to build, and no second torch.
 $(VENV)-torchvision/.installed: scripts/torchvision_env.py $(STAMP)

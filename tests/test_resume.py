@@ -28,6 +28,8 @@ from pixano_vlm.records.jsonl import journal_path
 
 GREEDY = GenerationSettings(temperature=0, max_new_tokens=16)
 OUT = Path("/nowhere/out.jsonl")
+TIMES = int(os.environ.get("PIXANO_VLM_CASES", "1"))
+"""How many times as many cases the property tests try; `make test-slow` asks for ten."""
 
 
 def write(path: Path, lines: list[Any]) -> Path:
@@ -497,7 +499,9 @@ def test_a_stop_keeps_what_is_done_and_the_next_run_goes_on(folder: Path) -> Non
     seed=st.integers(0, 2**16),
     power=st.booleans(),
 )
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150 * TIMES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_no_result_is_asked_for_twice_once_a_kill_or_once_synced_a_power_cut_found_it_written(
     tmp_path: Path, kills: list[int], window: int, shuffle: int | None, seed: int, power: bool
 ) -> None:
@@ -629,7 +633,9 @@ edit = st.lists(st.tuples(st.integers(0, 20), st.none() | line), max_size=2)
     seed=st.integers(0, 2**16),
     sync_each=st.booleans(),
 )
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=400 * TIMES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_whatever_manifest_and_interruptions_the_run_ends_as_if_nothing_had_happened(
     tmp_path: Path,
     lines: Any,
