@@ -28,6 +28,17 @@ def repository() -> Path:
     return REPOSITORY
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """torch computes with one thread: matrices as small as a test's are slower on several."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @dataclass(frozen=True)
 class Ran:
     """What a command did."""

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from tests.batching.workload import Record, answer_alone, draw_pictures, load, requests
 from tests.tiny import ARCHITECTURES, build
 
@@ -14,12 +13,7 @@ Answered = Callable[[str, int], list[Record]]
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Matrices this small are slower on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _one_thread(one_thread: None) -> None: ...
 
 
 @pytest.fixture(scope="session")

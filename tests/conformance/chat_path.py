@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from tests.tiny.reference import NewTokens
 from transformers import LogitsProcessor, LogitsProcessorList
-from transformers.generation import BaseStreamer
 
 SIZE = (48, 64)
 """Height and width of a frame."""
@@ -81,7 +81,7 @@ def by_chat_path(
         add_generation_prompt=True,
         processor_kwargs=processor_kwargs,
     )
-    recorder = _NewTokens()
+    recorder = NewTokens()
     with torch.inference_mode():
         model.generate(
             **inputs.to(model.dtype),
@@ -92,21 +92,6 @@ def by_chat_path(
             logits_processor=LogitsProcessorList([] if watch is None else [watch]),
         )
     return recorder.tokens
-
-
-class _NewTokens(BaseStreamer):
-    """What `generate` adds to the prompt, which comes first."""
-
-    def __init__(self) -> None:
-        self.tokens: list[int] = []
-        self._in_prompt = True
-
-    def put(self, value: torch.Tensor) -> None:
-        if not self._in_prompt:
-            self.tokens += map(int, value.flatten())
-        self._in_prompt = False
-
-    def end(self) -> None: ...
 
 
 def _opened(part: dict[str, Any]) -> dict[str, Any]:

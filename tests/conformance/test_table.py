@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 import transformers
 from tests.conformance.obstacles import OBSTACLES
 from tests.conformance.running import examine
@@ -68,11 +67,7 @@ RUN_HERE = ("llava", "florence2", "paligemma")
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _one_thread(one_thread: None) -> None: ...
 
 
 @pytest.fixture(scope="module")

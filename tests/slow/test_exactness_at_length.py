@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from tests.batching.workload import answer_alone, draw_pictures, load, requests
 from tests.tiny import ARCHITECTURES, build
 
@@ -47,11 +45,7 @@ WAYS = (
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _one_thread(one_thread: None) -> None: ...
 
 
 @pytest.mark.parametrize("name", NAMES)

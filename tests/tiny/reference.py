@@ -36,7 +36,7 @@ def generate_alone(
         no new token.
     """
     inputs = prepare_alone(model, processor, prompt_or_messages, images)
-    recorder = _NewTokens()
+    recorder = NewTokens()
     with torch.inference_mode():
         model.generate(
             **inputs,
@@ -47,7 +47,7 @@ def generate_alone(
     return recorder.tokens
 
 
-class _NewTokens(BaseStreamer):
+class NewTokens(BaseStreamer):
     """What `generate` adds to the prompt, which some families cut or lengthen."""
 
     def __init__(self) -> None:

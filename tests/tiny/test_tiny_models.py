@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from tests.tiny import ARCHITECTURES, build
 from tests.tiny.reference import generate_alone
@@ -49,12 +48,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Loaded]:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    """Matrices this small are slower on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _one_thread(one_thread: None) -> None: ...
 
 
 @pytest.fixture(params=ARCHITECTURES)

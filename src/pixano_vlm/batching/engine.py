@@ -152,7 +152,7 @@ class Engine:
         group = [admitted[index] for index in alike if index in chosen]
         return group, [sequence for index, sequence in enumerate(admitted) if index not in chosen]
 
-    def _prefill(self, group: list[Sequence]) -> None:
+    def _prefill(self, group: list[Sequence], *, again: bool = True) -> None:
         """Computes the prompts of a group and their first tokens; in smaller groups where that fails."""
         cache = self.runner.cache
         rows = len(cache.lengths)
@@ -169,7 +169,7 @@ class Engine:
             logits = self.runner.prefill(group, taken, together=together, later=later)
         except Exception as error:  # what can fail is the model's code: sorted out there
             del cache.lengths[rows:]
-            self._recover(group, error)
+            self._recover(group, error, again=again)
             return
         for sequence in group:
             sequence.features = None
@@ -187,7 +187,7 @@ class Engine:
             )
         return self.runner.cache.add_rows(lengths)
 
-    def _recover(self, group: list[Sequence], error: Exception) -> None:
+    def _recover(self, group: list[Sequence], error: Exception, *, again: bool) -> None:
         """After a failed prefill: smaller groups, then one record later, then that one record's error."""
         starved = is_out_of_memory(error)
         self.stats.out_of_memory += starved
@@ -199,12 +199,11 @@ class Engine:
             # Alone it may fit, when those in flight have ended.
             self.scheduler.shrink()
             self.scheduler.put_back(group)
-        elif starved and not group[0].was_alone:
+        elif starved and again:
             # At once, while nothing else can have taken the memory that is freed here.
             group[0].restart()
-            group[0].was_alone = True
             self._free_caches()
-            self._prefill(group)
+            self._prefill(group, again=False)
         else:
             self._failed.append((group[0], failure(error)))
 

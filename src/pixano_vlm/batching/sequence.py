@@ -71,8 +71,6 @@ class Sequence:
     """Logits processors; empty for plain greedy decoding."""
     generator: Any = None
     """This record's own random numbers; None for greedy decoding."""
-    was_alone: bool = False
-    """Whether memory ran out on it with nothing else in flight."""
     row: int = -1
     prefix: int = 0
     """Leading tokens whose keys and values came from the prefix store."""
