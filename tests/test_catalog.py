@@ -133,6 +133,7 @@ class TestBuiltInModels:
     def test_the_parameters_are_those_that_the_name_says(self) -> None:
         """A name counts its language model, or all of it, rounded: never less than there is by much."""
         effective = {
+            "gemma-3n-e2b-it": "it counts no embeddings of single layers",
             "gemma-4-e2b-it": "it counts no embeddings of single layers",
             "llama-4-scout-17b-16e-instruct": "it counts the active parameters of one token",
         }

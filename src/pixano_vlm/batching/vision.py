@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from pixano_vlm.batching.sequence import PreparedImage
 
@@ -59,7 +60,11 @@ def join(features: list[ImageFeatures]) -> dict[str, Any] | None:
         fields["deepstack_features"] = [
             [torch.cat([f.deepstack[layer] for f in features])] for layer in range(len(first.deepstack))
         ]
-    return {"image": first.output_class(**fields)}
+    try:
+        encoded = first.output_class(**fields)
+    except TypeError:  # one that insists on hidden states, which the language model does not read
+        encoded = BaseModelOutputWithPooling(**fields)
+    return {"image": encoded}
 
 
 class ImageEncoder:
