@@ -135,6 +135,24 @@ class TestDocuments:
         assert one["required"] == other["required"]
         assert one["additionalProperties"] is other["additionalProperties"] is False
 
+    def test_what_the_documents_make_can_be_made(self) -> None:
+        """Each `make NAME`, on a line of its own or in a sentence, is a target."""
+        targets = set(
+            re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        )
+        for document in DOCUMENTS:
+            for name in re.findall(
+                r"(?:^ {4}|`)make ([a-z-]+)", document.read_text(encoding="utf-8"), re.MULTILINE
+            ):
+                assert name in targets, f"{document.name}: make {name}"
+
+    def test_contributing_says_what_ci_runs(self) -> None:
+        script = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
+        (made,) = re.findall(r"^make (.+)$", script, re.MULTILINE)
+        text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+        (said,) = re.findall(r"^ {4}bash \.ci/run +# what CI runs: (.+)$", text, re.MULTILINE)
+        assert re.split(r", | and ", said) == made.split()
+
     def test_no_document_holds_a_path_of_some_machine(self) -> None:
         for document in DOCUMENTS:
             assert not re.search(r"/(work|home|root|Users)/", document.read_text(encoding="utf-8")), (
