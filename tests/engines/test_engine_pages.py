@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from pixano_vlm.catalog import create_model, load_catalog
+from pixano_vlm.engines.device import MOST_TOKENS
 from pixano_vlm.engines.openai import OpenAIParams
 from pixano_vlm.engines.vllm import VLLMParams
+from pixano_vlm.models.config import TransformersParams
+
+CHAPTERS = [("Transformers", TransformersParams), ("vLLM", VLLMParams), ("Servers", OpenAIParams)]
 
 
 def chapter(repository: Path, title: str) -> str:
@@ -19,21 +25,53 @@ def chapter(repository: Path, title: str) -> str:
     return found
 
 
-@pytest.mark.parametrize(("title", "params"), [("vLLM", VLLMParams), ("Servers", OpenAIParams)])
-def test_the_table_has_every_parameter_and_no_other(repository: Path, title: str, params: type) -> None:
+@pytest.mark.parametrize(("title", "params"), CHAPTERS)
+def test_the_table_has_every_parameter_and_no_other(
+    repository: Path, title: str, params: type[BaseModel]
+) -> None:
     rows = re.findall(r"^\| (`.+?) \|", chapter(repository, title), re.MULTILINE)
-    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    assert documented == set(params.model_fields)  # type: ignore[attr-defined]  # a Pydantic model
+    documented = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(documented) == sorted(params.model_fields)
 
 
-def test_the_tables_defaults_are_those_of_the_servers_engine(repository: Path) -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", chapter(repository, "Servers"), re.MULTILINE)
+@pytest.mark.parametrize(("title", "params"), [CHAPTERS[0], CHAPTERS[2]])
+def test_the_tables_defaults_are_those_of_the_engine(
+    repository: Path, title: str, params: type[BaseModel]
+) -> None:
+    """A number or a flag stands there as it is, a text or an empty mapping as code; none is said in words."""
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) ?\|", chapter(repository, title), re.MULTILINE)
+    assert len(rows) == len(params.model_fields)
     for name, shown in rows:
-        default = OpenAIParams.model_fields[name].default
-        if isinstance(default, int | float) and not isinstance(default, bool):
-            assert float(shown) == default, name
+        field = params.model_fields[name]
+        default = field.get_default(call_default_factory=True)
+        if field.is_required():
+            assert shown == "", name
         elif isinstance(default, bool):
             assert shown == str(default).lower(), name
+        elif isinstance(default, int | float):
+            assert float(shown) == default, name
+        elif default is None:
+            assert shown
+            assert not shown.isdigit(), name
+        else:
+            assert shown == f"`{default}`", name
+
+
+def test_the_transformers_table_has_each_value_of_a_parameter_that_admits_a_few(repository: Path) -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", chapter(repository, "Transformers"), re.MULTILINE))
+    checked = set()
+    for name, field in TransformersParams.model_fields.items():
+        for value in choices(field.annotation):
+            assert f"`{value}`" in rows[name], f"{name}: {value}"
+            checked.add(name)
+    assert checked == {"dtype", "quantization", "engine"}
+    assert str(MOST_TOKENS) in rows["max_batch_tokens"]
+
+
+def choices(annotation: Any) -> list[str]:
+    """The values that a type names, `None` apart."""
+    parts = (annotation, *get_args(annotation))
+    return [value for part in parts if get_origin(part) is Literal for value in get_args(part)]
 
 
 def test_the_config_in_the_documentation_makes_a_model(repository: Path, tmp_path: Path) -> None:
