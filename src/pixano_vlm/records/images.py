@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote_to_bytes
 
 from PIL import Image
@@ -74,17 +75,24 @@ def image_digest(data: bytes) -> bytes:
 # --- bytes ---
 
 
-def read_image_bytes(source: str | Path | bytes, limits: Limits) -> bytes:
-    """The encoded bytes of one image: read, fetched or decoded from a data URL.
+def read_image_bytes(
+    source: str | Path | bytes, limits: Limits, *, kind: Literal["image", "video"] = "image"
+) -> bytes:
+    """The encoded bytes of one image or video: read, fetched or decoded from a data URL.
+
+    Args:
+        source: Where it is, or the bytes themselves.
+        limits: Bounds on what is read.
+        kind: What it is to be; a data URL that names another type is refused. A GIF is an image and a video.
 
     Raises:
         ImageError: When there is none, it may not be read, or it is larger than `limits.max_image_bytes`.
     """
     if isinstance(source, bytes):
-        return _checked_size(source, "the image", limits)
+        return _checked_size(source, f"the {kind}", limits)
     if isinstance(source, str) and is_url(source):
         if source[:5].lower() == "data:":
-            return _read_data_url(source, limits)
+            return _read_data_url(source, limits, kind)
         return _fetch(source, limits)
     try:
         path = local_path(source) if isinstance(source, str) else str(source)
@@ -122,15 +130,16 @@ def _too_large(name: str, size: str, limits: Limits) -> ImageError:
     )
 
 
-def _read_data_url(url: str, limits: Limits) -> bytes:
+def _read_data_url(url: str, limits: Limits, wanted: Literal["image", "video"]) -> bytes:
     name = shortened(url)
     head, comma, body = url.partition(",")
     if not comma:
         raise ImageError(f"{name} is not a data URL: it has no comma.")
     kind, *options = head[5:].split(";")
     kind = kind.strip().lower()
-    if kind and not kind.startswith("image/") and kind != "application/octet-stream":
-        raise ImageError(f"{name} holds {kind}, not an image.", hint="Give a data URL of an image/ type.")
+    if kind not in ("", "application/octet-stream", "image/gif") and not kind.startswith(f"{wanted}/"):
+        a_type = "an image" if wanted == "image" else "a video"
+        raise ImageError(f"{name} holds {kind}, not {a_type}.", hint=f"Give a data URL of {a_type}/ type.")
     if len(body) > 2 * limits.max_image_bytes:
         raise _too_large(name, f"about {len(body) * 3 // 4:,}", limits)
     if not any(option.strip().lower() == "base64" for option in options):
@@ -140,7 +149,9 @@ def _read_data_url(url: str, limits: Limits) -> bytes:
         plain = plain.rstrip(b"=")
         data = base64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ImageError(f"{name} is not valid base64: {error}.", hint="Encode the image again.") from None
+        raise ImageError(
+            f"{name} is not valid base64: {error}.", hint=f"Encode the {wanted} again."
+        ) from None
     return _checked_size(data, name, limits)
 
 

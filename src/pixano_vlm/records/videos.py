@@ -1,7 +1,8 @@
 """A video -> the frames that a model looks at, within limits. Knows no model.
 
 A video is a file, read as images are (same paths, URLs, data and confinement), or a list of images that are
-its frames. Files are decoded by PyAV (extra `video`), and of them only the frames that are asked for.
+its frames. Files are decoded by PyAV (extra `video`), and of them only the frames that are asked for; nothing else
+is opened, whatever a file names.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ from pixano_vlm.models.limits import Limits
 from pixano_vlm.records.images import load_image, read_image_bytes, shortened
 
 Source = str | Path
+
+CONTAINERS = ("mov", "matroska", "avi", "mpeg", "mpegts", "flv", "ogg", "asf", "gif")
+"""FFmpeg's names of what is read: MP4 is `mov`, WebM `matroska`, WMV `asf`. It knows more, some of which open files
+and connections that they name: playlists (concat, HLS, DASH), descriptions of streams (SDP)."""
+_CONVERT = "Convert it to MP4 or WebM, or give the video as a list of its frames."
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,28 +98,29 @@ def load_video(source: Source, choose: Choose, limits: Limits) -> LoadedVideo:
             f"{name} is a video file, and decoding those needs the package av.",
             hint="Run: pip install 'pixano-vlm[video]', or give the video as a list of its frames.",
         ) from None
-    data = read_image_bytes(source, limits)
+    data = read_image_bytes(source, limits, kind="video")
+    # No protocol is called `none`: even a container that is read here can open nothing but these bytes.
+    only = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
     try:
-        with av.open(BytesIO(data)) as container:
-            facts = _facts(container, name)
-            indices = [int(index) for index in choose(facts)]
-            _check_count(len(indices), name, limits)
+        with av.open(BytesIO(data), container_options=only) as container:
+            facts = _facts(container, name, len(data))
+            chosen = choose(facts)
+            _check_count(len(chosen), name, limits)
+            indices = [int(index) for index in chosen]
             _check_pixels(len(indices), (facts.width, facts.height), name, limits)
             container.seek(0)
-            found = dict(_decode(container, set(indices), max(indices)))
+            found = dict(_decode(container, indices, name, limits))
     except ImageError:
         raise
     except Exception as error:  # on damaged data, decoders raise whatever their parsing runs into
-        raise ImageError(
-            f"{name} is not a video that can be decoded: {str(error).rstrip('.') or type(error).__name__}.",
-            hint="Convert it, or give the video as a list of its frames.",
-        ) from None
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".") or type(error).__name__
+        raise ImageError(f"{name} is not a video that can be decoded: {reason}.", hint=_CONVERT) from None
     if len(found) != len(set(indices)):
         raise ImageError(f"{name} is damaged: it ends before its last frame.", hint="Replace it.")
     return LoadedVideo(np.stack([found[index] for index in indices]), facts, indices)
 
 
-def _facts(container: Any, name: str) -> VideoFacts:
+def _facts(container: Any, name: str, size: int) -> VideoFacts:
     if not container.streams.video:
         raise ImageError(f"{name} has no pictures, only sound.", hint="Name a video.")
     stream = container.streams.video[0]
@@ -122,12 +129,29 @@ def _facts(container: Any, name: str) -> VideoFacts:
         frames = sum(1 for packet in container.demux(stream) if packet.size)
     if not frames:
         raise ImageError(f"{name} has no frames.", hint="Replace it.")
+    if frames > size:  # none takes less than a byte; a number out of the air would be sampled from
+        raise ImageError(
+            f"{name} is damaged: it claims {frames:,} frames in {size:,} bytes.", hint="Replace it."
+        )
     rate = stream.average_rate
     return VideoFacts(frames, float(rate) if rate else None, int(stream.width), int(stream.height))
 
 
-def _decode(container: Any, wanted: set[int], last: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+def _decode(
+    container: Any, indices: Sequence[int], name: str, limits: Limits
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    wanted, last = set(indices), max(indices)
+    first: tuple[int, int] | None = None
     for index, frame in enumerate(container.decode(video=0)):
+        size = (int(frame.width), int(frame.height))
+        if first is None:
+            _check_pixels(len(indices), size, name, limits)  # the container may have said another
+            first = size
+        elif size != first:
+            raise ImageError(
+                f"{name} changes its size: frame {index:,} has {_by(size)} pixels, and the first {_by(first)}.",
+                hint=_CONVERT,
+            )
         if index in wanted:
             yield index, frame.to_ndarray(format="rgb24")
         if index >= last:
