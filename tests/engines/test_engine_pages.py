@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from pixano_vlm.catalog import create_model, load_catalog
 from pixano_vlm.engines.device import MOST_TOKENS
 from pixano_vlm.engines.openai import OpenAIParams
-from pixano_vlm.engines.vllm import VLLMParams
+from pixano_vlm.engines.shares import AHEAD
+from pixano_vlm.engines.vllm import REFILL, VLLMParams
 from pixano_vlm.models.config import TransformersParams
 
 CHAPTERS = [("Transformers", TransformersParams), ("vLLM", VLLMParams), ("Servers", OpenAIParams)]
@@ -72,6 +73,19 @@ def choices(annotation: Any) -> list[str]:
     """The values that a type names, `None` apart."""
     parts = (annotation, *get_args(annotation))
     return [value for part in parts if get_origin(part) is Literal for value in get_args(part)]
+
+
+def test_the_scaling_page_counts_with_what_a_worker_holds(repository: Path) -> None:
+    """A batch and what waits beside it in vLLM, what is being opened, and what lies ready at the worker."""
+    text = " ".join((repository / "docs" / "scaling.md").read_text(encoding="utf-8").split())
+    batch, workers = 256, 64
+    waiting, opening = max(batch, 2 * REFILL), REFILL // 2
+    held = batch + waiting + opening + AHEAD
+    said = f"up to {held}: {batch} in the batch, {waiting} that wait inside vLLM"
+    assert said in text
+    assert f"{2 * REFILL} at least), {opening} whose images are being opened, and {AHEAD} ready" in text
+    assert f"{workers} x {held} = {workers * held:,} records" in text
+    assert f"{workers} x {AHEAD} = {workers * AHEAD:,} read ahead" in text
 
 
 def test_the_config_in_the_documentation_makes_a_model(repository: Path, tmp_path: Path) -> None:
