@@ -173,11 +173,36 @@ class TestWhatIsSent:
         image, _ = server.bodies[0]["messages"][0]["content"]
         assert sent_picture(image["image_url"]["url"])[2].size == (100, 50)
 
+    def test_pillows_own_limit_of_a_pictures_size_does_not_hold(
+        self, connect: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = picture(tmp_path / "a.jpg")
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+        with ScriptedServer() as server:
+            connect(server).predict(ask(images=[path]))
+        image, _ = server.bodies[0]["messages"][0]["content"]
+        assert base64.b64decode(image["image_url"]["url"].partition(",")[2]) == path.read_bytes()
+
+    def test_damaged_exif_leaves_the_picture_as_it_is(self, connect: Any, tmp_path: Path) -> None:
+        path = picture(tmp_path / "a.jpg", exif=b"Exif\0\0garbage!")
+        with ScriptedServer() as server:
+            connect(server).predict(ask(images=[path]))
+        image, _ = server.bodies[0]["messages"][0]["content"]
+        assert sent_picture(image["image_url"]["url"])[1] == path.read_bytes()
+
     def test_urls_are_left_to_the_server_when_asked(self, connect: Any) -> None:
         url = "https://example.org/a.jpg"
         with ScriptedServer() as server:
             connect(server, send_urls=True).predict(ask(images=[url]))
         assert server.bodies[0]["messages"][0]["content"][0]["image_url"]["url"] == url
+
+    def test_no_url_is_left_to_the_server_where_none_is_allowed(self, connect: Any) -> None:
+        with ScriptedServer() as server:
+            model = connect(server, send_urls=True)
+            model.limits = Limits(allow_urls=False)
+            with pytest.raises(ImageError, match="URLs are not allowed in this run"):
+                model.predict(ask(images=["https://example.org/a.jpg"]))
+        assert server.bodies == []
 
     def test_objects_of_a_store_are_never_left_to_the_server(self, connect: Any, tmp_path: Path) -> None:
         filesystem("memory").pipe("/kept/a.png", picture(tmp_path / "a.png").read_bytes())
@@ -543,6 +568,16 @@ class TestKeys:
         monkeypatch.delenv("MY_KEY", raising=False)
         with pytest.raises(ModelLoadError, match="MY_KEY"):
             OpenAIVLMModel(config("http://127.0.0.1:1/v1", api_key_env="MY_KEY")).load_model()
+
+    @pytest.mark.parametrize("key", ["sk-secret\nsk-secret", "sk-secret x", "sk-secret\x7f", "sk-secrét"])
+    def test_what_can_be_no_key_is_refused_without_being_shown(
+        self, key: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MY_KEY", key)
+        with ScriptedServer() as server, pytest.raises(ModelLoadError, match="MY_KEY") as raised:
+            OpenAIVLMModel(config(server.url, api_key_env="MY_KEY")).load_model()
+        assert "secr" not in f"{raised.value!r} {raised.value.hint} {raised.value.__cause__}"
+        assert server.headers == []
 
     def test_a_key_in_the_environment_that_nobody_named_is_not_sent(
         self, connect: Any, monkeypatch: pytest.MonkeyPatch

@@ -20,6 +20,7 @@ from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.settings import settings_used
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.records.images import decode_image, read_image_bytes, shortened
+from pixano_vlm.records.pixels import open_image, turn_to_upright
 
 __all__ = ["ChatRequest", "RequestWriter"]
 
@@ -29,7 +30,6 @@ WEB_FORMATS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 NOT_SENT = frozenset({"max_new_tokens", "do_sample", "response_format"})
 """Entries of `settings_used` that a body has in another form, or not at all."""
 
-_ORIENTATION = 0x0112
 _JPEG_QUALITY = 95
 
 
@@ -109,8 +109,10 @@ class RequestWriter:
 
     def _picture(self, source: str | Path, limits: Limits) -> dict[str, Any]:
         url = str(source)
-        # Only the web's: a store is read with the credentials that are here.
-        fetched_there = self._send_urls and url.lower().startswith(("http://", "https://"))
+        # Only the web's: a store is read with the credentials that are here. Where no URL is allowed, opening it here
+        # says so.
+        is_web = url.lower().startswith(("http://", "https://"))
+        fetched_there = self._send_urls and limits.allow_urls and is_web
         if not fetched_there:
             url = self._data_url(source, limits)
         return {"type": "image_url", "image_url": {"url": url}}
@@ -147,14 +149,15 @@ def _named(response_format: dict[str, Any]) -> dict[str, Any]:
 
 def _kind_if_plain(data: bytes) -> str | None:
     """The media type of a file that any server sees as this project does: upright, opaque, 8 bits, one frame."""
-    with Image.open(BytesIO(data)) as image:
-        plain = (
-            image.mode in ("RGB", "L")
-            and "transparency" not in image.info
-            and image.getexif().get(_ORIENTATION, 1) == 1
-            and getattr(image, "n_frames", 1) == 1
-        )
-        return WEB_FORMATS.get(image.format or "") if plain else None
+    image = open_image(data)
+    assert image is not None, "it has been decoded"
+    plain = (
+        image.mode in ("RGB", "L")
+        and "transparency" not in image.info
+        and turn_to_upright(image) is None
+        and getattr(image, "n_frames", 1) == 1
+    )
+    return WEB_FORMATS.get(image.format or "") if plain else None
 
 
 def _encode(image: Image.Image, format: str) -> tuple[bytes, str]:

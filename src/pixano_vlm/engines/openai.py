@@ -156,6 +156,13 @@ class OpenAIVLMModel(VLMModel):
                 f"model {self.model_name!r} takes its key from the environment variable {name}, which is not set.",
                 hint=f"Set it: export {name}=...",
             )
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            # Refused here, for what builds the request would say so with the key in its words.
+            raise ModelLoadError(
+                f"model {self.model_name!r} takes its key from the environment variable {name}, whose value is no "
+                "key: it holds a space, a line's end, or a character that is not ASCII.",
+                hint=f"Set it anew, to the key alone: export {name}=...",
+            )
         return key
 
     def unload(self) -> None:

@@ -41,7 +41,7 @@ def decode_image(data: bytes, limits: Limits, name: str) -> Image.Image:
     """
     name = shortened(name)
     try:
-        image = _open(data)
+        image = open_image(data)
         if image is None:
             raise ImageError(f"{name} is not an image that can be read{_looks_like(data)}.", hint=_CONVERT)
         width, height = image.size
@@ -71,7 +71,12 @@ def _reason(error: Exception) -> str:
     return text if text and isinstance(error, (OSError, SyntaxError, ValueError)) else type(error).__name__
 
 
-def _open(data: bytes) -> Image.Image | None:
+def open_image(data: bytes) -> Image.Image | None:
+    """What an image's header says: format, mode, size. Decodes no pixel; None where the format is not read.
+
+    Raises:
+        Exception: Whatever Pillow runs into on damaged data.
+    """
     # Image.open warns of or refuses large images by a limit of the whole process; ours is checked by our caller.
     Image.preinit()
     if any(name not in Image.OPEN for name in FORMATS):
@@ -83,12 +88,17 @@ def _open(data: bytes) -> Image.Image | None:
     return None
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def turn_to_upright(image: Image.Image) -> Image.Transpose | None:
+    """How an image is turned upright, by its EXIF; None where it is."""
     try:
-        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+        return _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     # Damaged EXIF says nothing about the pixels: the picture is taken as it lies.
     except Exception:
-        turn = None
+        return None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = turn_to_upright(image)
     return image if turn is None else image.transpose(turn)
 
 
