@@ -190,16 +190,45 @@ class TestArchitecture:
                             f"{file.name} imports {name}"
                         )
 
-    def test_the_picture_shows_every_module(self) -> None:
-        text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
-        for file in SOURCE.rglob("*.py"):
-            if file.name not in {"__init__.py", "__main__.py"}:
-                assert re.search(rf"\b{file.name}\b", text), f"{file.name} is not in docs/architecture.md"
+    def test_the_picture_shows_every_module_in_its_place(self) -> None:
+        modules = {
+            file.relative_to(REPOSITORY).as_posix()
+            for file in SOURCE.rglob("*.py")
+            if file.name not in {"__init__.py", "__main__.py"}
+        }
+        assert not modules - pictured()
 
-    def test_the_picture_shows_no_module_that_is_not_there(self) -> None:
-        text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
-        there = {file.name for file in SOURCE.rglob("*.py")}
-        assert set(re.findall(r"\b\w+\.py\b", text)) <= there
+    def test_the_picture_shows_every_script_and_example(self) -> None:
+        scripts, examples = REPOSITORY / "scripts", REPOSITORY / "examples"
+        there = [
+            *scripts.glob("*.py"),
+            *examples.glob("*.py"),
+            *(readme.parent for readme in examples.glob("*/README.md")),
+        ]
+        assert not {path.relative_to(REPOSITORY).as_posix() for path in there} - pictured()
+
+    def test_the_picture_shows_nothing_that_is_not_there(self) -> None:
+        assert not [path for path in pictured() if not (REPOSITORY / path).exists()]
+
+
+def pictured() -> set[str]:
+    """The paths of docs/architecture.md's tree: a folder's name ends with a slash, what is in it is indented."""
+    text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    (tree,) = [
+        block for block in re.findall(r"(?:^ {4}.*\n)+", text, re.MULTILINE) if "src/pixano_vlm/\n" in block
+    ]
+    found: set[str] = set()
+    folders: list[tuple[int, str]] = []
+    for line in tree.splitlines():
+        indent = len(line) - len(line.lstrip())
+        while folders and folders[-1][0] >= indent:
+            folders.pop()
+        for name in re.split(" {2,}", line.strip())[0].split(", "):
+            path = "".join(folder for _, folder in folders) + name
+            found.add(path.rstrip("/"))
+        if name.endswith("/"):
+            folders.append((indent, name))
+    return found
 
 
 def imported(node: ast.AST) -> list[str]:
