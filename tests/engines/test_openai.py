@@ -184,7 +184,7 @@ class TestWhatIsSent:
         assert base64.b64decode(image["image_url"]["url"].partition(",")[2]) == path.read_bytes()
 
     def test_damaged_exif_leaves_the_picture_as_it_is(self, connect: Any, tmp_path: Path) -> None:
-        path = picture(tmp_path / "a.jpg", exif=b"Exif\0\0garbage!")
+        path = picture(tmp_path / "a.png", exif=b"Exif\0\0garbage!")
         with ScriptedServer() as server:
             connect(server).predict(ask(images=[path]))
         image, _ = server.bodies[0]["messages"][0]["content"]
