@@ -21,37 +21,43 @@ TYPES = sorted(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
 HEAD = """\
 # Which models run
 
-One path runs every architecture of transformers' image-text-to-text mapping, and holds no list of names. This
-table says, from a run, which of them work and that batching does not change their answers. It is written by
+The same code runs every architecture of transformers' image-text-to-text mapping, and has no list of their names.
+This table says which of them were run, and whether batching left their answers unchanged. It is written by
 `python -m tests.conformance write` from what `make test-models` found; do not edit it by hand.
 
-Each type is a small random-weight checkpoint of the real config classes with a real processor, run like any
-other: string and chat prompts, no image, one, two of different sizes, a conversation of three turns about two
-images, a batch of mixed records with early ends. **Exact** means that every token of every record was that of
-transformers' own `generate` on the record alone, greedy, in float32. Where the two best tokens of an answer are as
-good as equal (logits within 0.0001), rounding chooses; the record asks for the tokens before that place.
+Each type is tested with a small random-weight checkpoint of the real config classes and a real processor, run like
+any other model: string and chat prompts, no image, one, two of different sizes, a conversation of three turns
+about two images, a batch of mixed records with early ends. **Exact** means that every token of every record was
+that of transformers' own `generate` on the record alone, greedy, in float32. Where the two best tokens of an
+answer are as good as equal (logits within 0.0001), rounding decides between them; such a record asks for the
+tokens before that place.
 
-- **Batching**: *in flight* rows come and go at each step; with *prefixes*, what several prompts begin with (an
-  image, a system turn) is computed once. *Static* batches hold records of equal shapes; the note says why.
-- **Template**: whether the checkpoint tested has a chat template, as the published ones of its type do.
-  Without one, the prompt is a string.
+- **Batching**: *in flight*, records enter and leave the batch at each step; with *prefixes*, what several prompts
+  begin with (an image, a system turn) is computed once. *Static* batches hold records of equal shapes; the note
+  says why.
+- **Template**: whether the checkpoint tested has a chat template, as the published ones of its type do. Without
+  one, the prompt is a string.
 - **Images**: how many a record may have; *1, needed* where text alone is refused.
-- **Videos**: whether a chat message may hold a video; run with lists of frames, the tokens those of transformers'
-  `apply_chat_template` and `generate`.
-- **torchvision**: whether the processor cannot be built without it
-  (`pip install 'pixano-vlm[torchvision]'`).
+- **Videos**: whether a chat message may hold a video; run with lists of frames, and the tokens are those of
+  transformers' `apply_chat_template` and `generate`.
+- **torchvision**: whether the processor cannot be built without it (`pip install 'pixano-vlm[torchvision]'`).
+- **Notes**: why a type is static: what in its structure rules out batches in flight, or what went wrong when they
+  were tried. Models whose structure allows them are tried when they are loaded, with a few prompts, against their
+  own `generate`: first with a *shared prefill*, which computes several prompts in one call and their common
+  beginnings once; if that fails, with a *whole prefill*, which computes each prompt by itself, from its first
+  token. The note has the failure of the last.
 """
 
 
 TAIL = """
 ## Adapters
 
-`--adapter PATH`, or `adapter: PATH` in a config, the folder or hub id of a PEFT adapter (LoRA and its kin; `pip
-install 'pixano-vlm[peft]'`), changes any model above. It is merged into the weights when the model is loaded, so
-that it costs nothing per token; over quantized weights it is kept beside them. Only safetensors are read, and an
-adapter of which a weight finds no place in the model is refused. Several adapters over one base are several entries
-of a [config file](cli.md#models-of-your-own), each a model with a name and a fingerprint of its own: what was
-answered under another adapter is asked again when a run is gone on with.
+`--adapter PATH`, or `adapter: PATH` in a config, puts a PEFT adapter (LoRA and its kin) over any model above; PATH
+is its folder or its Hugging Face id. Needs `pip install 'pixano-vlm[peft]'`. The adapter is merged into the
+weights when the model is loaded, so that it costs nothing per token; over quantized weights it is kept beside
+them. Only safetensors are read, and an adapter that has a weight without a place in the model is refused. Several
+adapters over one base are several entries of a [config file](cli.md#models-of-your-own), each a model with a name
+and a fingerprint of its own: when a run is resumed, what was answered under another adapter is asked again.
 
 ## Weights in fewer bits
 
@@ -60,12 +66,12 @@ answered under another adapter is asked again when a run is gone on with.
 | `int8` | torchao, weights alone | one for each output | CPU, GPU |
 | `int4` | bitsandbytes, NF4 | one for each 64 weights | CPU, GPU |
 
-Both come with `pip install 'pixano-vlm[quantization]'`. Embeddings and the output layer stay as they are.
-`pixano-vlm load` shows the bytes that the weights take, and those they would take unquantized: for the shape of
-SmolVLM-256M in bfloat16, 513 MB become 316 MB with `int8` and 228 MB with `int4` (torch 2.13, CPU). What a record
-gets still does not depend on its batch; it differs from what the unquantized model says. A checkpoint that is
-quantized
-already is loaded as it is, by the package that it names.
+`quantization` is a [parameter](engines.md#transformers) of a config; both kinds need
+`pip install 'pixano-vlm[quantization]'`. Embeddings and the output layer stay as they are. `pixano-vlm load` shows
+the bytes that the weights take, and those that they would take unquantized: for the shape of SmolVLM-256M in
+bfloat16, 513 MB become 316 MB with `int8` and 228 MB with `int4` (torch 2.13, CPU). A record's answer still does
+not depend on its batch, but it differs from the unquantized model's. A checkpoint that is quantized already is
+loaded as it is, by the package that it names.
 """
 
 
