@@ -7,6 +7,7 @@ asks.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -324,15 +325,22 @@ def _checkpoint_folder(path: str, revision: str | None, cache_dir: str | None) -
     return None
 
 
-def _sample(file: Path, size: int = 1 << 20) -> bytes:
-    """Digest of a file's first and last MiB: a safetensors header with every tensor's shape, and some weights.
+def _sample(file: Path, ends: int = 1 << 20, blocks: int = 256, block: int = 4 << 10) -> bytes:
+    """Digest of a file's first and last MiB, and of blocks spread evenly over what lies between.
 
-    A whole read would cost minutes for large models at every start.
+    In a safetensors file these are every tensor's name and shape, and some weights of whatever is large. A whole read
+    would cost minutes for large models at every start.
     """
     digest = hashlib.blake2b(digest_size=16)
     with file.open("rb") as stream:
-        digest.update(stream.read(size))
-        if file.stat().st_size > 2 * size:
-            stream.seek(-size, 2)
-        digest.update(stream.read(size))
+        between = os.fstat(stream.fileno()).st_size - 2 * ends
+        if between <= blocks * block:
+            digest.update(stream.read())
+            return digest.digest()
+        digest.update(stream.read(ends))
+        for number in range(blocks):
+            stream.seek(ends + (between - block) * number // (blocks - 1))
+            digest.update(stream.read(block))
+        stream.seek(-ends, os.SEEK_END)
+        digest.update(stream.read(ends))
     return digest.digest()
