@@ -14,6 +14,9 @@ import typer.main
 
 from pixano_vlm.cli import app
 from pixano_vlm.models import VLMInput, VLMOutput
+from pixano_vlm.models.settings import settings_used
+from pixano_vlm.records.lines import render
+from pixano_vlm.records.request import Request, Result
 
 REPOSITORY = Path(__file__).parents[1]
 SOURCE = REPOSITORY / "src" / "pixano_vlm"
@@ -96,19 +99,26 @@ class TestDocuments:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
-    def test_the_readmes_records_are_records(self) -> None:
-        text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-        lines = [
-            line for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL) for line in block.splitlines()
-        ]
-        assert len(lines) == 4
-        for line in lines:
-            record = json.loads(line)
-            if "status" in record:
-                VLMOutput.model_validate({k: v for k, v in record.items() if k in VLMOutput.model_fields})
-            else:
-                asked = {k: v for k, v in record.items() if k in VLMInput.model_fields}
-                VLMInput.model_validate({"max_new_tokens": 1, **asked})
+    def test_the_readmes_manifest_lines_are_records(self) -> None:
+        asked = [line for line in readmes_lines() if "status" not in line]
+        assert len(asked) == 3
+        for line in asked:
+            settings = {key: value for key, value in line.items() if key in VLMInput.model_fields}
+            VLMInput.model_validate({"max_new_tokens": 1, **settings})
+
+    def test_the_readmes_answer_has_the_keys_of_an_output_line_in_their_order(self) -> None:
+        (answer,) = [line for line in readmes_lines() if "status" in line]
+        asked = VLMInput(prompt="?", max_new_tokens=64, temperature=0)
+        output = VLMOutput.model_validate(
+            {
+                **{key: value for key, value in answer.items() if key in VLMOutput.model_fields},
+                "generation_config": settings_used(asked, 64),
+            }
+        )
+        images, metadata = tuple(answer["images"]), answer["metadata"]
+        request = Request(0, 1, answer["id"], asked, images, metadata)
+        written, _ = render(Result(request, output=output), answer["model"])
+        assert json.dumps(json.loads(written)) == json.dumps(answer)
 
     def test_the_config_file_in_the_documentation_is_read(self, tmp_path: Path) -> None:
         from pixano_vlm.catalog import load_catalog
@@ -229,6 +239,13 @@ def pictured() -> set[str]:
         if name.endswith("/"):
             folders.append((indent, name))
     return found
+
+
+def readmes_lines() -> list[dict[str, Any]]:
+    """The lines of JSON in the README: a manifest's, and one of an output."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    return [json.loads(line) for block in blocks for line in block.splitlines()]
 
 
 def imported(node: ast.AST) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ def test_generate_answers_every_record(cli: Callable[..., Any], repository: Path
             == line["usage"]["prompt_tokens"] + line["usage"]["completion_tokens"]
         )
         assert line["metadata"]["answer"]
+    (shown,) = re.findall(r'^\{"id": .*"status": .*$', (repository / "README.md").read_text(), re.MULTILINE)
+    assert json.loads(shown) in lines, "the README shows one of them"
     run = json.loads((tmp_path / "out.jsonl.run.json").read_text())
     assert run["ended"] == "complete"
     assert run["model"]["architecture"] == "Idefics3ForConditionalGeneration"
