@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -16,7 +17,13 @@ from pixano_vlm.models import GenerationSettings, UsageInfo, VLMInput, VLMOutput
 from pixano_vlm.records.flags import flags_of, other_settings
 from pixano_vlm.records.manifest import read_manifest
 from pixano_vlm.records.preflight import check_manifest_keys
-from pixano_vlm.records.response_format import check_response_format, follows, parse_json
+from pixano_vlm.records.response_format import (
+    PACKAGES,
+    check_response_format,
+    follows,
+    missing_packages,
+    parse_json,
+)
 
 pytest.importorskip("jsonschema")
 
@@ -230,6 +237,15 @@ class TestMissingPackages:
     def missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("pixano_vlm.records.response_format.PACKAGES", ("jsonschema", "no_such_package"))
 
+    def test_they_are_those_of_the_extra_and_none_that_an_answer_is_judged_by_is_left_out(
+        self, repository: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        text = (repository / "pyproject.toml").read_text(encoding="utf-8")
+        (extra,) = re.findall(r"^json = \[(.*?)\]", text, re.MULTILINE)
+        assert tuple(re.findall(r'"([a-z]+)', extra)) == PACKAGES
+        monkeypatch.setitem(sys.modules, "regex", None)
+        assert missing_packages() == ["regex"]
+
     def test_a_manifest_that_needs_them_is_refused_before_anything_starts(
         self, tmp_path: Path, missing: None
     ) -> None:
@@ -242,12 +258,15 @@ class TestMissingPackages:
                 check_manifest_keys(write(tmp_path / "m.jsonl", [free, record]))
             assert error.value.hint == "Run: pip install 'pixano-vlm[json]'."
 
-    def test_elsewhere_it_is_the_records_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("package", ["jsonschema", "regex"])
+    def test_elsewhere_it_is_the_records_error(
+        self, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         from pixano_vlm.records.response_format import _wrong_with
 
         _wrong_with.cache_clear()
-        monkeypatch.setitem(sys.modules, "jsonschema", None)
+        monkeypatch.setitem(sys.modules, package, None)
         asks = {"prompt": "x", "response_format": form(COUNT)}
         (request,) = read_manifest(write(tmp_path / "m.jsonl", [asks]))
         _wrong_with.cache_clear()
-        assert "pip install 'pixano-vlm[json]'" in str(request.error)
+        assert f"needs the package {package}. Run: pip install 'pixano-vlm[json]'" in str(request.error)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -76,10 +78,28 @@ def test_a_manifest_names_it_as_it_is(tmp_path: Path) -> None:
     assert request.input.images == ["s3://bucket/a.png"]
 
 
-def test_a_store_whose_package_is_missing_says_what_to_install() -> None:
+@pytest.mark.parametrize(
+    ("kind", "module", "install"),
+    [
+        ("s3", "s3fs", "'pixano-vlm[cloud]'"),
+        ("gs", "gcsfs", "'pixano-vlm[cloud]'"),
+        ("az", "adlfs", "'pixano-vlm[cloud]'"),
+        ("oss", "ossfs", "ossfs"),
+    ],
+)
+def test_a_store_whose_package_is_missing_says_what_to_install(
+    kind: str, module: str, install: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImageError, match="cannot be read") as caught:
-        load_image("oss://bucket/a.png", Limits())
-    assert "pip install 'pixano-vlm[cloud]'" in str(caught.value)
+        load_image(f"{kind}://bucket/a.png", Limits())
+    assert str(caught.value).endswith(f"Run: pip install {install}.")
+
+
+def test_the_extra_has_the_packages_that_the_hint_says(repository: Path) -> None:
+    text = (repository / "pyproject.toml").read_text(encoding="utf-8")
+    (extra,) = re.findall(r"^cloud = (\[.*?\])", text, re.MULTILINE)
+    assert [name in extra for name in ("s3fs", "gcsfs", "adlfs", "ossfs")] == [True, True, True, False]
 
 
 class Flaky(MemoryFileSystem):

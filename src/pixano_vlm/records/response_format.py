@@ -21,7 +21,7 @@ INSTALL = "Run: pip install 'pixano-vlm[json]'"
 FORM = '{"type": "json_schema", "json_schema": {"name": "...", "schema": {...}}}'
 TYPES = ("json_schema", "json_object", "text")
 
-PACKAGES = ("jsonschema", "llguidance")
+PACKAGES = ("jsonschema", "llguidance", "regex")
 """Those of the extra `json`."""
 PATTERN_SECONDS = 1.0
 """How long one `pattern` of a schema may be looked for in one string: some take years."""
@@ -114,11 +114,12 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 def _wrong_with(schema_text: str) -> str | None:
     """What makes a schema unusable, and where in it."""
     try:
+        import regex  # noqa: F401 - reads no schema, but without it no answer would follow a `pattern`
         from jsonschema import FormatChecker
         from jsonschema.exceptions import best_match
         from jsonschema.validators import Draft202012Validator, validator_for
-    except ImportError:
-        return f"needs the package jsonschema. {INSTALL}"
+    except ImportError as error:
+        return f"needs the package {error.name}. {INSTALL}"
     schema = json.loads(schema_text)
     kind = validator_for(schema, default=Draft202012Validator)
     judge = kind(kind.META_SCHEMA, format_checker=FormatChecker(["regex"]))

@@ -18,6 +18,8 @@ __all__ = ["STORES", "is_store_url", "read_object"]
 
 STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "hf", "memory"})
 """The kinds of URL that are read here. `memory` is fsspec's own, inside one process."""
+NOT_IN_THE_EXTRA = {"oss": "ossfs"}
+"""Kinds whose package the extra `cloud` does not have, and that package."""
 FIRST_WAIT = 0.5
 """Seconds before the second try; each further wait is twice as long."""
 
@@ -92,8 +94,9 @@ def _locate(url: str) -> tuple[Any, str]:
 
         return filesystem(scheme.lower()), rest
     except (ImportError, ValueError) as error:
+        package = NOT_IN_THE_EXTRA.get(scheme.lower(), "'pixano-vlm[cloud]'")
         raise ImageError(
-            f"{url} cannot be read: {_cause(error)}.", hint="Run: pip install 'pixano-vlm[cloud]'."
+            f"{url} cannot be read: {_cause(error)}.", hint=f"Run: pip install {package}."
         ) from None
     except Exception as error:  # a store's own: settings that it lacks, above all
         raise ImageError(f"{url} cannot be read: {_cause(error)}.") from None
