@@ -244,6 +244,23 @@ class TestRegistry:
 
         assert CLASSES.get("taken") is First
 
+    def test_a_class_that_is_defined_anew_takes_its_own_place_and_one_of_another_module_does_not(
+        self,
+    ) -> None:
+        text = "@register_model('renewed')\nclass Renewed(Scripted): ..."
+
+        def define(module: str) -> object:
+            names = {"__name__": module, "register_model": register_model, "Scripted": Scripted}
+            exec(text, names)
+            return names["Renewed"]
+
+        earlier, latest = define("first"), define("first")
+        assert earlier is not latest
+        assert CLASSES.get("renewed") is latest
+        with pytest.raises(DuplicateModelError, match=r"'renewed' is already registered by first\.Renewed"):
+            define("second")
+        assert CLASSES.get("renewed") is latest
+
     def test_the_packages_own_class_cannot_be_replaced(self) -> None:
         with pytest.raises(DuplicateModelError, match="this package's own"):
             register_model("TransformersVLMModel")(Scripted)

@@ -91,6 +91,7 @@ def test_a_store_whose_package_is_missing_says_what_to_install(
     kind: str, module: str, install: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(import_module("fsspec.registry")._registry, kind, raising=False)
     with pytest.raises(ImageError, match="cannot be read") as caught:
         load_image(f"{kind}://bucket/a.png", Limits())
     assert str(caught.value).endswith(f"Run: pip install {install}.")

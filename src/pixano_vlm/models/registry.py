@@ -47,7 +47,8 @@ class ClassRegistry:
         """Puts `cls` under `name`.
 
         Raises:
-            DuplicateModelError: When another class has the name. The same class, imported again, may.
+            DuplicateModelError: When another class has the name. One of the same module and qualified name is not
+                another: it takes the place of what it was before, as in a module that is reloaded.
         """
         module = self._modules.get(name)
         if module is not None and cls.__module__ != module:
@@ -157,6 +158,9 @@ CLASSES = ClassRegistry(BUILT_IN_CLASSES, ENTRY_POINT_GROUP)
 
 def register_model(name: str | type[InferenceModel] | None = None) -> Callable[[ModelClass], ModelClass]:
     """Class decorator that registers a model class under `name`, or under the class's own name.
+
+    A class that is defined anew, in a module that is reloaded or a notebook's cell that is run again, takes its own
+    place: of the same module and qualified name, the latest counts. Any other class under a taken name is refused.
 
     Raises:
         DuplicateModelError: When the name is taken by another class.
