@@ -118,8 +118,8 @@ def _wrong_with(schema_text: str) -> str | None:
         from jsonschema import FormatChecker
         from jsonschema.exceptions import best_match
         from jsonschema.validators import Draft202012Validator, validator_for
-    except ImportError as error:
-        return f"needs the package {error.name}. {INSTALL}"
+    except ImportError as missing:
+        return f"needs the package {missing.name}. {INSTALL}"
     schema = json.loads(schema_text)
     kind = validator_for(schema, default=Draft202012Validator)
     judge = kind(kind.META_SCHEMA, format_checker=FormatChecker(["regex"]))
