@@ -33,6 +33,8 @@ def options(command: Any) -> list[Any]:
 
 FLAGS = [(name, option) for name, command in COMMANDS.items() for option in options(command)]
 
+NUMBERS = [(name, option) for name, option in FLAGS if type(option.default) in (int, float)]
+
 
 def command_lines(text: str) -> list[str]:
     """Every `pixano-vlm ...` line of a document or docstring, pipes and comments cut off."""
@@ -82,6 +84,12 @@ class TestCommands:
                     f"{flag} is not in docs/cli.md under {name}"
                 )
 
+    @pytest.mark.parametrize(("name", "option"), NUMBERS, ids=[f"{n}{o.opts[0]}" for n, o in NUMBERS])
+    def test_a_flags_number_is_the_one_said(self, name: str, option: Any) -> None:
+        text = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
+        (row,) = re.findall(rf"^\| `{option.opts[0]} .*$", text, re.MULTILINE)
+        assert re.search(rf"by default {option.default}\b", row), f"{name} {row}"
+
     @pytest.mark.parametrize("name", COMMANDS)
     def test_a_chapter_has_no_flag_that_does_not_exist(self, name: str) -> None:
         text = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -94,10 +102,17 @@ class TestCommands:
 
 class TestDocuments:
     @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-    def test_every_link_to_a_file_leads_somewhere(self, document: Path) -> None:
+    def test_every_link_leads_somewhere(self, document: Path) -> None:
         text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
-            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+        for target, heading in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", text):
+            file = document.parent / target if target else document
+            assert file.exists(), f"{document.name} links to {target}"
+            assert not heading or heading in headings(file), f"{document.name} links to {target}#{heading}"
+
+    def test_the_readme_leads_to_every_page(self) -> None:
+        text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+        for page in (REPOSITORY / "docs").glob("*.md"):
+            assert f"](docs/{page.name})" in text, page.name
 
     def test_the_readmes_manifest_lines_are_records(self) -> None:
         asked = [line for line in readmes_lines() if "status" not in line]
@@ -239,6 +254,12 @@ def pictured() -> set[str]:
         if name.endswith("/"):
             folders.append((indent, name))
     return found
+
+
+def headings(page: Path) -> set[str]:
+    """Those of a page, as links name them."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
 
 
 def readmes_lines() -> list[dict[str, Any]]:
