@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCHVISION_PACKAGES := num2words av
-NEEDING_TORCHVISION := qwen or internvl or smolvlm or onevision or mistral3 or cosmos3 or video
+NEEDING_TORCHVISION := qwen or internvl or smolvlm or onevision or mistral3 or cosmos3 or gemma4 or lfm2 or video
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow test-torchvision test-models test-browser test-engines lint types bench clean
@@ -56,7 +56,7 @@ $(VENV)-torchvision/.installed: scripts/torchvision_env.py $(STAMP)
 # What the tests of `make test` skip for want of torchvision, the longest suites aside.
 test-torchvision: $(VENV)-torchvision/.installed
 	$(VENV)-torchvision/bin/python -m pytest -n 2 -m "not models and not slow" -k "$(NEEDING_TORCHVISION)" \
-	  tests/conformance tests/batching/test_exactness.py tests/batching/test_preparing.py tests/records/test_videos.py
+	  tests/conformance tests/batching/test_exactness.py tests/batching/test_memory.py tests/batching/test_preparing.py tests/records/test_videos.py
 
 # timm's towers, and scipy for one that is laid out by it: without their dependencies, which are there, and of which
 # one asks for the CUDA build of torch.

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pixano_vlm.batching.kv_cache import SlotCache
+from pixano_vlm.batching.kv_cache import LayerKind, SlotCache
 
 HEADS, DIM, LAYERS = 2, 3, 2
 
@@ -21,7 +21,7 @@ class Rows:
     """What the cache must hold: for each row the numbers of its tokens."""
 
     def __init__(self) -> None:
-        self.cache = SlotCache([False] * LAYERS)
+        self.cache = SlotCache([LayerKind()] * LAYERS)
         self.rows: list[list[int]] = []
         self.next = 1
 

@@ -19,8 +19,9 @@ from pixano_vlm.shapes import MODEL_DIR
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
+RECURRENT = ("qwen3_5", "lfm2_vl")
 PLAIN = ("idefics3", "idefics3_tiles", "llava", "llava_next", "gemma3", "paligemma", "florence2")
-WITH_TORCHVISION = ("mistral3", "qwen2_5_vl", "qwen3_vl", "internvl")
+WITH_TORCHVISION = ("mistral3", "qwen2_5_vl", "qwen3_vl", "internvl", *RECURRENT, "gemma4")
 IN_FLIGHT = {"idefics3", "idefics3_tiles", "llava", "llava_next", "gemma3", "paligemma", *WITH_TORCHVISION}
 NO_CACHES = {"image_cache_bytes": 0, "prefix_cache_bytes": 0}
 

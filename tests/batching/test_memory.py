@@ -36,6 +36,8 @@ def failing(
         calls.append(kwargs["input_ids"].shape[0])
         error = fails(len(calls), calls[-1])
         if error is not None:
+            if len(calls) % 4 > 1:
+                forward(*args, **kwargs)  # far into the call: what it wrote must not count
             raise error
         return forward(*args, **kwargs)
 
@@ -51,7 +53,7 @@ def tokens(model: TransformersVLMModel, records: list[Record]) -> list[list[int]
     return [answers[index] for index in range(len(records))]
 
 
-@pytest.mark.parametrize("name", ["idefics3", "gemma3"])
+@pytest.mark.parametrize("name", ["idefics3", "gemma3", "qwen3_5", "lfm2_vl"])
 def test_memory_may_run_out_at_any_one_call(name: str, open_model: Open, answered: Answered) -> None:
     records = answered(name, 12)
     model = open_model(name, max_batch_size=4)
@@ -69,11 +71,12 @@ def test_memory_may_run_out_at_any_one_call(name: str, open_model: Open, answere
 
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize("name", ["idefics3", "qwen3_5"])
 def test_memory_may_run_out_at_every_other_call(
-    first: int, rows: int, open_model: Open, answered: Answered
+    name: str, first: int, rows: int, open_model: Open, answered: Answered
 ) -> None:
-    records = answered("idefics3", 12)
-    model = open_model("idefics3", max_batch_size=rows)
+    records = answered(name, 12)
+    model = open_model(name, max_batch_size=rows)
 
     def fails(call: int, rows: int) -> Exception | None:
         return torch.OutOfMemoryError("forced") if call % 2 == first else None

@@ -33,6 +33,9 @@ NAMES = (
     "qwen2_5_vl",
     "qwen3_vl",
     "internvl",
+    "qwen3_5",
+    "lfm2_vl",
+    "gemma4",
 )
 NO_CACHES = {"image_cache_bytes": 0, "prefix_cache_bytes": 0}
 WAYS = (

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.cache_utils import CacheLayerMixin, DynamicCache, LinearAttentionCacheLayerMixin
 
 from pixano_vlm.batching.engine import Engine, Plan
+from pixano_vlm.batching.kv_cache import LayerKind
 from pixano_vlm.batching.prepare import PromptMaker
 from pixano_vlm.batching.sampling import choose
 from pixano_vlm.batching.sequence import Ending, Sequence
@@ -26,9 +27,35 @@ from pixano_vlm.models.vlm import VLMInput
 TRIAL_STEPS = 4
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
 """Largest difference of logits, relative to their norm, that is rounding. Other dtypes: `ROUGH`."""
-PLAIN_ATTENTION = frozenset({"full_attention", "sliding_attention"})
-"""Kinds of layer that see a token's distance alone. What others choose (chunks, the keys that score best) can
-hang on where a row begins, and a trial need not meet the one choice in thirty that differs."""
+PLAIN_TYPES = frozenset(
+    {
+        "full_attention",
+        "sliding_attention",
+        "linear_attention",
+        "conv",
+        "hybrid",
+        "hybrid_sliding",
+        "moe",
+        "mlp",
+    }
+)
+"""Types of layer that see a token's distance alone, or what came before it in its row. What others choose (chunks,
+the keys that score best) can hang on where a row begins, and a trial need not meet the one choice in thirty that
+differs."""
+CACHED = frozenset(
+    {
+        "DynamicLayer",
+        "DynamicSlidingWindowLayer",
+        "LinearAttentionLayer",
+        "LinearAttentionAndFullAttentionLayer",
+        "LinearAttentionAndSlidingWindowAttentionLayer",
+        "DummyLayer",
+    }
+)
+"""Layers of transformers' cache that a `SlotCache` stands in for. The last keeps nothing: it uses another's."""
+WAYS = ((True, True), (False, True), (False, False))
+"""What is tried, the best first: whether prompts are prefilled together and from shared beginnings, and whether
+images are encoded apart from them."""
 ROUGH = 0.08
 """In bfloat16, rounding alone moves logits by one to four percent; a wrong mask moves them by tens."""
 
@@ -42,9 +69,11 @@ class Capabilities:
     image_features: bool
     reason: str
     """Why not more, or what was checked."""
-    sliding: tuple[bool, ...] = ()
+    kinds: tuple[LayerKind, ...] = ()
     token_bytes: int = 0
     """Memory that one token's keys and values take."""
+    row_bytes: int = 0
+    """Memory that the states of one record in flight take, however long it is."""
     kernels: bool = False
     """Whether the faster kernels are in."""
 
@@ -59,50 +88,64 @@ def obstacle(model: Any) -> str | None:
     ]
     if missing:
         return f"its forward takes no {', '.join(missing)}"
-    if getattr(model, "_is_stateful", False):
-        return "it keeps a state between calls"
     try:
         layers = DynamicCache(config=model.config).layers
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         return f"its cache cannot be built from its config ({error})"
-    odd = sorted({type(layer).__name__ for layer in layers} - {"DynamicLayer", "DynamicSlidingWindowLayer"})
+    odd = sorted({type(layer).__name__ for layer in layers} - CACHED)
     if odd:
-        return f"its cache has layers that are not keys and values alone: {', '.join(odd)}"
-    if not layers:
-        return "its cache has no layers"
+        return f"its cache has layers of another kind: {', '.join(odd)}"
+    if not any(isinstance(layer, CacheLayerMixin) for layer in layers):
+        return "no layer of its cache keeps keys and values"
     kinds = set(getattr(model.config.get_text_config(decoder=True), "layer_types", None) or ())
-    other = sorted(kinds - PLAIN_ATTENTION)
+    other = sorted(kinds - PLAIN_TYPES)
     if other:
-        return f"it has layers of another kind than full and sliding attention: {', '.join(other)}"
+        return f"it has layers of a type that may see where a row begins: {', '.join(other)}"
     return None
 
 
-def sliding_layers(model: Any) -> list[bool]:
-    """For each layer of the decoder, whether its attention slides."""
-    layers = DynamicCache(config=model.config).layers
-    assert all(isinstance(layer, (DynamicLayer, DynamicSlidingWindowLayer)) for layer in layers)
-    return [isinstance(layer, DynamicSlidingWindowLayer) for layer in layers]
+def layer_kinds(model: Any) -> tuple[LayerKind, ...]:
+    """For each layer of the decoder, what it keeps: of a model without an `obstacle`."""
+    return tuple(
+        LayerKind(
+            attends=isinstance(layer, CacheLayerMixin),
+            slides=getattr(layer, "is_sliding", False),
+            states=layer.number_of_states if isinstance(layer, LinearAttentionCacheLayerMixin) else 0,
+        )
+        for layer in DynamicCache(config=model.config).layers
+    )
 
 
 def examine(trial: Trial, plan: Plan) -> Capabilities:
-    """Finds the best way to run a model: shared prefill, whole prefill, or not in flight at all."""
+    """Finds the best of the `WAYS` to run a model, or that it cannot be run in flight."""
     if not trial.inputs:
         return Capabilities(False, False, False, f"no trial prompt could be prepared ({trial.refusal})")
     reason = ""
-    for shared in (True, False):
-        engine = trial.engine(replace(plan, shared_prefill=shared))
-        if shared and not engine.runner.encoder.is_available:
+    for shared, features in WAYS:
+        engine = trial.engine(replace(plan, shared_prefill=shared, image_features=features))
+        if features and not engine.runner.encodes:
             reason = "the model takes no encoded images"
+            continue
+        if shared and trial.has_states:
+            reason = "a state is kept of a whole prompt, not of its beginning"
             continue
         difference = trial.difference(engine)
         if isinstance(difference, float) and difference <= trial.tolerance:
             why = f"trial against generate: logits within {difference:.1e}"
-            if not shared:
+            if reason:
                 why = f"{why}; {reason}"
-            features, sliding = engine.runner.encoder.is_available, tuple(trial.sliding)
-            return Capabilities(True, shared, features, why, sliding, engine.runner.cache.token_bytes)
+            cache = engine.runner.cache
+            return Capabilities(
+                in_flight=True,
+                shared_prefill=shared,
+                image_features=features,
+                reason=why,
+                kinds=trial.kinds,
+                token_bytes=cache.token_bytes,
+                row_bytes=cache.row_bytes,
+            )
         what = f"differs from generate by {difference:.2g}" if isinstance(difference, float) else difference
-        reason = f"{'shared' if shared else 'whole'} prefill: {what}"
+        reason = f"{'shared' if shared else 'whole'} prefill{'' if features else ' with its images'}: {what}"
     return Capabilities(False, False, False, reason)
 
 
@@ -113,7 +156,8 @@ class Trial:
         self._model = model
         self._maker = maker
         self._ending = Ending(frozenset(), ending._tokenizer)  # goes on past end tokens
-        self.sliding = sliding_layers(model)
+        self.kinds = layer_kinds(model)
+        self.has_states = any(kind.states for kind in self.kinds)
         self.tolerance = TOLERANCE.get(model.dtype, ROUGH)
         self.refusal = ""
         self.inputs: list[VLMInput] = []
@@ -131,7 +175,7 @@ class Trial:
 
     def engine(self, plan: Plan) -> RecordingEngine:
         """An engine that keeps its logits."""
-        return RecordingEngine(self._model, self._maker, self._ending, self.sliding, plan)
+        return RecordingEngine(self._model, self._maker, self._ending, self.kinds, plan)
 
     def difference(self, engine: RecordingEngine) -> float | str:
         """The largest relative difference of logits before the tokens part; or what went wrong."""

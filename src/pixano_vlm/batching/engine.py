@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pixano_vlm.batching.kv_cache import LayerKind
 from pixano_vlm.batching.prefix import without_followers
 from pixano_vlm.batching.prepare import Preparer, PromptMaker
 from pixano_vlm.batching.runner import EngineStats, ModelRunner
@@ -40,6 +41,8 @@ class Plan:
     prefix_bytes: int
     shared_prefill: bool
     """Whether prompts may be prefilled together and from a shared prefix; else each alone and whole."""
+    image_features: bool
+    """Whether images are encoded apart from the prompts, each once; else with every prompt."""
     context: int | None
     """Most tokens, prompt and answer, or None."""
 
@@ -51,19 +54,20 @@ class Engine:
         model: The transformers model, in eval mode.
         maker: Prepares requests; its `shared_ids` are what prefixes are compared by.
         ending: When a record ends, and its text.
-        sliding: For each layer of the decoder, whether its attention slides.
+        kinds: For each layer of the decoder, what it keeps.
         plan: Ways and budgets.
     """
 
     def __init__(
-        self, model: Any, maker: PromptMaker, ending: Ending, sliding: list[bool], plan: Plan
+        self, model: Any, maker: PromptMaker, ending: Ending, kinds: tuple[LayerKind, ...], plan: Plan
     ) -> None:
         self._maker = maker
         self._ending = ending
         self._plan = plan
         self.runner = ModelRunner(
             model,
-            sliding,
+            kinds,
+            image_features=plan.image_features,
             image_bytes=plan.image_bytes,
             prefix_bytes=plan.prefix_bytes if plan.shared_prefill else 0,
         )
@@ -237,7 +241,8 @@ class Engine:
     def _step(self, first: int, last: int, *, again: bool = True) -> list[tuple[int, Tensor]]:
         """Logits of rows [first, last) in one call; in two calls of half the rows where that fails.
 
-        The column is the same in every try, so that nothing is lost by trying.
+        The column is the same in every try, and states are kept when a call has succeeded, so that nothing is
+        lost by trying.
         """
         active = self.scheduler.active
         try:

@@ -10,8 +10,8 @@ A row's tokens end at column `clock`, whatever their number: row i of length n h
 
 To the model this is exactly a left-padded batch, the one layout that every decoder of transformers
 understands: its own code builds the masks (causal, sliding, blockwise) from a plain 2D attention mask, and the
-distance between two columns is the distance between two positions. Knows nothing of images, prompts or
-scheduling.
+distance between two columns is the distance between two positions. What recurrent layers keep has no columns, only
+rows (`recurrent`). Knows nothing of images, prompts or scheduling.
 """
 
 from __future__ import annotations
@@ -24,44 +24,66 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from pixano_vlm.batching.recurrent import StateLayer
+
 SLACK = 128
 """Columns kept beyond what the longest row needs, so that making room is rare."""
 
 
+@dataclass(frozen=True, slots=True)
+class LayerKind:
+    """What a layer of the decoder keeps of every row. A layer that uses another's keys and values keeps nothing."""
+
+    attends: bool = True
+    """Keys and values."""
+    slides: bool = False
+    """Its attention slides. All columns are kept all the same: the model's own mask hides what is outside."""
+    states: int = 0
+    """Pairs of states, of a convolution and of what a recurrence sums up."""
+
+
 class SlotCache:
-    """Rows of keys and values for as many records as are in flight.
+    """Rows of keys and values, and of states, for as many records as are in flight.
 
     Args:
-        sliding: For each layer, whether its attention slides. Sliding layers keep every column here; the
-            model's own mask hides what lies outside the window.
+        kinds: For each layer of the decoder, what it keeps.
     """
 
-    def __init__(self, sliding: Sequence[bool]) -> None:
+    def __init__(self, kinds: Sequence[LayerKind]) -> None:
         self.rows = 0
         self.columns = 0
         self.clock = 0
         self.lengths: list[int] = []
-        self._window = CacheWindow(self, sliding)
+        self._window = CacheWindow(self, kinds)
 
     @property
     def layers(self) -> list[SlotLayer]:
-        """The layers, each with its keys and values `[rows, heads, columns, head_dim]`."""
+        """The layers that attend, each with its keys and values `[rows, heads, columns, head_dim]`."""
         return self._window.slot_layers
 
     @property
     def nbytes(self) -> int:
-        """Bytes that keys and values take."""
-        return sum(
-            t.numel() * t.element_size()
-            for layer in self.layers
-            for t in (layer.keys, layer.values)
-            if t is not None
-        )
+        """Bytes that keys, values and states take."""
+        return self._column_bytes + self._state_bytes
 
     @property
     def token_bytes(self) -> int:
         """Bytes that one token takes in all layers; 0 before anything was written."""
-        return self.nbytes // max(1, self.rows * self.columns)
+        return self._column_bytes // max(1, self.rows * self.columns)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that a row's states take, however long it is; 0 before anything was written."""
+        return self._state_bytes // max(1, self.rows)
+
+    @property
+    def _column_bytes(self) -> int:
+        tensors = (t for layer in self.layers for t in (layer.keys, layer.values) if t is not None)
+        return sum(t.numel() * t.element_size() for t in tensors)
+
+    @property
+    def _state_bytes(self) -> int:
+        return sum(layer.state_bytes for layer in self._window.state_layers)
 
     @property
     def first_column(self) -> int:
@@ -104,6 +126,8 @@ class SlotCache:
                 if layer.keys is not None:
                     layer.keys[row, :, begin : self.clock] = layer.keys[last, :, begin : self.clock]
                     layer.values[row, :, begin : self.clock] = layer.values[last, :, begin : self.clock]
+            for state_layer in self._window.state_layers:
+                state_layer.move_row(last, row)
             self.lengths[row] = self.lengths[last]
         self.lengths.pop()
         return last
@@ -128,6 +152,14 @@ class SlotCache:
         """
         self._window.focus(rows, start, begin, end, valid)
         return self._window
+
+    def commit(self) -> None:
+        """Keeps the states that the call of the last `window` left, now that it has succeeded.
+
+        Keys and values need no such thing: until the clock moves on, a call's columns may be written again.
+        """
+        for layer in self._window.state_layers:
+            layer.commit()
 
     def read(self, row: int, count: int) -> list[tuple[Tensor, Tensor] | None]:
         """Copies the first `count` columns of a row: for each layer keys and values `[heads, count, head_dim]`."""
@@ -156,12 +188,16 @@ class SlotCache:
         self.lengths = []
         for layer in self.layers:
             layer.free()
+        for state_layer in self._window.state_layers:
+            state_layer.free_states()
 
     def _reallocate(self, rows: int, columns: int, clock: int) -> None:
         old, first = self.clock, self.first_column
         self.rows, self.columns = rows, columns
         for layer in self.layers:  # layer by layer, so that only one is ever there twice
             layer.resize(len(self.lengths), first, old, clock)
+        for state_layer in self._window.state_layers:
+            state_layer.resize_rows(rows, len(self.lengths))
         self.clock = clock
 
     def _move_clock(self, clock: int) -> None:
@@ -190,14 +226,18 @@ class _Span:
 class CacheWindow(Cache):
     """A `Cache` for one forward call: a window on a `SlotCache`."""
 
-    def __init__(self, slots: SlotCache, sliding: Sequence[bool]) -> None:
+    def __init__(self, slots: SlotCache, kinds: Sequence[LayerKind]) -> None:
         self.span = _Span(slice(0, 0), 0, 0, 0, None)
-        self.slot_layers = [SlotLayer(slots, self, slides) for slides in sliding]
-        super().__init__(layers=list(self.slot_layers))
+        layers = [_layer(slots, self, kind) for kind in kinds]
+        self.slot_layers = [layer for layer in layers if isinstance(layer, SlotLayer)]
+        self.state_layers = [layer for layer in layers if isinstance(layer, StateLayer)]
+        super().__init__(layers=list(layers))
 
     def focus(self, rows: slice, start: int, begin: int, end: int, valid: Tensor | None) -> None:
         """Turns the window to the next call."""
         self.span = _Span(rows, start, begin, end, valid)
+        for layer in self.state_layers:
+            layer.focus(rows, has_past=begin > start)
 
 
 class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init_subclass__ is untyped
@@ -206,7 +246,7 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init
     is_compileable = False
 
     def __init__(self, slots: SlotCache, window: CacheWindow, is_sliding: bool) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        CacheLayerMixin.__init__(self)  # type: ignore[no-untyped-call]
         self.keys: Any = None
         self.values: Any = None
         self.is_sliding = is_sliding
@@ -270,3 +310,17 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init
     def get_max_length(self) -> int:
         """No bound: the slots grow."""
         return -1
+
+
+class StateSlotLayer(StateLayer, SlotLayer):  # type: ignore[no-untyped-call,override]  # of transformers
+    """A layer with a recurrence beside its attention."""
+
+    def __init__(self, slots: SlotCache, window: CacheWindow, kind: LayerKind) -> None:
+        StateLayer.__init__(self, kind.states)
+        SlotLayer.__init__(self, slots, window, kind.slides)
+
+
+def _layer(slots: SlotCache, window: CacheWindow, kind: LayerKind) -> SlotLayer | StateLayer:
+    if not kind.states:
+        return SlotLayer(slots, window, kind.slides)
+    return StateSlotLayer(slots, window, kind) if kind.attends else StateLayer(kind.states)

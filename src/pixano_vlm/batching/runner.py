@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixano_vlm.batching.kv_cache import CacheWindow, SlotCache
+from pixano_vlm.batching.kv_cache import CacheWindow, LayerKind, SlotCache
 from pixano_vlm.batching.prefix import PrefixStore
 from pixano_vlm.batching.sampling import attach_sampling
 from pixano_vlm.batching.sequence import PreparedImage, Sequence
@@ -51,19 +51,29 @@ class ModelRunner:
 
     Args:
         model: The transformers model, in eval mode.
-        sliding: For each layer of the decoder, whether its attention slides.
+        kinds: For each layer of the decoder, what it keeps.
+        image_features: Whether to encode images apart from the prompts, if the model takes them so.
         image_bytes: Budget for encoded images kept for reuse.
         prefix_bytes: Budget for keys and values of shared prefixes.
     """
 
-    def __init__(self, model: Any, sliding: list[bool], *, image_bytes: int, prefix_bytes: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        kinds: tuple[LayerKind, ...],
+        *,
+        image_features: bool,
+        image_bytes: int,
+        prefix_bytes: int,
+    ) -> None:
         self._model = model
         self._device = model.device
         self._arguments = frozenset(inspect.signature(model.forward).parameters)
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in self._arguments else {}
         self._image_token = getattr(model.config, "image_token_id", None)
-        self.cache = SlotCache(sliding)
+        self.cache = SlotCache(kinds)
         self.encoder = ImageEncoder(model, image_bytes)
+        self.encodes = image_features and self.encoder.is_available
         self.prefixes = PrefixStore(prefix_bytes)
         self.stats = EngineStats()
 
@@ -77,7 +87,7 @@ class ModelRunner:
             attach_sampling(self._model, sequence)
         if sequence.positions is None:
             sequence.positions = self._position_ids(sequence)
-        if sequence.features is None and self.encoder.is_available:
+        if sequence.features is None and self.encodes:
             sequence.features = self._encode(sequence)
         self.stats.vision_seconds += time.perf_counter() - began
 
@@ -212,6 +222,7 @@ class ModelRunner:
             **tensors, **options, past_key_values=window, use_cache=True, **self._last_only
         )
         logits: Tensor = self._model(**inputs).logits[:, -1]
+        self.cache.commit()
         return logits
 
     def _mask(self, lengths: list[int], longest: int) -> Tensor | None:

@@ -16,16 +16,17 @@ CPU_SHARE = 0.25
 """Part of the machine's free memory that they may take; the rest is for images, other programs, and the system."""
 
 
-def tokens_that_fit(device: torch.device, token_bytes: int) -> int:
+def tokens_that_fit(device: torch.device, token_bytes: int, beside: int = 0) -> int:
     """How many tokens' keys and values there is room for now, beside the loaded weights.
 
     Args:
         device: Where the model is.
         token_bytes: Bytes that one token takes in all layers; 0 when that is not known.
+        beside: Bytes that something else of the records in flight will take.
     """
     if token_bytes <= 0:
         return MOST_TOKENS
-    return max(1, min(MOST_TOKENS, int(_free_bytes(device)) // token_bytes))
+    return max(1, min(MOST_TOKENS, (int(_free_bytes(device)) - beside) // token_bytes))
 
 
 def _free_bytes(device: torch.device) -> float:

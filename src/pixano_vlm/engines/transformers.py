@@ -112,6 +112,7 @@ class TransformersVLMModel(VLMModel):
             image_bytes=self.params.image_cache_bytes,
             prefix_bytes=self.params.prefix_cache_bytes,
             shared_prefill=False,
+            image_features=False,
             context=context if isinstance(context, int) else None,
         )
         if self.params.engine == "static":
@@ -125,9 +126,16 @@ class TransformersVLMModel(VLMModel):
             )
         engine = None
         if capabilities.in_flight:
-            tokens = self.params.max_batch_tokens or tokens_that_fit(model.device, capabilities.token_bytes)
-            plan = replace(plan, shared_prefill=capabilities.shared_prefill, max_tokens=tokens)
-            engine = Engine(model, maker, ending, list(capabilities.sliding), plan)
+            tokens = self.params.max_batch_tokens or tokens_that_fit(
+                model.device, capabilities.token_bytes, beside=plan.max_rows * capabilities.row_bytes
+            )
+            plan = replace(
+                plan,
+                shared_prefill=capabilities.shared_prefill,
+                image_features=capabilities.image_features,
+                max_tokens=tokens,
+            )
+            engine = Engine(model, maker, ending, capabilities.kinds, plan)
         seconds = time.perf_counter() - began
         self._loaded = _Loaded(
             model,
@@ -153,7 +161,7 @@ class TransformersVLMModel(VLMModel):
             return examine(trial, plan)
         undo = speed_up(model, attention=self.params.attn_implementation is None)
         faster = examine(trial, plan)
-        if faster.shared_prefill:
+        if faster.shared_prefill or (faster.in_flight and trial.has_states):
             return replace(faster, kernels=True)
         undo()
         return examine(trial, plan)
