@@ -45,7 +45,8 @@ tokens before that place.
   were tried. Models whose structure allows them are tried when they are loaded, with a few prompts, against their
   own `generate`: first with a *shared prefill*, which computes several prompts in one call and their common
   beginnings once; if that fails, with a *whole prefill*, which computes each prompt by itself, from its first
-  token. The note has the failure of the last.
+  token; last with a *whole prefill with its images*, where images are encoded in the same call instead of apart. The
+  note has the failure of the last. `pixano-vlm load` shows which of them a model runs with.
 """
 
 
