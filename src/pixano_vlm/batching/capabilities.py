@@ -20,7 +20,6 @@ from transformers.cache_utils import CacheLayerMixin, DynamicCache, LinearAttent
 from pixano_vlm.batching.engine import Engine, Plan
 from pixano_vlm.batching.kv_cache import LayerKind
 from pixano_vlm.batching.prepare import PromptMaker
-from pixano_vlm.batching.sampling import choose
 from pixano_vlm.batching.sequence import Ending, Sequence
 from pixano_vlm.models.vlm import VLMInput
 
@@ -97,11 +96,24 @@ def obstacle(model: Any) -> str | None:
         return f"its cache has layers of another kind: {', '.join(odd)}"
     if not any(isinstance(layer, CacheLayerMixin) for layer in layers):
         return "no layer of its cache keeps keys and values"
-    kinds = set(getattr(model.config.get_text_config(decoder=True), "layer_types", None) or ())
-    other = sorted(kinds - PLAIN_TYPES)
+    text = model.config.get_text_config(decoder=True)
+    types = getattr(text, "layer_types", None)
+    if types is None and getattr(text, "attention_chunk_size", None):
+        types = ["chunked_attention"]
+    other = sorted(set(types or ()) - PLAIN_TYPES)
     if other:
         return f"it has layers of a type that may see where a row begins: {', '.join(other)}"
+    if "longrope" in _rope_types(getattr(text, "rope_parameters", None)):
+        return "its position embeddings (longrope) are chosen by the longest record in the batch"
     return None
+
+
+def _rope_types(parameters: Any) -> set[str]:
+    """Types of rotary embedding in a config's `rope_parameters`, which may be nested by type of layer."""
+    if not isinstance(parameters, dict):
+        return set()
+    found = {str(parameters.get("rope_type"))}
+    return found.union(*map(_rope_types, parameters.values()))
 
 
 def layer_kinds(model: Any) -> tuple[LayerKind, ...]:
@@ -118,8 +130,11 @@ def layer_kinds(model: Any) -> tuple[LayerKind, ...]:
 
 def examine(trial: Trial, plan: Plan) -> Capabilities:
     """Finds the best of the `WAYS` to run a model, or that it cannot be run in flight."""
-    if not trial.inputs:
-        return Capabilities(False, False, False, f"no trial prompt could be prepared ({trial.refusal})")
+    if not any(input.images for input in trial.inputs):
+        # Words alone prove nothing of how a model attends to images.
+        return Capabilities(
+            False, False, False, f"no trial prompt with an image could be run ({trial.refusal})"
+        )
     reason = ""
     for shared, features in WAYS:
         engine = trial.engine(replace(plan, shared_prefill=shared, image_features=features))
@@ -253,8 +268,7 @@ class RecordingEngine(Engine):
     def _choose(self, logits: Tensor, sequences: list[Sequence]) -> None:
         for row, sequence in zip(logits, sequences, strict=True):
             self.logits.setdefault(id(sequence), []).append(row.float())
-        for sequence, token in zip(sequences, choose(logits, sequences), strict=True):
-            self._ending.append(sequence, token)
+        super()._choose(logits, sequences)
 
 
 def trial_inputs(max_new_tokens: int = TRIAL_STEPS) -> list[VLMInput]:

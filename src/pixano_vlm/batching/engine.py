@@ -22,12 +22,15 @@ from pixano_vlm.batching.runner import EngineStats, ModelRunner
 from pixano_vlm.batching.sampling import choose
 from pixano_vlm.batching.scheduler import Scheduler
 from pixano_vlm.batching.sequence import Ending, Sequence
-from pixano_vlm.errors import GenerationError, VLMError
+from pixano_vlm.errors import GenerationError, RunError, VLMError
 from pixano_vlm.models.settings import settings_used
 from pixano_vlm.models.vlm import UsageInfo, VLMInput, VLMOutput
 from pixano_vlm.records.response_format import parse_json
 
 Answer = tuple[Hashable, VLMOutput | VLMError]
+
+WAITING_BYTES = 2**30
+"""Prepared prompts of about so many bytes may wait for a row; one may be larger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,9 @@ class Engine:
 
     def _receive(self, source: Preparer) -> Iterator[Answer]:
         scheduler = self.scheduler
-        room = max(1, 4 * self._plan.max_rows - len(scheduler.waiting))
+        room = max(0, 4 * self._plan.max_rows - len(scheduler.waiting))
+        if scheduler.waiting and sum(s.prompt.nbytes for s in scheduler.waiting) > WAITING_BYTES:
+            room = 0
         if not scheduler.active and not scheduler.waiting:
             wait = None
         elif len(scheduler.waiting) < scheduler.free_rows:
@@ -158,58 +163,88 @@ class Engine:
 
     def _prefill(self, group: list[Sequence], *, again: bool = True) -> None:
         """Computes the prompts of a group and their first tokens; in smaller groups where that fails."""
+        logits = failed = None
+        try:
+            together = self._ready(group)
+            if together or len(group) == 1:
+                logits = self._compute(group, together=together)
+        except Exception as error:  # what can fail is the model's code
+            failed = Failure.of(error)
+        if failed is not None:
+            # Outside of the handler: the error's frames hold the memory of the call that failed.
+            self._recover(group, failed, again=again)
+        elif logits is None:
+            for sequence in group:
+                self._prefill([sequence])
+        else:
+            for sequence in group:
+                sequence.features = None
+                sequence.prompt = sequence.prompt.without_tensors()
+                self.scheduler.active.append(sequence)
+            self._choose(logits, group)
+
+    def _ready(self, group: list[Sequence]) -> bool:
+        """Readies a group for its prefill; returns whether it may be run together."""
+        for sequence in group:
+            if not sequence.prompt.tensors:  # one that has been in flight already
+                sequence.prompt = self._maker.make(sequence.input)
+            self.runner.begin(sequence)
+        return self._plan.shared_prefill and all(s.features is not None for s in group)
+
+    def _compute(self, group: list[Sequence], *, together: bool) -> Tensor:
+        """The logits after a group's prompts, which stand in rows of their own then."""
         cache = self.runner.cache
         rows = len(cache.lengths)
+        later = [*self.scheduler.waiting, *self._next_calls]
         try:
-            for sequence in group:
-                self.runner.begin(sequence)
-            together = self._plan.shared_prefill and all(s.features is not None for s in group)
-            if not together and len(group) > 1:
-                for sequence in group:
-                    self._prefill([sequence])
-                return
-            taken = self._take_rows(group)
-            later = [*self.scheduler.waiting, *self._next_calls]
-            logits = self.runner.prefill(group, taken, together=together, later=later)
-        except Exception as error:  # what can fail is the model's code: sorted out there
+            return self.runner.prefill(group, self._take_rows(group), together=together, later=later)
+        except Exception:
             del cache.lengths[rows:]
-            self._recover(group, error, again=again)
-            return
-        for sequence in group:
-            sequence.features = None
-            self.scheduler.active.append(sequence)
-        self._choose(logits, group)
+            raise
 
     def _take_rows(self, group: list[Sequence]) -> slice:
         everyone = [*self.scheduler.active, *group]
         lengths = [sequence.prompt.length for sequence in group]
-        with torch.inference_mode():
-            self.runner.cache.make_room(
-                lengths,
-                steps=max(sequence.remaining for sequence in everyone),
-                row_limit=max(len(everyone), self.scheduler.row_limit(everyone)),
-            )
+        try:
+            with torch.inference_mode():
+                self.runner.cache.make_room(
+                    lengths,
+                    steps=max(sequence.remaining for sequence in everyone),
+                    row_limit=max(len(everyone), self.scheduler.row_limit(everyone)),
+                )
+        except Exception:
+            self._begin_anew()
+            raise
         return self.runner.cache.add_rows(lengths)
 
-    def _recover(self, group: list[Sequence], error: Exception, *, again: bool) -> None:
+    def _begin_anew(self) -> None:
+        """Puts every record in flight back: some layers have moved in memory and others have not."""
+        active = self.scheduler.active
+        if active:
+            self.scheduler.shrink()
+        failed = {id(sequence) for sequence, _ in self._failed}
+        self.scheduler.put_back(sequence for sequence in active if id(sequence) not in failed)
+        active.clear()
+        self.runner.cache.clear()
+
+    def _recover(self, group: list[Sequence], failed: Failure, *, again: bool) -> None:
         """After a failed prefill: smaller groups, then one record later, then that one record's error."""
-        starved = is_out_of_memory(error)
-        self.stats.out_of_memory += starved
+        self.stats.out_of_memory += failed.starved
         if len(group) > 1:
             middle = len(group) // 2
             self._prefill(group[:middle])
             self._prefill(group[middle:])
-        elif starved and self.scheduler.active:
+        elif failed.starved and self.scheduler.active:
             # Alone it may fit, when those in flight have ended.
             self.scheduler.shrink()
             self.scheduler.put_back(group)
-        elif starved and again:
+        elif failed.starved and again:
             # At once, while nothing else can have taken the memory that is freed here.
             group[0].restart()
             self._free_caches()
             self._prefill(group, again=False)
         else:
-            self._failed.append((group[0], failure(error)))
+            self._failed.append((group[0], failed.answer))
 
     def _free_caches(self) -> bool:
         """Empties what is only kept for reuse; returns whether there was anything."""
@@ -247,27 +282,34 @@ class Engine:
         active = self.scheduler.active
         try:
             return [(first, self.runner.step(active[first:last], slice(first, last)))]
-        except Exception as error:  # what can fail is the model's code: sorted out below
-            starved = is_out_of_memory(error)
-            self.stats.out_of_memory += starved
-            if starved and self._free_caches():
-                return self._step(first, last)
-            if last - first == 1 and starved and again:
-                return self._step(first, last, again=False)  # others may have given memory back
-            if last - first == 1:
-                active[first].finish_reason = "stop"  # leaves its row
-                self._failed.append((active[first], failure(error)))
-                return []
-            if starved:
-                self.scheduler.shrink()
-            middle = (first + last) // 2
-            return self._step(first, middle) + self._step(middle, last)
+        except Exception as error:  # what can fail is the model's code
+            failed = Failure.of(error)
+        self.stats.out_of_memory += failed.starved
+        if failed.starved and self._free_caches():
+            return self._step(first, last)
+        if last - first == 1 and failed.starved and again:
+            return self._step(first, last, again=False)  # others may have given memory back
+        if last - first == 1:
+            self._fail(active[first], failed)
+            return []
+        if failed.starved:
+            self.scheduler.shrink()
+        middle = (first + last) // 2
+        return self._step(first, middle) + self._step(middle, last)
+
+    def _fail(self, sequence: Sequence, failed: Failure) -> None:
+        """Answers a record in flight with its error."""
+        sequence.finish_reason = "stop"  # leaves its row
+        self._failed.append((sequence, failed.answer))
 
     # -- choose, retire ----------------------------------------------------------------------------------------
 
     def _choose(self, logits: Tensor, sequences: list[Sequence]) -> None:
         for sequence, token in zip(sequences, choose(logits, sequences), strict=True):
-            self._ending.append(sequence, token)
+            if isinstance(token, Exception):
+                self._fail(sequence, Failure.of(token))
+            else:
+                self._ending.append(sequence, token)
 
     def _retire(self) -> Iterator[Answer]:
         """Answers the records that have ended, and frees their rows."""
@@ -309,17 +351,44 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on a GPU or on the CPU."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    # The CPU allocator raises a plain RuntimeError; its text is all there is to tell it by.
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    # Plain RuntimeErrors, of which the text is all there is to tell them by.
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in OUT_OF_MEMORY)
 
 
-def failure(error: Exception) -> VLMError:
-    """What a record is answered with when the model fails on it alone."""
-    if isinstance(error, VLMError):
-        return error
-    if is_out_of_memory(error):
-        return GenerationError(
-            "memory ran out on this record alone.",
-            hint="Use smaller images, fewer new tokens, or a smaller dtype.",
+OUT_OF_MEMORY = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+DEVICE_ERRORS = tuple(filter(None, [getattr(torch, "AcceleratorError", None)]))
+"""What torch raises, since 2.8, when a kernel has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What went wrong in a call of the model, without the frames and the tensors that hang on its exception."""
+
+    starved: bool
+    """Whether memory ran out."""
+    answer: VLMError
+    """What a record is answered with, when it fails alone."""
+
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        """Of what a call raised.
+
+        Raises:
+            RunError: When the device can do nothing more in this process.
+        """
+        if is_out_of_memory(error):
+            answer = GenerationError(
+                "memory ran out on this record alone.",
+                hint="Use smaller images, fewer new tokens, or a smaller dtype.",
+            )
+            return cls(True, answer)
+        if isinstance(error, DEVICE_ERRORS) or "CUDA error" in str(error):
+            raise RunError(
+                f"the device failed: {' '.join(str(error).split())[:300]}",
+                hint="Nothing more can be computed in this process. Go on with --resume.",
+            )
+        if isinstance(error, VLMError):
+            return cls(False, error)
+        return cls(
+            False, GenerationError(f"the model failed on this record: {type(error).__name__}: {error}")
         )
-    return GenerationError(f"the model failed on this record: {type(error).__name__}: {error}")

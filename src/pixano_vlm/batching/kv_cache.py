@@ -120,12 +120,14 @@ class SlotCache:
     def drop_row(self, row: int) -> int:
         """Forgets a row. The last row moves into its place, so that rows stay compact; returns that row."""
         last = len(self.lengths) - 1
+        used = slice(self.clock - max(self.lengths[row], self.lengths[last]), self.clock)
+        for layer in self.layers:
+            if layer.keys is not None:
+                for states in (layer.keys, layer.values):
+                    if row != last:
+                        states[row, :, used] = states[last, :, used]
+                    states[last, :, used] = 0  # see `SlotLayer.allocate`
         if row != last:
-            begin = self.clock - self.lengths[last]
-            for layer in self.layers:
-                if layer.keys is not None:
-                    layer.keys[row, :, begin : self.clock] = layer.keys[last, :, begin : self.clock]
-                    layer.values[row, :, begin : self.clock] = layer.values[last, :, begin : self.clock]
             for state_layer in self._window.state_layers:
                 state_layer.move_row(last, row)
             self.lengths[row] = self.lengths[last]
@@ -205,10 +207,10 @@ class SlotCache:
         kept, moved = slice(first, old), slice(first + clock - old, clock)
         for layer in self.layers:
             if layer.keys is not None and self.lengths:
-                used = slice(0, len(self.lengths))
-                # The two ranges may overlap: through a copy.
-                layer.keys[used, :, moved] = layer.keys[used, :, kept].clone()
-                layer.values[used, :, moved] = layer.values[used, :, kept].clone()
+                for states in (layer.keys[: len(self.lengths)], layer.values[: len(self.lengths)]):
+                    copy = states[:, :, kept].clone()  # since the two ranges may overlap
+                    states[:, :, kept] = 0
+                    states[:, :, moved] = copy
         self.clock = clock
 
 
@@ -258,8 +260,10 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init
         if self.keys is None:
             # Zeros, not whatever memory holds: a masked column still meets a probability of 0, and 0 * NaN is NaN.
             rows, columns = self._slots.rows, self._slots.columns
-            self.keys = keys.new_zeros((rows, keys.shape[-3], columns, keys.shape[-1]))
-            self.values = values.new_zeros((rows, values.shape[-3], columns, values.shape[-1]))
+            self.keys, self.values = (  # both or, where memory runs out, neither
+                states.new_zeros((rows, states.shape[-3], columns, states.shape[-1]))
+                for states in (keys, values)
+            )
             self.is_initialized = True
 
     def resize(self, used: int, first: int, last: int, clock: int) -> None:

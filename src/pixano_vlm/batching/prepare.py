@@ -263,7 +263,8 @@ class Preparer:
                 break
             self._pending -= 1
             if isinstance(item[2], Prompt):
-                self._ready_bytes -= item[2].nbytes
+                with self._lock:
+                    self._ready_bytes -= item[2].nbytes
             taken.append(item)
         self._read(room)
         return taken
@@ -308,7 +309,8 @@ class Preparer:
         error = done.exception()
         if error is None:
             prompt = done.result()
-            self._ready_bytes += prompt.nbytes
+            with self._lock:
+                self._ready_bytes += prompt.nbytes
             self._ready.put((key, input, prompt))
         elif isinstance(error, VLMError):
             self._ready.put((key, input, error))

@@ -6,6 +6,7 @@ own; only the choice of who needs it is made here.
 
 from __future__ import annotations
 
+import secrets
 from copy import deepcopy
 from typing import Any
 
@@ -29,7 +30,7 @@ def generation_config(model: Any, input: VLMInput, max_new_tokens: int) -> Any:
         max_new_tokens=max_new_tokens,
         max_length=None,
         min_length=0,
-        min_new_tokens=None,
+        min_new_tokens=0,
         num_beams=1,
         num_return_sequences=1,
         do_sample=sample,
@@ -53,6 +54,13 @@ def generation_config(model: Any, input: VLMInput, max_new_tokens: int) -> Any:
 def attach_sampling(model: Any, sequence: Sequence) -> None:
     """Gives a record its logits processors and, when it samples, its random numbers."""
     config = generation_config(model, sequence.input, sequence.max_new_tokens)
+    # What `generate` sets before it makes its processors: those that force or forbid tokens read it.
+    config.max_length = sequence.prompt.length + sequence.max_new_tokens
+    model._prepare_special_tokens(config, device=model.device)
+    if not config.min_p:
+        config.min_p = (
+            None  # 0 would cost a softmax and a sort of the vocabulary at every token, and change nothing
+        )
     sequence.processors = model._get_logits_processor(
         generation_config=config,
         input_ids_seq_length=sequence.prompt.length,
@@ -65,24 +73,42 @@ def attach_sampling(model: Any, sequence: Sequence) -> None:
     if config.do_sample:
         sequence.generator = torch.Generator()
         seed = sequence.input.seed
-        sequence.generator.manual_seed(seed if seed is not None else int(torch.seed()) % 2**63)
+        sequence.generator.manual_seed(seed if seed is not None else secrets.randbits(63))
 
 
-def choose(logits: Tensor, sequences: list[Sequence]) -> list[int]:
-    """The next token of each row.
+def choose(logits: Tensor, sequences: list[Sequence]) -> list[int | Exception]:
+    """The next token of each row, or what went wrong in choosing it.
 
     Args:
         logits: `[rows, vocabulary]`, the model's at each row's last position.
         sequences: The records of those rows.
     """
-    # Not `argmax`, which takes four times as long on a CPU in bfloat16. The one synchronisation with a GPU in a step.
-    greedy: list[int] = logits.max(dim=-1).indices.tolist()
-    return [
-        _likeliest(token, logits[row], sequence)
-        if not sequence.processors and sequence.generator is None
-        else choose_one(logits[row], sequence)
-        for row, (token, sequence) in enumerate(zip(greedy, sequences, strict=True))
-    ]
+    # Not `argmax`, which takes four times as long on a CPU in bfloat16. For greedy records the one wait for a GPU.
+    likeliest: list[int] = logits.max(dim=-1).indices.tolist()
+    drawn = [row for row, sequence in enumerate(sequences) if _is_drawn_as_it_is(sequence)]
+    # All at once: one transfer from a GPU in place of one for each.
+    probabilities = dict(zip(drawn, torch.softmax(logits[drawn].float(), dim=-1).cpu(), strict=True))
+    tokens: list[int | Exception] = []
+    for row, sequence in enumerate(sequences):
+        try:
+            if row in probabilities:
+                tokens.append(_draw(probabilities[row], sequence))
+            elif not sequence.processors and sequence.generator is None:
+                tokens.append(_likeliest(likeliest[row], logits[row], sequence))
+            else:
+                tokens.append(choose_one(logits[row], sequence))
+        except Exception as error:  # a processor of the checkpoint, a schema, logits that are no numbers
+            tokens.append(error)
+    return tokens
+
+
+def _is_drawn_as_it_is(sequence: Sequence) -> bool:
+    """Whether a record samples from the model's own probabilities."""
+    return sequence.generator is not None and not sequence.processors and sequence.prompt.constraint is None
+
+
+def _draw(probabilities: Tensor, sequence: Sequence) -> int:
+    return int(torch.multinomial(probabilities, 1, generator=sequence.generator))
 
 
 def _likeliest(token: int, logits: Tensor, sequence: Sequence) -> int:
@@ -104,14 +130,22 @@ def choose_one(logits: Tensor, sequence: Sequence) -> int:
     """
     constraint = sequence.prompt.constraint
     scores = logits.to(torch.float32, copy=True)[None]  # [1, vocabulary]
+    if constraint is not None:
+        # First, so that what keeps the likeliest few tokens keeps those that may come.
+        scores = constraint.restrict(scores)
     if sequence.processors:
         seen = torch.tensor([*sequence.prompt.ids.tolist(), *sequence.tokens], device=scores.device)[None]
-        scores = sequence.processors(seen, scores)
+        warped = sequence.processors(seen, scores)
+        # A checkpoint may force or forbid tokens against the schema: the schema counts.
+        scores = warped if constraint is None or _allows_any(constraint.restrict(warped)) else scores
     if constraint is not None:
         scores = constraint.restrict(scores)
     if sequence.generator is None:
         token = int(scores.argmax(dim=-1))
     else:
-        probabilities = torch.softmax(scores, dim=-1).cpu()
-        token = int(torch.multinomial(probabilities, 1, generator=sequence.generator))
+        token = _draw(torch.softmax(scores[0], dim=-1).cpu(), sequence)
     return token if constraint is None else constraint.accept(token, sequence.remaining)
+
+
+def _allows_any(scores: Tensor) -> bool:
+    return bool((scores > float("-inf")).any())

@@ -6,7 +6,9 @@ those that may generate longest go first, so that the tail of a run is short; no
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from pixano_vlm.batching.kv_cache import SLACK
 from pixano_vlm.batching.sequence import Sequence
@@ -16,6 +18,29 @@ PATIENCE = 512
 
 FILL_SHARE = 8
 """Rows are filled when this part of them stands empty: 8 is an eighth."""
+
+
+class Span(NamedTuple):
+    """How far the rows of some records reach: all end at one column, so the longest and the last to end decide."""
+
+    longest: int = 0
+    """Tokens of the longest row so far."""
+    steps: int = 0
+    """Tokens that any may still generate."""
+
+    @classmethod
+    def of(cls, sequences: Iterable[Sequence]) -> Span:
+        """Of these records together."""
+        return functools.reduce(cls.with_one, sequences, cls())
+
+    def with_one(self, sequence: Sequence) -> Span:
+        """With another record."""
+        return Span(max(self.longest, sequence.length), max(self.steps, sequence.remaining))
+
+    @property
+    def columns(self) -> int:
+        """Columns that the cache keeps for each row."""
+        return self.longest + self.steps + SLACK
 
 
 class Scheduler:
@@ -53,11 +78,11 @@ class Scheduler:
         if self.free_rows < min(worthwhile, len(self.waiting)) or not self.waiting:
             return []
         admitted: list[Sequence] = []
-        span = self._span(self.active)
+        span = Span.of(self.active)
         for sequence in self._by_priority():
             rows = len(self.active) + len(admitted) + 1
-            wider = max(span, sequence.length + sequence.remaining)
-            if rows > self.max_rows or (rows > 1 and not self._fits(rows, wider)):
+            wider = span.with_one(sequence)
+            if rows > self.max_rows or (rows > 1 and rows * wider.columns > self.max_tokens):
                 break
             admitted.append(sequence)
             span = wider
@@ -71,8 +96,7 @@ class Scheduler:
 
     def row_limit(self, sequences: Iterable[Sequence]) -> int:
         """Most rows that may be held for records as long as these."""
-        span = self._span(sequences) + SLACK
-        return max(1, min(self.max_rows, self.max_tokens // span))
+        return max(1, min(self.max_rows, self.max_tokens // Span.of(sequences).columns))
 
     def put_back(self, sequences: Iterable[Sequence]) -> None:
         """Queues admitted records again, to begin anew."""
@@ -84,13 +108,6 @@ class Scheduler:
         """Half as many rows for a while: memory ran out with as many as there are."""
         self.max_rows = max(1, len(self.active) // 2)
         self._grow_at = self._admitted + PATIENCE
-
-    def _fits(self, rows: int, span: int) -> bool:
-        return rows * (span + SLACK) <= self.max_tokens
-
-    @staticmethod
-    def _span(sequences: Iterable[Sequence]) -> int:
-        return max((s.length + s.remaining for s in sequences), default=0)
 
     def _by_priority(self) -> list[Sequence]:
         groups: dict[object, list[Sequence]] = {}

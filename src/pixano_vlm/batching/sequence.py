@@ -6,7 +6,7 @@ Knows no model and no cache.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -47,6 +47,10 @@ class Prompt:
     def length(self) -> int:
         """Tokens in the prompt."""
         return len(self.ids)
+
+    def without_tensors(self) -> Prompt:
+        """The same for one that has been computed: pixels of many megabytes are not held while it is answered."""
+        return replace(self, tensors={}, images=(), nbytes=self.ids.nbytes)
 
 
 @dataclass(slots=True, eq=False)

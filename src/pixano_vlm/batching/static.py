@@ -6,6 +6,7 @@ samples goes alone, with its own random numbers.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
-from pixano_vlm.batching.engine import Answer, failure, output
+from pixano_vlm.batching.engine import WAITING_BYTES, Answer, Failure, output
 from pixano_vlm.batching.prepare import Preparer
 from pixano_vlm.batching.sampling import attach_sampling, choose_one, generation_config
 from pixano_vlm.batching.sequence import Ending, Sequence
@@ -81,9 +82,8 @@ class StaticBatches:
     def run(self, source: Preparer) -> Iterator[Answer]:
         """Answers every request of the source once."""
         while True:
-            waiting = sum(map(len, self._waiting.values()))
-            wait = None if not waiting else 0.05
-            taken = source.take(max(1, 4 * self.max_rows - waiting), wait)
+            room = self._room()
+            taken = source.take(room, 0.05 if self._waiting else None)
             for key, input, prompt in taken:
                 if isinstance(prompt, VLMError):
                     yield key, prompt
@@ -94,18 +94,25 @@ class StaticBatches:
                 if source.is_exhausted and not source.pending:
                     return
                 continue
-            fullest = max(self._waiting, key=lambda shape: len(self._waiting[shape]))
-            if len(self._waiting[fullest]) < self.max_rows and taken:
-                continue  # more is under way: a fuller batch is worth a moment
-            yield from self._answer(self._take(fullest))
+            shape = max(self._waiting, key=lambda shape: len(self._waiting[shape]))
+            if len(self._waiting[shape]) < self.max_rows:
+                if taken and self._room():
+                    continue  # more is under way: a fuller batch is worth a moment
+                shape = next(iter(self._waiting))  # the one that has waited longest
+            yield from self._answer(self._take(shape))
+
+    def _room(self) -> int:
+        """How many more records may wait."""
+        waiting = [sequence for group in self._waiting.values() for sequence in group]
+        if waiting and sum(sequence.prompt.nbytes for sequence in waiting) > WAITING_BYTES:
+            return 0
+        return max(0, 4 * self.max_rows - len(waiting))
 
     def _take(self, shape: Shape) -> list[Sequence]:
-        group = self._waiting[shape]
+        group = self._waiting.pop(shape)
         batch, rest = group[: self.max_rows], group[self.max_rows :]
         if rest:
-            self._waiting[shape] = rest
-        else:
-            del self._waiting[shape]
+            self._waiting[shape] = rest  # behind the others
         return batch
 
     def _bounded(self, input: VLMInput, length: int) -> int:
@@ -113,8 +120,7 @@ class StaticBatches:
             return input.max_new_tokens
         return min(input.max_new_tokens, self.context - length)
 
-    @staticmethod
-    def _shape(sequence: Sequence, key: Hashable) -> Shape:
+    def _shape(self, sequence: Sequence, key: Hashable) -> Shape:
         """What records of one batch have in common; unlike any other for a record that must go alone."""
         input = sequence.input
         shapes = tuple(
@@ -129,20 +135,24 @@ class StaticBatches:
             or rows != {1}
             or any(not s for _, s in shapes)
         )
-        return (*shapes, input.repetition_penalty, key if alone else None)
+        # A token that is forced at the end comes where the batch ends, which must be where the record does.
+        forced = self.model.generation_config.forced_eos_token_id is not None
+        last = sequence.max_new_tokens if forced else None
+        return (*shapes, input.repetition_penalty, last, key if alone else None)
 
     def _answer(self, batch: list[Sequence]) -> Iterator[Answer]:
+        failed = None
         try:
             rows = self._generate(batch)
-        except (
-            Exception
-        ) as error:  # the model's own code: halved until the one record is found that it fails on
+        except Exception as error:  # what can fail is the model's code
+            failed = Failure.of(error)
+        if failed is not None:  # halved until the one record is found that it fails on
             if len(batch) > 1:
                 middle = len(batch) // 2
                 yield from self._answer(batch[:middle])
                 yield from self._answer(batch[middle:])
             else:
-                yield batch[0].key, failure(error)
+                yield batch[0].key, failed.answer
             return
         if len(rows) != len(batch):  # a model of one image, whose processor takes several for several records
             reason = GenerationError(
@@ -169,13 +179,14 @@ class StaticBatches:
             if value is not None  # `generate` takes what is named for what is there
         }
         with torch.random.fork_rng():
-            if first.seed is not None:
-                torch.manual_seed(first.seed)
+            # Or else every record would begin with the random numbers that the first began with.
+            torch.manual_seed(secrets.randbits(63) if first.seed is None else first.seed)
             start = Start()
             processors: list[LogitsProcessor] = [start]
             if batch[0].prompt.constraint is not None:
                 processors.append(Constrained(self.model, batch[0], self.ending))
                 config.update(do_sample=False, temperature=None, top_k=None, top_p=None, min_p=None)
+                config.update(repetition_penalty=1.0)  # `Constrained` sees to all of these, once
             tokens = self.model.generate(**tensors, generation_config=config, logits_processor=processors)
         return [row[start.length :].tolist() for row in tokens]
 

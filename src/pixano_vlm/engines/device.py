@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
@@ -33,6 +36,24 @@ def _free_bytes(device: torch.device) -> float:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return GPU_SHARE * free
-    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        return CPU_SHARE * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 2.0**31
+    return CPU_SHARE * min(_available(), _left_in_group())
+
+
+def _available() -> float:
+    """Bytes that programs may still take on this machine, file caches counted in."""
+    with suppress(OSError, ValueError, IndexError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return 1024.0 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
+    if "SC_PHYS_PAGES" in os.sysconf_names:  # not Linux: half of what the machine has
+        return 0.5 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 2.0**33
+
+
+def _left_in_group(group: Path = Path("/sys/fs/cgroup")) -> float:
+    """Bytes left to this process's control group, a container's for one; infinite where it has no limit."""
+    with suppress(OSError, ValueError):
+        limit = int((group / "memory.max").read_text(encoding="ascii"))
+        stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+        return float(limit - used + int(stat.get("inactive_file", 0)))
+    return math.inf

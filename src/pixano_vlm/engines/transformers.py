@@ -34,7 +34,7 @@ from pixano_vlm.engines.adapters import adapter_files
 from pixano_vlm.engines.device import MOST_TOKENS, tokens_that_fit
 from pixano_vlm.engines.loading import load_model, load_processor, read_params
 from pixano_vlm.engines.quantization import is_quantized, unquantized, weight_bytes
-from pixano_vlm.errors import ModelLoadError, VLMError
+from pixano_vlm.errors import ModelLoadError, RunError, VLMError
 from pixano_vlm.models.config import ModelDeploymentConfig, TransformersParams
 from pixano_vlm.models.registry import register_model
 from pixano_vlm.models.vlm import Key, VLMInput, VLMModel, VLMOutput
@@ -76,7 +76,8 @@ class TransformersVLMModel(VLMModel):
         super().__init__(config)
         self.params = read_params(config)
         self._loaded: _Loaded | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # one `predict` after another
+        self._open = threading.Lock()  # held while a stream is open: the engine's rows are one stream's
 
     def load_model(self) -> None:
         """Loads processor and weights, and finds out how the model may be batched."""
@@ -183,6 +184,19 @@ class TransformersVLMModel(VLMModel):
     def stream(self, inputs: Iterable[tuple[Key, VLMInput]]) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
         """Answers many inputs, batched; see `VLMModel.stream`."""
         loaded = self._require()
+        if not self._open.acquire(blocking=False):
+            raise RunError(
+                f"model {self.model_name!r} is answering another stream.",
+                hint="Take that stream's last answer, or close it, first.",
+            )
+        try:
+            yield from self._stream(loaded, inputs)
+        finally:
+            self._open.release()
+
+    def _stream(
+        self, loaded: _Loaded, inputs: Iterable[tuple[Key, VLMInput]]
+    ) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
         loaded.maker.limits = self.limits
         runner: Engine | StaticBatches
         if loaded.engine is not None:
