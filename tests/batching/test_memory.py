@@ -69,6 +69,37 @@ def test_memory_may_run_out_at_any_one_call(name: str, open_model: Open, answere
             assert tokens(model, records) == expected, f"out of memory at call {bad} of {whole}"
 
 
+@pytest.mark.parametrize("name", ["llava", "qwen3_5"])
+def test_memory_may_run_out_while_rows_move(
+    name: str, open_model: Open, answered: Answered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At any layer: those before it have moved then, and those after it have not."""
+    records = answered(name, 12)
+    model = open_model(name, max_batch_size=4, max_batch_tokens=4_000)
+    expected = [record.tokens for record in records]
+    new_zeros = torch.Tensor.new_zeros
+    calls = 0
+
+    def counted(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == bad:
+            raise torch.OutOfMemoryError("forced")
+        return new_zeros(tensor, *args, **kwargs)
+
+    cache = model._require().engine.runner.cache  # type: ignore[union-attr]
+    monkeypatch.setattr(torch.Tensor, "new_zeros", counted)
+    bad = 0
+    cache.clear()
+    assert tokens(model, records) == expected
+    whole = calls
+    assert whole > 8
+    for bad in range(1, whole + 1):
+        calls = 0
+        cache.clear()
+        assert tokens(model, records) == expected, f"out of memory at allocation {bad} of {whole}"
+
+
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("rows", [1, 4])
 @pytest.mark.parametrize("name", ["idefics3", "qwen3_5"])

@@ -38,8 +38,10 @@ def test_everything_is_admitted_once_and_budgets_hold(
         assert admitted, "with nothing in flight, something is always admitted"
         scheduler.active += admitted
         assert len(scheduler.active) <= rows
-        span = max(s.length + s.remaining for s in scheduler.active)
+        # Rows end at one column: the longest row decides where it is, the longest answer how many follow.
+        span = max(s.length for s in scheduler.active) + max(s.remaining for s in scheduler.active)
         assert len(scheduler.active) == 1 or len(scheduler.active) * (span + SLACK) <= tokens
+        assert len(scheduler.active) <= max(1, scheduler.row_limit(scheduler.active))
         seen += [s.arrival for s in admitted]
         scheduler.active.clear()
     assert sorted(seen) == list(range(len(sizes)))
