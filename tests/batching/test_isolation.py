@@ -191,12 +191,18 @@ def test_what_a_checkpoint_forces_and_forbids_is_forced_and_forbidden_alone_and_
 
 
 def test_a_penalty_counts_once_under_a_schema(open_model: Open) -> None:
+    schema = {
+        "type": "array",
+        "items": {"enum": [*"abcdefghijklmnopqrstuvwxyz"]},
+        "minItems": 10,
+        "maxItems": 10,
+    }
     asked = VLMInput(
-        prompt="Name them all.",
-        max_new_tokens=48,
+        prompt="Which?",
+        max_new_tokens=64,
         temperature=0,
-        repetition_penalty=1.4,
-        response_format={"type": "json_schema", "json_schema": {"name": "it", "schema": SCHEMAS["nested"]}},
+        repetition_penalty=1.02,
+        response_format={"type": "json_schema", "json_schema": {"name": "it", "schema": schema}},
     )
     in_flight = open_model("llava", engine="in-flight").predict(asked)
     assert open_model("llava", engine="static").predict(asked).generated_text == in_flight.generated_text
