@@ -76,7 +76,7 @@ class PromptMaker:
             processor.image_processor = self._memo
         self._tokenizer = getattr(processor, "tokenizer", processor)
         self._frames = FrameChooser(getattr(processor, "video_processor", None))
-        self._flat = False  # how this processor last took its images
+        self._flat: bool | None = None  # how this processor took its first images
 
     def make(self, input: VLMInput) -> Prompt:
         """Opens the images, lays out the prompt, and runs the model's processor.
@@ -164,7 +164,8 @@ class PromptMaker:
             except Exception as error:
                 failure = failure or error
             else:
-                self._flat = form is pictures
+                if pictures and self._flat is None:
+                    self._flat = form is pictures
                 return tensors
         raise PromptError(f"the model's processor refuses this prompt: {failure}.") from failure
 
