@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pixano_vlm.catalog import load_catalog, resolve_model
+from pixano_vlm.catalog import create_model, load_catalog, resolve_model
 from pixano_vlm.engines.transformers import TransformersVLMModel
 from pixano_vlm.models import VLMInput
 
@@ -57,7 +57,8 @@ def main() -> None:
         "prefix_cache_bytes": PREFIX_BUDGET,
         "max_batch_size": 64,
     }
-    model = TransformersVLMModel(config)
+    model = create_model(config)
+    assert isinstance(model, TransformersVLMModel)
     model.load_model()
     engine = model._require().engine
     assert engine is not None, "the embedded model runs in flight"

@@ -1,19 +1,21 @@
 """From logits to the next token, for each record by its own settings and its own random numbers.
 
-What one record gets never depends on the others in the batch. The warping of probabilities is transformers'
-own; only the choice of who needs it is made here.
+What one record gets never depends on the others in the batch. What a checkpoint forces and forbids, and penalties,
+are transformers' own processors, record by record; temperature and what it goes with are `warping`, for all rows at
+once.
 """
 
 from __future__ import annotations
 
 import secrets
-from copy import deepcopy
+from copy import copy, deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pixano_vlm.batching.sequence import Sequence
+from pixano_vlm.batching.warping import draw, no_numbers
 from pixano_vlm.models.vlm import VLMInput
 
 
@@ -58,10 +60,13 @@ def attach_sampling(model: Any, sequence: Sequence) -> None:
     # What `generate` sets before it makes its processors: those that force or forbid tokens read it.
     config.max_length = sequence.prompt.length + sequence.max_new_tokens
     model._prepare_special_tokens(config, device=model.device)
-    if not config.min_p:
-        config.min_p = (
-            None  # 0 would cost a softmax and a sort of the vocabulary at every token, and change nothing
-        )
+    if config.do_sample:
+        sequence.generator = torch.Generator()
+        seed = sequence.input.seed
+        sequence.generator.manual_seed(seed if seed is not None else secrets.randbits(63))
+        # Or else the processors of sampling would come as well, which `warping` is for.
+        config = copy(config)
+        config.do_sample = False
     sequence.processors = model._get_logits_processor(
         generation_config=config,
         input_ids_seq_length=sequence.prompt.length,
@@ -71,10 +76,6 @@ def attach_sampling(model: Any, sequence: Sequence) -> None:
         device=str(model.device),
         model_kwargs={},
     )
-    if config.do_sample:
-        sequence.generator = torch.Generator()
-        seed = sequence.input.seed
-        sequence.generator.manual_seed(seed if seed is not None else secrets.randbits(63))
 
 
 def choose(logits: Tensor, sequences: list[Sequence]) -> list[int | Exception]:
@@ -85,67 +86,66 @@ def choose(logits: Tensor, sequences: list[Sequence]) -> list[int | Exception]:
         sequences: The records of those rows.
     """
     # Not `argmax`, which takes four times as long on a CPU in bfloat16. For greedy records the one wait for a GPU.
-    likeliest: list[int] = logits.max(dim=-1).indices.tolist()
-    drawn = [row for row, sequence in enumerate(sequences) if _is_drawn_as_it_is(sequence)]
-    # All at once: one transfer from a GPU in place of one for each.
-    probabilities = dict(zip(drawn, torch.softmax(logits[drawn].float(), dim=-1).cpu(), strict=True))
-    tokens: list[int | Exception] = []
+    likeliest = logits.max(dim=-1)
+    # Where one is not a number neither is the maximum; without this it would be answered with token 0.
+    usable = likeliest.values.isfinite()
+    tokens: list[int | Exception] = [
+        token if fine else no_numbers()
+        for token, fine in zip(*torch.stack([likeliest.indices, usable]).tolist(), strict=True)
+    ]
+    drawn = [row for row, sequence in enumerate(sequences) if sequence.generator is not None]
+    scores = logits[drawn].float()
+    of_row = dict(zip(drawn, scores, strict=True))
     for row, sequence in enumerate(sequences):
+        token = tokens[row]
+        if isinstance(token, Exception):
+            continue
         try:
-            if row in probabilities:
-                tokens.append(_draw(probabilities[row], sequence))
-            elif not sequence.processors and sequence.generator is None:
-                tokens.append(_likeliest(likeliest[row], logits[row], sequence))
-            else:
-                tokens.append(choose_one(logits[row], sequence))
-        except Exception as error:  # a processor of the checkpoint, a schema, logits that are no numbers
-            tokens.append(error)
-    return tokens
+            if row in of_row:
+                if sequence.processors or sequence.prompt.constraint is not None:
+                    of_row[row].copy_(_processed(of_row[row], sequence))
+            elif sequence.processors or not _allows(sequence, token):
+                # A schema needs no mask where the likeliest token of all is allowed.
+                tokens[row] = int(_processed(logits[row].float(), sequence).argmax())
+        except Exception as error:  # a processor of the checkpoint, a schema
+            tokens[row] = error
+    if drawn:
+        chosen = draw(scores, [sequences[row] for row in drawn])
+        for row, token in zip(drawn, chosen, strict=True):
+            if not isinstance(tokens[row], Exception):
+                tokens[row] = token
+    return [_accepted(token, sequence) for token, sequence in zip(tokens, sequences, strict=True)]
 
 
-def _is_drawn_as_it_is(sequence: Sequence) -> bool:
-    """Whether a record samples from the model's own probabilities."""
-    return sequence.generator is not None and not sequence.processors and sequence.prompt.constraint is None
-
-
-def _draw(probabilities: Tensor, sequence: Sequence) -> int:
-    return int(torch.multinomial(probabilities, 1, generator=sequence.generator))
-
-
-def _likeliest(token: int, logits: Tensor, sequence: Sequence) -> int:
-    """The next token of a record for which the likeliest one counts; `token` is the likeliest of all."""
+def _accepted(token: int | Exception, sequence: Sequence) -> int | Exception:
+    """A token as a record's schema takes it, which may put another in its place near the record's last one."""
     constraint = sequence.prompt.constraint
-    if constraint is None:
+    if constraint is None or isinstance(token, Exception):
         return token
-    # Without a mask where none would change anything.
-    allowed = constraint.allows(token)
-    return constraint.accept(token, sequence.remaining) if allowed else choose_one(logits, sequence)
+    try:
+        return constraint.accept(token, sequence.remaining)
+    except Exception as error:  # the schema's own library
+        return error
 
 
-def choose_one(logits: Tensor, sequence: Sequence) -> int:
-    """The next token of one record, by all that it asks.
-
-    Args:
-        logits: `[vocabulary]`.
-        sequence: The record.
-    """
+def _processed(scores: Tensor, sequence: Sequence) -> Tensor:
+    """A record's scores `[vocabulary]` after its penalties, what its checkpoint forces or forbids, and its schema."""
     constraint = sequence.prompt.constraint
-    scores = logits.to(torch.float32, copy=True)[None]  # [1, vocabulary]
+    given = scores[None]
     if constraint is not None:
-        # First, so that what keeps the likeliest few tokens keeps those that may come.
-        scores = constraint.restrict(scores)
+        given = constraint.restrict(given)
     if sequence.processors:
         seen = torch.tensor([*sequence.prompt.ids.tolist(), *sequence.tokens], device=scores.device)[None]
-        warped = sequence.processors(seen, scores)
+        processed = sequence.processors(seen, given)
+        if constraint is not None:
+            processed = constraint.restrict(processed)
         # A checkpoint may force or forbid tokens against the schema: the schema counts.
-        scores = warped if constraint is None or _allows_any(constraint.restrict(warped)) else scores
-    if constraint is not None:
-        scores = constraint.restrict(scores)
-    if sequence.generator is None:
-        token = int(scores.argmax(dim=-1))
-    else:
-        token = _draw(torch.softmax(scores[0], dim=-1).cpu(), sequence)
-    return token if constraint is None else constraint.accept(token, sequence.remaining)
+        given = processed if constraint is None or _allows_any(processed) else given
+    return given[0]
+
+
+def _allows(sequence: Sequence, token: int) -> bool:
+    return sequence.prompt.constraint is None or sequence.prompt.constraint.allows(token)
 
 
 def _allows_any(scores: Tensor) -> bool:

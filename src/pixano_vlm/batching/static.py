@@ -17,7 +17,7 @@ from transformers import LogitsProcessor
 
 from pixano_vlm.batching.engine import WAITING_BYTES, Answer, Failure, output
 from pixano_vlm.batching.prepare import Preparer
-from pixano_vlm.batching.sampling import attach_sampling, choose_one, generation_config
+from pixano_vlm.batching.sampling import attach_sampling, choose, generation_config
 from pixano_vlm.batching.sequence import Ending, Sequence
 from pixano_vlm.errors import GenerationError, VLMError
 from pixano_vlm.models.vlm import VLMInput
@@ -56,7 +56,9 @@ class Constrained(LogitsProcessor):
         if sequence.is_finished:
             only[0, -1] = 0.0  # whatever follows the end is not looked at
         else:
-            token = choose_one(scores[0], sequence)
+            [token] = choose(scores, [sequence])
+            if isinstance(token, Exception):
+                raise token
             only[0, token] = 0.0
             self._ending.append(sequence, token)
         return only
