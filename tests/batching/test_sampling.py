@@ -134,3 +134,12 @@ def test_scores_that_are_no_numbers_are_an_error_of_their_row(nothing: float) ->
     for error in tokens[1:3]:
         assert isinstance(error, GenerationError)
         assert "bfloat16" in str(error)
+
+
+@pytest.mark.parametrize(("chance", "expected"), [(0.0, 1), (1 - 2**-24, 2)])
+def test_what_cannot_come_is_not_drawn_at_either_end(
+    chance: float, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "rand", lambda *size, **_: torch.full(size, chance))
+    scores = torch.tensor([[-math.inf, 0.0, 0.0, -math.inf]])
+    assert draw(scores, [sequence(asked())]) == [expected]
