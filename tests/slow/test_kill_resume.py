@@ -71,7 +71,10 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(tmp_path: Path)
             how = rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
             process.send_signal(how)
             code = finish(process)
-            assert code in ((-signal.SIGKILL,) if how == signal.SIGKILL else (130, 1, -signal.SIGTERM))
+            # 1: it came to its end by itself, just before the signal.
+            assert (
+                code in {1, -signal.SIGKILL} if how == signal.SIGKILL else code in {1, 130, -signal.SIGTERM}
+            )
             kills += 1
         else:
             finish(process)
