@@ -16,7 +16,11 @@ import pytest
 from tests.engines.ports import free_port
 
 pytest.importorskip("vllm")
-pytestmark = pytest.mark.engines
+pytestmark = [
+    pytest.mark.engines,
+    # vLLM leaves its sockets to the garbage collector, which may come to those of the tests before during these.
+    pytest.mark.filterwarnings("ignore:.*Context.__del__:pytest.PytestUnraisableExceptionWarning"),
+]
 
 REPOSITORY = Path(__file__).parents[3]
 MODEL = REPOSITORY / "src" / "pixano_vlm" / "shapes" / "model"
