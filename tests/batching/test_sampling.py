@@ -69,7 +69,7 @@ def test_what_may_be_drawn_is_what_transformers_keeps(
     logs = log_probabilities(scores, inputs)
     for row, least in enumerate(least_logs(logs, inputs)):
         ours, theirs = logs[row] >= least, kept_by_transformers(scores[row], inputs[row])
-        # Sums in another order differ by roundings of float32: by one token at the edge, or by some that hardly weigh.
+        # Sums in another order differ by roundings of float32: by one token at the edge, or some of no weight.
         differing = logs[row][ours ^ theirs].exp().sort().values.tolist()
         assert sum(differing[:-1]) <= 1e-5, inputs[row]
         assert bool(ours.any())
