@@ -56,29 +56,38 @@ def main() -> None:
     print(json.dumps(figures))
 
 
+def sampled(input: VLMInput, seed: int) -> Sequence:
+    """A record past its prefill, with random numbers of its own."""
+    sequence = Sequence(seed, input, Prompt(np.zeros(1, dtype=np.int64), {}, (), 0), input.max_new_tokens)
+    sequence.processors = []
+    sequence.generator = torch.Generator().manual_seed(seed)
+    return sequence
+
+
+def warpers(input: VLMInput) -> LogitsProcessorList:
+    """What transformers would change a record's logits by, in its order."""
+    warp = LogitsProcessorList([TemperatureLogitsWarper(input.temperature)])
+    if input.top_k:
+        warp.append(TopKLogitsWarper(input.top_k))
+    if input.top_p and input.top_p < 1:
+        warp.append(TopPLogitsWarper(input.top_p))
+    if input.min_p:
+        warp.append(MinPLogitsWarper(input.min_p))
+    return warp
+
+
 def measure(logits: torch.Tensor, settings: dict[str, float], rounds: int) -> tuple[float, float]:
     """Milliseconds a token of both ways."""
     input = VLMInput.model_validate(
         {"prompt": "", "images": [], "max_new_tokens": 1, "temperature": 0.7, **settings}
     )
-    sequences = []
-    for seed in range(len(logits)):
-        sequence = Sequence(seed, input, Prompt(np.zeros(1, dtype=np.int64), {}, (), 0), 1)
-        sequence.processors = []
-        sequence.generator = torch.Generator().manual_seed(seed)
-        sequences.append(sequence)
-    warpers = LogitsProcessorList([TemperatureLogitsWarper(0.7)])
-    if input.top_k:
-        warpers.append(TopKLogitsWarper(input.top_k))
-    if input.top_p:
-        warpers.append(TopPLogitsWarper(input.top_p))
-    if input.min_p:
-        warpers.append(MinPLogitsWarper(input.min_p))
+    sequences = [sampled(input, seed) for seed in range(len(logits))]
+    warp = warpers(input)
     nothing = torch.zeros(1, 1, dtype=torch.long)
 
     def theirs() -> None:
         for row, sequence in zip(logits, sequences, strict=True):
-            scores = warpers(nothing, row.float()[None])  # type: ignore[arg-type]  # a tensor of integers
+            scores = warp(nothing, row.float()[None])  # type: ignore[arg-type]  # a tensor of integers
             torch.multinomial(torch.softmax(scores, dim=-1)[0], 1, generator=sequence.generator)
 
     ways: list[Callable[[], object]] = [lambda: choose(logits, sequences), theirs]

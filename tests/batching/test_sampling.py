@@ -5,21 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from benchmarks.sampling import sampled, warpers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import (
-    LogitsProcessorList,
-    MinPLogitsWarper,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
 
 from pixano_vlm.batching.sampling import choose
-from pixano_vlm.batching.sequence import Prompt, Sequence
+from pixano_vlm.batching.sequence import Sequence
 from pixano_vlm.batching.warping import draw, least_logs, log_probabilities
 from pixano_vlm.errors import GenerationError
 from pixano_vlm.models import VLMInput
@@ -38,24 +31,16 @@ def asked(**fields: Any) -> VLMInput:
     return VLMInput(prompt="What?", images=[], **{"max_new_tokens": 8, "temperature": 1.0, **fields})
 
 
-def sequence(input: VLMInput, seed: int | None = 0) -> Sequence:
-    """A record past its prefill, which samples unless it has no seed."""
-    one = Sequence(0, input, Prompt(np.zeros(1, dtype=np.int64), {}, (), 0), input.max_new_tokens)
-    one.processors = []
-    if seed is not None:
-        one.generator = torch.Generator().manual_seed(seed)
+def sequence(input: VLMInput, seed: int = 0) -> Sequence:
+    """A record past its prefill, which samples unless its temperature is 0."""
+    one = sampled(input, seed)
+    if input.temperature == 0:
+        one.generator = None
     return one
 
 
 def kept_by_transformers(scores: torch.Tensor, input: VLMInput) -> torch.Tensor:
-    warpers = LogitsProcessorList([TemperatureLogitsWarper(input.temperature)])
-    if input.top_k:
-        warpers.append(TopKLogitsWarper(input.top_k))
-    if input.top_p and input.top_p < 1:
-        warpers.append(TopPLogitsWarper(input.top_p))
-    if input.min_p:
-        warpers.append(MinPLogitsWarper(input.min_p))
-    return torch.isfinite(warpers(torch.zeros(1, 1, dtype=torch.long), scores[None]))[0]
+    return torch.isfinite(warpers(input)(torch.zeros(1, 1, dtype=torch.long), scores[None]))[0]
 
 
 @settings(max_examples=200, deadline=None)
@@ -125,8 +110,8 @@ def test_scores_that_are_no_numbers_are_an_error_of_their_row(nothing: float) ->
     logits[:, 7] = 3.0
     logits[1:3, 20] = nothing
     records = [
-        sequence(asked(temperature=0), seed=None),
-        sequence(asked(temperature=0), seed=None),
+        sequence(asked(temperature=0)),
+        sequence(asked(temperature=0)),
         sequence(asked(top_p=0.9)),
         sequence(asked(top_k=1)),
     ]

@@ -8,7 +8,7 @@ once.
 from __future__ import annotations
 
 import secrets
-from copy import copy, deepcopy
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -64,9 +64,9 @@ def attach_sampling(model: Any, sequence: Sequence) -> None:
         sequence.generator = torch.Generator()
         seed = sequence.input.seed
         sequence.generator.manual_seed(seed if seed is not None else secrets.randbits(63))
-        # Or else the processors of sampling would come as well, which `warping` is for.
-        config = copy(config)
-        config.do_sample = False
+        config.do_sample = (
+            False  # or else the processors of sampling would come as well: `warping` does their work
+        )
     sequence.processors = model._get_logits_processor(
         generation_config=config,
         input_ids_seq_length=sequence.prompt.length,

@@ -51,9 +51,7 @@ def log_probabilities(scores: Tensor, inputs: list[VLMInput]) -> Tensor:
     """Logarithms of the probabilities `[rows, vocabulary]` at each row's temperature."""
     # Against the likeliest, and never by what float32 takes for 0, so that the smallest temperatures are greedy.
     smallest = torch.finfo(torch.float32).tiny
-    temperature = torch.tensor([max(input.temperature, smallest) for input in inputs], device=scores.device)[
-        :, None
-    ]
+    temperature = torch.tensor([[max(input.temperature, smallest)] for input in inputs], device=scores.device)
     return torch.log_softmax((scores - scores.amax(dim=-1, keepdim=True)) / temperature, dim=-1)
 
 
