@@ -46,7 +46,7 @@ test: install
 
 test-slow: install
 	$(BIN)/python -m pytest -n 2 -m slow
-	PIXANO_VLM_CASES=10 $(BIN)/python -m pytest -n 2 tests/test_resume.py
+	PIXANO_VLM_CASES=10 $(BIN)/python -m pytest -n 2 tests/runs/test_resume.py
 
 # Over the other environment: seconds to build, and no second torch.
 $(VENV)-torchvision/.installed: scripts/torchvision_env.py $(STAMP)
@@ -56,7 +56,7 @@ $(VENV)-torchvision/.installed: scripts/torchvision_env.py $(STAMP)
 # What the tests of `make test` skip for want of torchvision, the longest suites aside.
 test-torchvision: $(VENV)-torchvision/.installed
 	$(VENV)-torchvision/bin/python -m pytest -n 2 -m "not models and not slow" -k "$(NEEDING_TORCHVISION)" \
-	  tests/conformance tests/batching/test_exactness.py tests/batching/test_memory.py tests/batching/test_preparing.py tests/records/test_videos.py
+	  tests/conformance tests/batching/test_exactness.py tests/batching/test_memory.py tests/batching/test_preparing.py tests/media/test_videos.py
 
 # timm's towers, and scipy for one that is laid out by it: without their dependencies, which are there, and of which
 # one asks for the CUDA build of torch.

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from pixano_vlm.catalog import create_model, load_catalog, resolve_model
-from pixano_vlm.engines.transformers import TransformersVLMModel
+from pixano_vlm.engines.transformers.model import TransformersVLMModel
 from pixano_vlm.models import VLMInput
 
 PICTURE = 64

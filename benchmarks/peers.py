@@ -154,7 +154,7 @@ def pixano_vlm(folder: str, records: list[dict[str, Any]]) -> Report:
     import torch
     from transformers import logging
 
-    from pixano_vlm.engines.transformers import TransformersVLMModel
+    from pixano_vlm.engines.transformers.model import TransformersVLMModel
     from pixano_vlm.models import ModelDeploymentConfig, VLMInput
 
     logging.set_verbosity_error()

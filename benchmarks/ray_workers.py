@@ -22,7 +22,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 from benchmarks.workload import write_manifest, write_model
 from pixano_vlm.catalog import create_model
-from pixano_vlm.engines.ray import with_ray
+from pixano_vlm.engines.ray.model import with_ray
 from pixano_vlm.models import ModelDeploymentConfig, VLMInput, VLMOutput
 
 ROWS = 16

@@ -24,7 +24,8 @@ from typing import Any
 
 STARTED = time.monotonic()
 
-from pixano_vlm.job import run_job  # noqa: E402 - the start is measured before the imports
+from pixano_vlm.inputs.manifest import Manifest  # noqa: E402
+from pixano_vlm.inputs.preflight import check_manifest_keys  # noqa: E402
 from pixano_vlm.models import (  # noqa: E402
     GenerationSettings,
     ModelDeploymentConfig,
@@ -33,10 +34,9 @@ from pixano_vlm.models import (  # noqa: E402
     VLMModel,
     VLMOutput,
 )
-from pixano_vlm.records.manifest import Manifest  # noqa: E402
-from pixano_vlm.records.outputs import open_outputs  # noqa: E402
-from pixano_vlm.records.preflight import check_manifest_keys  # noqa: E402
 from pixano_vlm.records.request import Result  # noqa: E402
+from pixano_vlm.runs.job import run_job  # noqa: E402 - the start is measured before the imports
+from pixano_vlm.runs.open import open_outputs  # noqa: E402
 
 
 class Instant(VLMModel):

@@ -27,7 +27,7 @@ import numpy as np
 
 from benchmarks.workload import SMOLVLM_256M, write_model
 from pixano_vlm.batching import constraint
-from pixano_vlm.engines.transformers import TransformersVLMModel
+from pixano_vlm.engines.transformers.model import TransformersVLMModel
 from pixano_vlm.models import ModelDeploymentConfig, VLMInput, VLMOutput
 
 CAPTION = {

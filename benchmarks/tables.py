@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pixano_vlm.records.parquet_rows import ParquetRows
-from pixano_vlm.records.tables import write_csv, write_parquet
+from pixano_vlm.inputs.parquet_rows import ParquetRows
+from pixano_vlm.outputs.tables import write_csv, write_parquet
 
 PICTURE = 60_000
 

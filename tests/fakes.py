@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pixano_vlm.errors import VLMError
-from pixano_vlm.job import run_job
+from pixano_vlm.inputs.manifest import Manifest
+from pixano_vlm.media.images import load_image
 from pixano_vlm.models import (
     GenerationSettings,
     Limits,
@@ -22,11 +23,10 @@ from pixano_vlm.models import (
     VLMModel,
     VLMOutput,
 )
-from pixano_vlm.records.disk import DISK, Disk
-from pixano_vlm.records.images import load_image
-from pixano_vlm.records.manifest import Manifest
-from pixano_vlm.records.outputs import open_outputs
-from pixano_vlm.records.summary import Summary
+from pixano_vlm.outputs.disk import DISK, Disk
+from pixano_vlm.runs.job import run_job
+from pixano_vlm.runs.open import open_outputs
+from pixano_vlm.runs.summary import Summary
 
 
 class FakeModel(VLMModel):

@@ -74,7 +74,7 @@ def modules() -> list[str]:
 
 @pytest.mark.parametrize("name", modules())
 def test_every_public_name_of_a_module_is_documented(name: str) -> None:
-    if name == "pixano_vlm.engines.pixano_served":
+    if name == "pixano_vlm.engines.pixano.served":
         pytest.importorskip("pixano_inference")  # the one module that stands on another package's class
     """Modules, classes, functions and public methods say what they do."""
     module = importlib.import_module(name)

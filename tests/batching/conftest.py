@@ -7,7 +7,7 @@ import pytest
 from tests.batching.workload import Record, answer_alone, draw_pictures, load, requests
 from tests.tiny import ARCHITECTURES, build
 
-from pixano_vlm.engines.transformers import TransformersVLMModel
+from pixano_vlm.engines.transformers.model import TransformersVLMModel
 
 Answered = Callable[[str, int], list[Record]]
 

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 
 from pixano_vlm.batching.verification import stream_tokens
-from pixano_vlm.engines.transformers import TransformersVLMModel
+from pixano_vlm.engines.transformers.model import TransformersVLMModel
 from pixano_vlm.models import VLMInput, VLMOutput
 
 SCHEMAS: dict[str, dict[str, Any]] = {

@@ -9,7 +9,7 @@ import pytest
 from transformers.cache_utils import DYNAMIC_LAYER_TYPE_MAPPING, DynamicLayer
 
 from pixano_vlm.batching.capabilities import Trial, examine, obstacle
-from pixano_vlm.engines.transformers import TransformersVLMModel
+from pixano_vlm.engines.transformers.model import TransformersVLMModel
 from pixano_vlm.errors import PromptError
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.batching.workload import Record, load
 
-from pixano_vlm.engines.transformers import TransformersVLMModel
+from pixano_vlm.engines.transformers.model import TransformersVLMModel
 from pixano_vlm.errors import PromptError
 from pixano_vlm.models import VLMInput
 from pixano_vlm.shapes import MODEL_DIR

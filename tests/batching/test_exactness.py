@@ -13,7 +13,7 @@ import pytest
 from tests.batching.workload import Record, answer_alone, load
 
 from pixano_vlm.batching.verification import stream_tokens
-from pixano_vlm.engines.transformers import TransformersVLMModel
+from pixano_vlm.engines.transformers.model import TransformersVLMModel
 from pixano_vlm.models import VLMInput, VLMOutput
 from pixano_vlm.shapes import MODEL_DIR
 

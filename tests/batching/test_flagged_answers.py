@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConf
 
 from pixano_vlm.batching.verification import stream_tokens
 from pixano_vlm.models import VLMInput, VLMOutput
-from pixano_vlm.records.flags import flags_of
+from pixano_vlm.runs.flags import flags_of
 
 SEEDS = range(4)
 

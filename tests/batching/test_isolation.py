@@ -15,7 +15,7 @@ from tests.batching.workload import Record, load
 from tests.tiny import build
 
 from pixano_vlm.batching.verification import stream_tokens
-from pixano_vlm.engines.transformers import TransformersVLMModel
+from pixano_vlm.engines.transformers.model import TransformersVLMModel
 from pixano_vlm.errors import GenerationError, RunError
 from pixano_vlm.models import VLMInput, VLMOutput
 

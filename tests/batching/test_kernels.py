@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from pixano_vlm.batching import kernels
 from pixano_vlm.batching.kernels import PackedLinear, attend, is_applicable, speed_up
-from pixano_vlm.engines.transformers import TransformersVLMModel
+from pixano_vlm.engines.transformers.model import TransformersVLMModel
 
 Open = Callable[..., TransformersVLMModel]
 

@@ -19,7 +19,7 @@ from transformers import AutoProcessor
 
 from pixano_vlm.batching.image_memo import DIGEST, ImageProcessorMemo
 from pixano_vlm.batching.prepare import PromptMaker, options_for
-from pixano_vlm.engines.transformers import TransformersVLMModel
+from pixano_vlm.engines.transformers.model import TransformersVLMModel
 from pixano_vlm.errors import VLMError
 from pixano_vlm.models import VLMInput
 

@@ -11,9 +11,9 @@ from benchmarks.sampling import sampled, warpers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pixano_vlm.batching.logits import draw, least_logs, log_probabilities
 from pixano_vlm.batching.sampling import choose
 from pixano_vlm.batching.sequence import Sequence
-from pixano_vlm.batching.warping import draw, least_logs, log_probabilities
 from pixano_vlm.errors import GenerationError
 from pixano_vlm.models import VLMInput
 

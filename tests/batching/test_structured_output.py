@@ -10,9 +10,9 @@ from tests.batching.schemas import asked_of_all, assert_mixed
 from tests.batching.workload import answer_alone, draw_pictures, load, requests
 from tests.tiny import build
 
+from pixano_vlm.media.images import load_image
 from pixano_vlm.models import VLMInput
 from pixano_vlm.models.limits import Limits
-from pixano_vlm.records.images import load_image
 from pixano_vlm.shapes import MODEL_DIR
 
 SLOW = pytest.mark.slow

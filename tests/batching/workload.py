@@ -13,7 +13,7 @@ from PIL import Image
 from tests.tiny import ARCHITECTURES
 from tests.tiny.reference import generate_alone
 
-from pixano_vlm.engines.transformers import TransformersVLMModel
+from pixano_vlm.engines.transformers.model import TransformersVLMModel
 from pixano_vlm.models import ModelDeploymentConfig, VLMInput
 
 WORDS = [

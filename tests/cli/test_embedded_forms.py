@@ -114,7 +114,7 @@ def test_flags_are_found_on_real_answers_and_a_normal_one_has_none(
 def test_a_dry_run_finds_the_bad_records_and_comes_close_to_the_run(
     cli: Callable[..., Any], examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pixano_vlm.engines.transformers import TransformersVLMModel
+    from pixano_vlm.engines.transformers.model import TransformersVLMModel
 
     good = (examples / "manifest.jsonl").read_text().splitlines()
     bad: list[Any] = [

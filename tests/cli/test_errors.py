@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from pixano_vlm import __version__, errors
-from pixano_vlm.cli.errors import run
+from pixano_vlm.cli.errors import run_app
 
 
 def raising(error: BaseException) -> typer.Typer:
@@ -43,7 +43,7 @@ def raising(error: BaseException) -> typer.Typer:
 def test_what_is_raised_becomes_a_message_and_a_code(
     error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(raising(error), []) == code
+    assert run_app(raising(error), []) == code
     out, err = capsys.readouterr()
     assert said in err
     assert "Traceback" not in err
@@ -51,8 +51,8 @@ def test_what_is_raised_becomes_a_message_and_a_code(
 
 
 def test_the_code_of_an_exit_is_kept() -> None:
-    assert run(raising(typer.Exit(1)), []) == 1
-    assert run(raising(typer.Exit(0)), []) == 0
+    assert run_app(raising(typer.Exit(1)), []) == 1
+    assert run_app(raising(typer.Exit(0)), []) == 0
 
 
 @pytest.mark.parametrize(

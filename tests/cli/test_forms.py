@@ -127,7 +127,7 @@ class TestSidecars:
     def test_an_interrupted_run_that_overwrites_is_gone_on_with_as_one(
         self, cli: Callable[..., Any], folder: Path
     ) -> None:
-        from pixano_vlm.cli.batch import resume_command
+        from pixano_vlm.cli.run import resume_command
 
         self.run(cli, *ASK)
         again = ("--prompt", "B {stem}?")
@@ -163,7 +163,7 @@ class TestForms:
         self, cli: Callable[..., Any], manifest: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         parquet = pytest.importorskip("pyarrow.parquet")
-        monkeypatch.setattr("pixano_vlm.records.tables.GROUP_ROWS", 2)
+        monkeypatch.setattr("pixano_vlm.outputs.tables.GROUP_ROWS", 2)
         assert cli("generate", "m.jsonl", *ECHO, "-o", "a.jsonl", "-o", "a.parquet").code == 1
         with parquet.ParquetFile("a.parquet") as file:
             assert file.num_row_groups == 2

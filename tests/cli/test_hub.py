@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from pixano_vlm.cli import hub
-from pixano_vlm.cli.hub import check_hub
+from pixano_vlm.catalog import hub
+from pixano_vlm.catalog.hub import check_hub
 from pixano_vlm.errors import ModelLoadError
 from pixano_vlm.models import ModelDeploymentConfig
 

@@ -151,7 +151,7 @@ class TestFlag:
         self, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         write([{"prompt": "x"}])
-        monkeypatch.setattr("pixano_vlm.records.response_format.PACKAGES", ("no_such_package",))
+        monkeypatch.setattr("pixano_vlm.prompts.response_format.PACKAGES", ("no_such_package",))
         ran = cli("generate", "m.jsonl", *ECHO, "--json-schema", "count.json")
         assert ran.code == 3
         assert "pip install 'pixano-vlm[json]'" in ran.err

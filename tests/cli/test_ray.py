@@ -32,7 +32,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls.append({"model": config.name, **pool})
         return create(config)
 
-    monkeypatch.setattr("pixano_vlm.engines.ray.with_ray", with_ray)
+    monkeypatch.setattr("pixano_vlm.engines.ray.model.with_ray", with_ray)
     return calls
 
 

@@ -33,7 +33,7 @@ from transformers import (
 from transformers.utils import logging
 
 from pixano_vlm.batching.verification import stream_tokens
-from pixano_vlm.engines.transformers import TransformersVLMModel
+from pixano_vlm.engines.transformers.model import TransformersVLMModel
 from pixano_vlm.errors import PixanoVLMError, VLMError
 from pixano_vlm.models import VLMInput
 

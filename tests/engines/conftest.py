@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from pixano_vlm.engines.transformers import TransformersVLMModel
+    from pixano_vlm.engines.transformers.model import TransformersVLMModel
     from pixano_vlm.models import VLMInput
 
     Texts = Callable[[TransformersVLMModel], list[str]]

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pixano_vlm.catalog import create_model, load_catalog, resolve_model
-from pixano_vlm.engines.transformers import TransformersVLMModel
+from pixano_vlm.engines.transformers.model import TransformersVLMModel
 from pixano_vlm.errors import MissingPackageError, ModelLoadError
 from pixano_vlm.models import ModelDeploymentConfig, VLMInput
 

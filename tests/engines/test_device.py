@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pixano_vlm.engines import device
-from pixano_vlm.engines.device import CPU_SHARE, MOST_TOKENS, tokens_that_fit
+from pixano_vlm.engines.transformers import device
+from pixano_vlm.engines.transformers.device import CPU_SHARE, MOST_TOKENS, tokens_that_fit
 
 CPU = torch.device("cpu")
 GIB = 2**30

@@ -11,11 +11,11 @@ import yaml
 from pydantic import BaseModel
 
 from pixano_vlm.catalog import create_model, load_catalog
-from pixano_vlm.engines.device import MOST_TOKENS
-from pixano_vlm.engines.openai import OpenAIParams
-from pixano_vlm.engines.shares import AHEAD
-from pixano_vlm.engines.vllm import REFILL, VLLMParams
-from pixano_vlm.models.config import TransformersParams
+from pixano_vlm.engines.openai.model import OpenAIParams
+from pixano_vlm.engines.ray.shares import AHEAD
+from pixano_vlm.engines.transformers.device import MOST_TOKENS
+from pixano_vlm.engines.vllm.model import REFILL, VLLMParams
+from pixano_vlm.models.deployment import TransformersParams
 
 CHAPTERS = [("Transformers", TransformersParams), ("vLLM", VLLMParams), ("Servers", OpenAIParams)]
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pixano_vlm.engines import loading
-from pixano_vlm.engines.loading import load_model, load_processor, read_params
+from pixano_vlm.engines.transformers import loading
+from pixano_vlm.engines.transformers.loading import load_model, load_processor, read_params
 from pixano_vlm.errors import ConfigError, MissingPackageError, ModelLoadError
 from pixano_vlm.models import ModelDeploymentConfig
-from pixano_vlm.models.config import TransformersParams
+from pixano_vlm.models.deployment import TransformersParams
 
 
 def params(path: str | Path, **others: Any) -> TransformersParams:

@@ -37,9 +37,9 @@ from tests.engines.scripted_server import (
 )
 
 from pixano_vlm.catalog import create_model
-from pixano_vlm.engines import chat_server
-from pixano_vlm.engines.chat_server import ChatServer, retry_after
-from pixano_vlm.engines.openai import OpenAIVLMModel
+from pixano_vlm.engines.openai import server as chat_server
+from pixano_vlm.engines.openai.model import OpenAIVLMModel
+from pixano_vlm.engines.openai.server import ChatServer, retry_after
 from pixano_vlm.errors import (
     ConfigError,
     GenerationError,
@@ -541,7 +541,7 @@ class TestLoading:
 
     def test_importing_the_engine_imports_neither_torch_nor_the_client(self) -> None:
         code = (
-            "import pixano_vlm.engines.openai, sys; "
+            "import pixano_vlm.engines.openai.model, sys; "
             "assert not {'torch', 'openai', 'transformers'} & set(sys.modules), sorted(sys.modules)"
         )
         subprocess.run([sys.executable, "-c", code], check=True)

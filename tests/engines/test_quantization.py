@@ -16,7 +16,7 @@ from tests.engines.test_adapters import needs_peft, write_adapter
 from tests.tiny import llava
 from tests.tiny.building import save
 
-from pixano_vlm.engines.transformers import TransformersVLMModel
+from pixano_vlm.engines.transformers.model import TransformersVLMModel
 from pixano_vlm.errors import ConfigError, MissingPackageError
 from pixano_vlm.models import ModelDeploymentConfig
 

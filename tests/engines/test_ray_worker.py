@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pixano_vlm.engines import ray_worker
-from pixano_vlm.engines.ray_worker import Worker
-from pixano_vlm.engines.shares import Share, Shares
+from pixano_vlm.engines.ray import worker as ray_worker
+from pixano_vlm.engines.ray.shares import Share, Shares
+from pixano_vlm.engines.ray.worker import Worker
 from pixano_vlm.errors import GenerationError, RunError
 from pixano_vlm.models import Limits, ModelDeploymentConfig, UsageInfo, VLMInput, VLMModel, VLMOutput
 

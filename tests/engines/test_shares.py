@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixano_vlm.engines.shares import AHEAD, SUSPECT_AFTER, Share, Shares
+from pixano_vlm.engines.ray.shares import AHEAD, SUSPECT_AFTER, Share, Shares
 from pixano_vlm.models import VLMInput
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pixano_vlm.engines import vllm_request
-from pixano_vlm.engines.vllm_request import _Pictures
+from pixano_vlm.engines.vllm import request as vllm_request
+from pixano_vlm.engines.vllm.request import _Pictures
 from pixano_vlm.errors import ImageError
 from pixano_vlm.models import Limits
 

@@ -12,7 +12,7 @@ import pytest
 from tests.report.runs import Folder, answer
 
 from pixano_vlm.errors import ManifestError, UsageError
-from pixano_vlm.records.opening import open_source
+from pixano_vlm.inputs.open import open_source
 from pixano_vlm.report.answers import OutputFile
 from pixano_vlm.report.pairing import pairs, verdicts
 from pixano_vlm.report.prompts import Message, Prompts

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixano_vlm.errors import PromptError
-from pixano_vlm.records.response_format import INSTALL, schema_of
+from pixano_vlm.prompts.response_format import INSTALL, schema_of
 
 HINT = "Use the parts of JSON Schema that llguidance knows."
 

@@ -25,7 +25,7 @@ from pixano_vlm.batching.sequence import Ending, Sequence
 from pixano_vlm.errors import GenerationError, RunError, VLMError
 from pixano_vlm.models.settings import settings_used
 from pixano_vlm.models.vlm import UsageInfo, VLMInput, VLMOutput
-from pixano_vlm.records.response_format import parse_json
+from pixano_vlm.prompts.response_format import parse_json
 
 Answer = tuple[Hashable, VLMOutput | VLMError]
 

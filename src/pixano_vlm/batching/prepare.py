@@ -23,12 +23,12 @@ from PIL import Image
 from pixano_vlm.batching.constraint import Grammars
 from pixano_vlm.batching.frames import FrameChooser
 from pixano_vlm.batching.image_memo import DIGEST, ImageProcessorMemo, nbytes_of
-from pixano_vlm.batching.prompt import Layout, PromptWriter
 from pixano_vlm.batching.sequence import PreparedImage, Prompt
 from pixano_vlm.errors import GenerationError, PromptError, VLMError
+from pixano_vlm.media.images import decode_image, read_image_bytes
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
-from pixano_vlm.records.images import decode_image, read_image_bytes
+from pixano_vlm.prompts.layout import Layout, PromptWriter
 
 
 class PromptMaker:

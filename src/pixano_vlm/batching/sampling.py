@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pixano_vlm.batching.logits import draw, no_numbers
 from pixano_vlm.batching.sequence import Sequence
-from pixano_vlm.batching.warping import draw, no_numbers
 from pixano_vlm.models.vlm import VLMInput
 
 

@@ -18,9 +18,9 @@ from transformers.generation.streamers import BaseStreamer
 
 from pixano_vlm.batching.sampling import generation_config
 from pixano_vlm.batching.sequence import Ending, Sequence
+from pixano_vlm.media.images import load_image
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
-from pixano_vlm.records.images import load_image
 
 Stream = Callable[[Iterable[tuple[int, VLMInput]]], Iterator[tuple[int, Any]]]
 

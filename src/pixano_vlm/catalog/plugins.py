@@ -33,7 +33,7 @@ def load_plugin(spec: str, flag: str = "--plugin") -> ModuleType:
     is_file = spec.endswith(".py") or "/" in spec
     module = _load_file(Path(spec).expanduser(), flag) if is_file else _load_module(spec, flag)
     if "pixano_inference.models" in sys.modules:
-        importlib.import_module("pixano_vlm.engines.pixano").adopt_registered()
+        importlib.import_module("pixano_vlm.engines.pixano.adopted").adopt_registered()
     return module
 
 

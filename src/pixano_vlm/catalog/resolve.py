@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pixano_vlm.catalog.config_files import describe_problem, read_config
 from pixano_vlm.catalog.weights import resolve_path
 from pixano_vlm.errors import ConfigError, PixanoVLMError, UnknownModelError
-from pixano_vlm.models.config import ModelDeploymentConfig
+from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.registry import BUILT_IN_CLASSES, CLASSES, ModelRegistry, nearest
 from pixano_vlm.models.vlm import VLMModel
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pixano_vlm.errors import ConfigError
-from pixano_vlm.models.config import ModelDeploymentConfig
+from pixano_vlm.models.deployment import ModelDeploymentConfig
 
 __all__ = ["resolve_path", "weights_on_disk"]
 

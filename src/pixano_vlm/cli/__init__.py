@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from pixano_vlm import __version__
-from pixano_vlm.cli.errors import run
+from pixano_vlm.cli.errors import run_app
 from pixano_vlm.cli.generate import generate
 from pixano_vlm.cli.help import epilog, help_text
 from pixano_vlm.cli.list import list_models
@@ -100,4 +100,4 @@ def main(args: Sequence[str] | None = None) -> None:
     Args:
         args: The arguments after the command's name; by default the process's own.
     """
-    sys.exit(run(app, sys.argv[1:] if args is None else args))
+    sys.exit(run_app(app, sys.argv[1:] if args is None else args))

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from pixano_vlm.cli.tables import print_facts
 
 if TYPE_CHECKING:
-    from pixano_vlm.cli.batch import Batch, Weights
     from pixano_vlm.cli.progress import Progress
-    from pixano_vlm.records.manifest import Manifest
-    from pixano_vlm.trial import Trial
+    from pixano_vlm.cli.run import Batch, Weights
+    from pixano_vlm.inputs.manifest import Manifest
+    from pixano_vlm.runs.estimate import Trial
 
 __all__ = ["dry_run"]
 
@@ -25,7 +25,7 @@ def dry_run(batch: Batch, manifest: Manifest, weights: Weights, progress: Progre
         ModelLoadError: When the model cannot be loaded.
         RunError: When it can answer nothing.
     """
-    from pixano_vlm.trial import run_trial
+    from pixano_vlm.runs.estimate import run_trial
 
     weights.load()
     progress.begin()

@@ -26,14 +26,14 @@ from rich.text import Text
 from pixano_vlm.errors import PixanoVLMError
 from pixano_vlm.models.registry import nearest
 
-__all__ = ["EXIT_INTERRUPTED", "EXIT_RUN", "EXIT_USAGE", "print_error", "run"]
+__all__ = ["EXIT_INTERRUPTED", "EXIT_RUN", "EXIT_USAGE", "print_error", "run_app"]
 
 EXIT_USAGE = 2
 EXIT_RUN = 3
 EXIT_INTERRUPTED = 130
 
 
-def run(app: typer.Typer, args: Sequence[str]) -> int:
+def run_app(app: typer.Typer, args: Sequence[str]) -> int:
     """Runs `app` on `args` and returns the exit code; whatever is raised is printed here."""
     try:
         # Not standalone: Typer then raises its errors to us, and returns the code of a typer.Exit.

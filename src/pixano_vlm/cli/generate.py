@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from pixano_vlm.cli.batch import Batch, run_batch
 from pixano_vlm.cli.json_schema import check_settings, read_json_schema
 from pixano_vlm.cli.noise import set_noise
 from pixano_vlm.cli.options import (
@@ -24,11 +23,12 @@ from pixano_vlm.cli.options import (
     complete_model,
 )
 from pixano_vlm.cli.ray import GpusPerWorker, Ray, Workers, choose_pool
+from pixano_vlm.cli.run import Batch, run_batch
 from pixano_vlm.errors import UsageError
-from pixano_vlm.models.config import DEFAULT_GENERATION, GenerationSettings
+from pixano_vlm.inputs.open import open_source, read_template
+from pixano_vlm.models.deployment import DEFAULT_GENERATION, GenerationSettings
 from pixano_vlm.models.limits import Limits
-from pixano_vlm.records.exports import split_outputs
-from pixano_vlm.records.opening import open_source, read_template
+from pixano_vlm.outputs.exports import split_outputs
 
 __all__ = ["generate"]
 

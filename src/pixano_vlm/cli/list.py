@@ -14,7 +14,7 @@ from pixano_vlm.catalog import load_catalog, load_plugin, weights_on_disk
 from pixano_vlm.cli.options import Config, Plugin, Traceback
 from pixano_vlm.cli.tables import draw_groups, print_table
 from pixano_vlm.errors import UsageError
-from pixano_vlm.models.config import ModelDeploymentConfig
+from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.registry import BUILT_IN_CLASSES, CLASSES, ModelRegistry, nearest
 
 __all__ = ["list_models"]

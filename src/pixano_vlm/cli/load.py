@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pixano_vlm.catalog import create_model
-from pixano_vlm.cli.hub import check_hub
+from pixano_vlm.catalog.hub import check_hub
 from pixano_vlm.cli.noise import set_noise
 from pixano_vlm.cli.options import (
     Adapter,

@@ -10,7 +10,7 @@ import typer
 
 from pixano_vlm.catalog import load_catalog, load_plugin, resolve_model
 from pixano_vlm.errors import PixanoVLMError, UsageError
-from pixano_vlm.models.config import ModelDeploymentConfig
+from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.registry import CLASSES
 
 __all__ = [

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pixano_vlm.cli.tables import print_facts
 
 if TYPE_CHECKING:
-    from pixano_vlm.cli.batch import Batch
-    from pixano_vlm.records.summary import Summary
+    from pixano_vlm.cli.run import Batch
+    from pixano_vlm.runs.summary import Summary
 
 __all__ = ["tell"]
 

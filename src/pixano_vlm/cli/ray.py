@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 
 from pixano_vlm.catalog import create_model
 from pixano_vlm.errors import UsageError
-from pixano_vlm.models.config import ModelDeploymentConfig
+from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.vlm import VLMModel
 
 __all__ = ["CommandWithRay", "GpusPerWorker", "Ray", "RayPool", "Workers", "choose_pool"]
@@ -68,7 +68,7 @@ class RayPool:
             ConfigError: When the model's class refuses its parameters.
             MissingPackageError: When Ray is not installed.
         """
-        from pixano_vlm.engines.ray import with_ray
+        from pixano_vlm.engines.ray.model import with_ray
 
         return with_ray(
             config,

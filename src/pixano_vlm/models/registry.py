@@ -14,14 +14,14 @@ from typing import TypeVar
 
 from pixano_vlm.errors import DuplicateModelError, PluginError, UnknownModelError
 from pixano_vlm.models.base import InferenceModel
-from pixano_vlm.models.config import ModelDeploymentConfig
+from pixano_vlm.models.deployment import ModelDeploymentConfig
 
 ENTRY_POINT_GROUP = "pixano_vlm.models"
 
 BUILT_IN_CLASSES = {
-    "TransformersVLMModel": "pixano_vlm.engines.transformers",
-    "VLLMVLMModel": "pixano_vlm.engines.vllm",
-    "OpenAIVLMModel": "pixano_vlm.engines.openai",
+    "TransformersVLMModel": "pixano_vlm.engines.transformers.model",
+    "VLLMVLMModel": "pixano_vlm.engines.vllm.model",
+    "OpenAIVLMModel": "pixano_vlm.engines.openai.model",
 }
 """Class name -> the module whose import registers it."""
 

@@ -1,1 +1,1 @@
-"""What goes in and comes out: manifests, images, results. Knows no model and imports no torch."""
+"""The types that both ends of a run share: a request, its result, its line, its key. Imports no torch."""

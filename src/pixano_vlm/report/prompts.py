@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from pixano_vlm.errors import RecordError
-from pixano_vlm.records.batch_requests import from_batch_request, is_batch_request
-from pixano_vlm.records.decode import decode_line
-from pixano_vlm.records.fields import check_id, check_images
-from pixano_vlm.records.manifest import Manifest
-from pixano_vlm.records.messages import check_messages
-from pixano_vlm.records.opening import Source
+from pixano_vlm.inputs.decode import decode_line
+from pixano_vlm.inputs.fields import check_id, check_images
+from pixano_vlm.inputs.manifest import Manifest
+from pixano_vlm.inputs.open import Source
+from pixano_vlm.inputs.openai_batch import from_batch_request, is_batch_request
+from pixano_vlm.prompts.messages import check_messages
 from pixano_vlm.report.offsets import Offsets
 
 __all__ = ["Asked", "Message", "Prompts"]

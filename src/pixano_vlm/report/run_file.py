@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pixano_vlm.errors import MissingPackageError, UsageError
-from pixano_vlm.records.opening import Source, open_source
-from pixano_vlm.records.provenance import provenance_path
-from pixano_vlm.records.template import Template
+from pixano_vlm.inputs.open import Source, open_source
+from pixano_vlm.inputs.template import Template
+from pixano_vlm.outputs.run_file import provenance_path
 
 __all__ = ["RunFile"]
 

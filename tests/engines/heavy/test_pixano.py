@@ -32,7 +32,7 @@ from pixano_inference.models import (
 )
 
 from pixano_vlm import VLMInput as OurInput
-from pixano_vlm.engines.pixano import adopt
+from pixano_vlm.engines.pixano.adopted import adopt
 from pixano_vlm.errors import GenerationError, VLMError
 from pixano_vlm.models import ModelDeploymentConfig
 
@@ -178,7 +178,7 @@ def ask(prompt: Any, **settings: Any) -> OurInput:
 
 BATCHES = """
 import os
-from pixano_vlm.engines.pixano_served import TransformersServed
+from pixano_vlm.engines.pixano.served import TransformersServed
 
 class Counted(TransformersServed):
     def predict_batch(self, inputs):

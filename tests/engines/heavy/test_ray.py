@@ -22,7 +22,7 @@ from pixano_vlm.errors import ConfigError, GenerationError, ImageError, ModelLoa
 from pixano_vlm.models import Limits, ModelDeploymentConfig, VLMInput, VLMModel, VLMOutput
 
 pytest.importorskip("ray")
-from pixano_vlm.engines.ray import RayVLMModel, with_ray
+from pixano_vlm.engines.ray.model import RayVLMModel, with_ray
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 
@@ -77,7 +77,7 @@ import io
 import fsspec
 from PIL import Image
 from pixano_vlm import UsageInfo, VLMInput, VLMModel, VLMOutput, register_model
-from pixano_vlm.records.images import load_image
+from pixano_vlm.media.images import load_image
 
 @register_model("stored")
 class Stored(VLMModel):

@@ -27,7 +27,7 @@ from benchmarks.vllm_engine import (
 
 pytest.importorskip("vllm")
 
-from pixano_vlm.engines.vllm import REFILL, VLLMVLMModel
+from pixano_vlm.engines.vllm.model import REFILL, VLLMVLMModel
 from pixano_vlm.errors import ConfigError, ImageError, ModelLoadError, PromptError
 from pixano_vlm.models import Limits, ModelDeploymentConfig, VLMInput, VLMOutput
 
@@ -42,7 +42,7 @@ NOTING = '''
 import json
 
 from pixano_vlm import register_model
-from pixano_vlm.engines.vllm import VLLMVLMModel
+from pixano_vlm.engines.vllm.model import VLLMVLMModel
 
 
 @register_model("noting")

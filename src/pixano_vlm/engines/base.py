@@ -1,0 +1,87 @@
+"""What every engine asks of its deployment first: parameters it knows, and packages that are there.
+
+Knows no engine: each brings its own parameters as a Pydantic model. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from pixano_vlm.errors import ConfigError, MissingPackageError
+from pixano_vlm.models.deployment import ModelDeploymentConfig
+from pixano_vlm.models.registry import nearest
+from pixano_vlm.models.vlm import VLMModel
+
+__all__ = ["import_extra", "read_parameters", "refuse_prompt_limit"]
+
+Params = TypeVar("Params", bound=BaseModel)
+
+
+def read_parameters(config: ModelDeploymentConfig, kind: type[Params]) -> Params:
+    """The deployment's `model_params` as `kind`.
+
+    Raises:
+        ConfigError: When one is unknown, missing or wrong; names it and the nearest known one.
+    """
+    try:
+        return kind(**config.model_params)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(map(str, first["loc"]))
+        known = list(kind.model_fields)
+        if first["type"] == "extra_forbidden":
+            close = nearest(name, known)
+            hint = f"Did you mean {close[0]!r}?" if close else f"Parameters are {', '.join(known)}."
+            raise ConfigError(
+                f"model {config.name!r}: {config.model_class} has no parameter {name!r}.", hint=hint
+            ) from error
+        what = "is missing" if first["type"] == "missing" else f"is wrong: {first['msg']}"
+        raise ConfigError(
+            f"model {config.name!r}: parameter {name!r} of {config.model_class} {what}.",
+            hint=None if name not in known else kind.model_fields[name].description,
+        ) from error
+
+
+def refuse_prompt_limit(model: VLMModel, *, hint: str) -> None:
+    """For an engine that learns a prompt's length from its answer alone.
+
+    Raises:
+        ConfigError: When the run limits prompts in tokens, which would not be held to.
+    """
+    if model.limits.max_prompt_tokens is not None:
+        raise ConfigError(
+            f"model {model.model_name!r}: max_prompt_tokens is a limit that {type(model).__name__} cannot hold to.",
+            hint=hint,
+        )
+
+
+def import_extra(module: str, *, extra: str, purpose: str) -> ModuleType:
+    """Imports a package that comes with one of this project's extras.
+
+    Args:
+        module: The package's import name.
+        extra: The extra that installs it.
+        purpose: What needs it, for the message.
+
+    Raises:
+        MissingPackageError: When it is not installed, or cannot be imported; says which extra to install.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or module
+        raise MissingPackageError(
+            f"{purpose} needs the package {missing!r}, which is not installed.",
+            hint=f"Run: pip install 'pixano-vlm[{extra}]'.",
+        ) from error
+    # A compiled package that does not fit the others (torch, CUDA, the processor) fails as it likes.
+    except Exception as error:
+        raise MissingPackageError(
+            f"{purpose} needs the package {module!r}, which is installed but cannot be imported: "
+            f"{type(error).__name__}: {' '.join(str(error).split())[:300]}.",
+            hint=f"Install the versions that belong together: pip install -U 'pixano-vlm[{extra}]'.",
+        ) from error

@@ -1,0 +1,144 @@
+"""The records of one stream, shared out among workers: who has which, and what of a lost worker is done again.
+
+Plain Python: knows neither Ray nor models.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Generic
+
+from pixano_vlm.models.vlm import Key, VLMInput
+from pixano_vlm.prompts.messages import image_sources
+
+__all__ = ["AHEAD", "Share", "Shares"]
+
+AHEAD = 64
+"""Records that lie ready at a worker beside those that its model has taken."""
+SUSPECT_AFTER = 2
+"""A record that was with so many workers when they were lost is given to one that has nothing else."""
+
+
+@dataclass(slots=True, eq=False)
+class Share(Generic[Key]):
+    """What one worker has."""
+
+    held: dict[Key, VLMInput] = field(default_factory=dict)
+    """All that it has not answered, sent or not."""
+    unsent: list[tuple[Key, VLMInput]] = field(default_factory=list)
+    waiting: int = 0
+    """How many of those sent its model had not taken when it was last heard of."""
+
+    def take_unsent(self) -> list[tuple[Key, VLMInput]]:
+        """What is to be sent now."""
+        unsent, self.unsent = self.unsent, []
+        return unsent
+
+
+class Shares(Generic[Key]):
+    """The records of one stream.
+
+    Args:
+        source: Read a bounded way ahead.
+        workers: Among how many it is shared out.
+    """
+
+    def __init__(self, source: Iterator[tuple[Key, VLMInput]], workers: int) -> None:
+        self._source: Iterator[tuple[Key, VLMInput]] | None = source
+        self._workers = workers
+        self._read: deque[tuple[Key, VLMInput]] = deque()
+        self._alone: deque[tuple[Key, VLMInput]] = deque()
+        self._emptying: Share[Key] | None = None
+        """That of the worker which gets nothing until it can take a suspect alone."""
+        self._losses: Counter[Key] = Counter()
+        self._open = 0  # read and not answered
+
+    def is_done(self) -> bool:
+        """Whether every record is answered."""
+        self._read_ahead()
+        return not self._open
+
+    def is_suspect(self, key: Key) -> bool:
+        """Whether the record is one that is given to a worker alone."""
+        return self._losses[key] >= SUSPECT_AFTER
+
+    def losses(self, key: Key) -> int:
+        """How many workers were lost with this record."""
+        return self._losses[key]
+
+    def fill(self, share: Share[Key]) -> bool:
+        """Gives a worker what it is to have now.
+
+        Returns:
+            Whether there will be more for it as soon as it asks again.
+        """
+        while share.waiting + len(share.unsent) < AHEAD:
+            self._read_ahead()
+            if self._losses and (any(map(self.is_suspect, share.held)) or self._takes_suspect(share)):
+                return False
+            if self._source is None and len(share.held) >= -(-self._open // self._workers):
+                return False  # the rest is for the others
+            if not self._read:
+                return False
+            self._give_group(share)
+        return self._source is not None or bool(self._read)
+
+    def answered(self, share: Share[Key], key: Key) -> None:
+        """A worker has answered a record, or it is not to be asked again."""
+        del share.held[key]
+        self._losses.pop(key, None)
+        self._open -= 1
+
+    def lost(self, share: Share[Key]) -> None:
+        """A worker is gone: what it had is given to others."""
+        for key, input in share.held.items():
+            self._losses[key] += 1
+            (self._alone if self.is_suspect(key) else self._read).appendleft((key, input))
+        if self._emptying is share:
+            self._emptying = None
+
+    def _takes_suspect(self, share: Share[Key]) -> bool:
+        """Gives a suspect to a worker that has nothing; where none has nothing, one gets nothing more."""
+        if self._alone and not share.held:
+            self._give(share, *self._alone.popleft())
+            if self._emptying is share:
+                self._emptying = None
+            return True
+        if self._alone and self._emptying is None:
+            self._emptying = share
+        return self._emptying is share
+
+    def _read_ahead(self) -> None:
+        # So far that a short rest, known to be the rest, can be shared evenly.
+        while self._source is not None and len(self._read) < self._workers * AHEAD:
+            item = next(self._source, None)
+            if item is None:
+                self._source = None
+                return
+            self._read.append(item)
+            self._open += 1
+
+    def _give_group(self, share: Share[Key]) -> None:
+        """The next record, and those after it with the same picture: one worker then encodes it once."""
+        key, input = self._read.popleft()
+        self._give(share, key, input)
+        picture = _first_picture(input)
+        if picture is None:
+            return
+        for _ in range(AHEAD):
+            if not self._read or _first_picture(self._read[0][1]) != picture:
+                return
+            self._give(share, *self._read.popleft())
+
+    def _give(self, share: Share[Key], key: Key, input: VLMInput) -> None:
+        share.held[key] = input
+        share.unsent.append((key, input))
+
+
+def _first_picture(input: VLMInput) -> Any:
+    if input.images:
+        return input.images[0]
+    sources = [] if isinstance(input.prompt, str) else image_sources(input.prompt)
+    return sources[0] if sources else None

@@ -1,0 +1,192 @@
+"""From a path to a transformers model and its processor: what can go wrong there, said plainly.
+
+Knows nothing of batches. The one place that calls `from_pretrained`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from pixano_vlm.engines.transformers.adapters import apply_adapter, require_adapter
+from pixano_vlm.engines.transformers.quantization import is_quantized, quantization_config
+from pixano_vlm.errors import ConfigError, MissingPackageError, ModelLoadError, PixanoVLMError
+from pixano_vlm.models.deployment import ModelDeploymentConfig, TransformersParams
+from pixano_vlm.models.registry import nearest
+
+
+def read_params(config: ModelDeploymentConfig) -> TransformersParams:
+    """Checks a deployment's parameters.
+
+    Raises:
+        ConfigError: When one is unknown or wrong; names it and the nearest known one.
+    """
+    try:
+        return TransformersParams(**config.model_params)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        close = nearest(name, TransformersParams.model_fields) if first["type"] == "extra_forbidden" else []
+        what = (
+            f"has no parameter {name!r}" if first["type"] == "extra_forbidden" else f"{name}: {first['msg']}"
+        )
+        raise ConfigError(
+            f"model {config.name!r}: TransformersVLMModel {what}.",
+            hint=f"Did you mean {close[0]!r}?"
+            if close
+            else f"Parameters are {', '.join(TransformersParams.model_fields)}.",
+        ) from error
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; `auto` is a GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"{name!r} is no device.", hint="Use auto, cpu, cuda, cuda:1 or mps.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"device {name!r} was asked for, but this torch sees no GPU.", hint="Use --device cpu."
+        )
+    return device
+
+
+def choose_dtype(name: str, checkpoint: Any, device: torch.device) -> torch.dtype:
+    """The dtype of that name; `auto` is the checkpoint's, as far as the device computes in it."""
+    if name != "auto":
+        dtype: torch.dtype = getattr(torch, name)
+        return dtype
+    dtype = checkpoint if isinstance(checkpoint, torch.dtype) else torch.float32
+    if device.type == "cpu" and dtype in (torch.float16, torch.bfloat16):
+        return torch.bfloat16 if cpu_computes_bfloat16() else torch.float32
+    return dtype
+
+
+def cpu_computes_bfloat16() -> bool:
+    """Whether this CPU has instructions for bfloat16, without which it is slower than float32."""
+    check = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return bool(check is not None and check())
+
+
+def load_processor(params: TransformersParams) -> Any:
+    """The model's processor.
+
+    Raises:
+        ModelLoadError: When it cannot be built; says which package to install where that is why.
+    """
+    from transformers import AutoProcessor
+
+    try:
+        return AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+            params.path,
+            revision=params.revision,
+            local_files_only=params.local_files_only,
+            trust_remote_code=params.trust_remote_code,
+            cache_dir=params.cache_dir,
+            **params.processor_kwargs,
+        )
+    except Exception as error:  # from_pretrained raises what the model's code raises
+        raise explain(error, params, "processor") from error
+
+
+def load_model(params: TransformersParams) -> Any:
+    """The model in eval mode, on its device and in its dtype, quantized and with its adapter where asked.
+
+    Raises:
+        ConfigError: When a parameter does not fit this machine or checkpoint.
+        ModelLoadError: When it cannot be loaded.
+    """
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    device = choose_device(params.device)
+    require_adapter(params)
+    source = {
+        "revision": params.revision,
+        "local_files_only": params.local_files_only,
+        "trust_remote_code": params.trust_remote_code,
+        "cache_dir": params.cache_dir,
+    }
+    attention = {"attn_implementation": params.attn_implementation} if params.attn_implementation else {}
+    try:
+        config = AutoConfig.from_pretrained(params.path, **source)
+        stored = getattr(config, "dtype", None) or getattr(config.get_text_config(), "dtype", None)
+        dtype = choose_dtype(params.dtype, stored, device)
+        fewer_bits = quantization_config(params, config, dtype)
+        # Quantized weights are made on their device, and some kinds cannot be moved afterwards.
+        placing = (
+            {} if fewer_bits is None else {"quantization_config": fewer_bits, "device_map": {"": device}}
+        )
+        model: Any = AutoModelForImageTextToText.from_pretrained(
+            params.path,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,  # never a pickle
+            **source,
+            **attention,
+            **placing,
+        )
+    except PixanoVLMError:
+        raise
+    except Exception as error:  # from_pretrained raises what the model's code raises
+        raise explain(error, params, "model") from error
+    if fewer_bits is None:
+        model = model.to(device)
+    return apply_adapter(model.eval(), params, merge=not is_quantized(model))
+
+
+def explain(error: Exception, params: TransformersParams, part: str) -> ModelLoadError:
+    """Turns what `from_pretrained` raised into what is wrong and what to do."""
+    text = " ".join(str(error).split())
+    where = f"the {part} of {params.path!r} cannot be loaded"
+    if "torchvision::" in text or ("torchvision" in text and "operator" in text):
+        return MissingPackageError(
+            f"{where}: the installed torchvision does not match torch {torch.__version__}.",
+            hint="Install the pair that belongs together: pip install -U torch torchvision.",
+        )
+    packages = _missing_packages(error, text)
+    if packages:
+        names = " ".join(packages)
+        extra = ", or the extra: pip install 'pixano-vlm[torchvision]'" if "torchvision" in packages else ""
+        return MissingPackageError(f"{where}: it needs {names}.", hint=f"Run: pip install {names}{extra}.")
+    folder = Path(params.path)
+    if folder.is_dir() and not (folder / "config.json").exists():
+        return ModelLoadError(
+            f"{where}: the folder has no config.json.", hint="Give the folder of a saved model."
+        )
+    if not folder.exists() and (folder.is_absolute() or params.path.startswith((".", "~"))):
+        return ModelLoadError(f"{where}: there is no such folder.", hint="Check its spelling.")
+    if "safetensors" in text:
+        return ModelLoadError(
+            f"{where}: it has no safetensors weights, and pickled ones are not loaded.",
+            hint="Convert it once with transformers' save_pretrained, or use a revision that has them.",
+        )
+    if "trust_remote_code" in text:
+        return ModelLoadError(
+            f"{where}: it brings code of its own.",
+            hint="If you trust it, set trust_remote_code: true in its config.",
+        )
+    if isinstance(error, OSError):
+        hint = "Check the name, and your network or cache; a gated model needs `hf auth login`."
+        if params.local_files_only:
+            hint = "It is not on this machine, and local_files_only is set."
+        return ModelLoadError(f"{where}: {text[:300]}", hint=hint)
+    return ModelLoadError(f"{where}: {type(error).__name__}: {text[:500]}")
+
+
+def _missing_packages(error: Exception, text: str) -> list[str]:
+    """Packages that an error says are missing. transformers says so in prose alone."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return [error.name.split(".")[0]]
+    if not isinstance(error, (ImportError, ValueError)):
+        return []
+    known = {"PIL": "pillow", "Pillow": "pillow"}
+    found = re.findall(r"requires the (\w+) library", text) + re.findall(r"pip install ([\w-]+)", text)
+    if isinstance(error, ImportError) and "orchvision" in text:
+        found.append("torchvision")
+    return sorted({known.get(name, name.lower()) for name in found})

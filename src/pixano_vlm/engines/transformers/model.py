@@ -1,0 +1,368 @@
+"""Any Hugging Face image-text-to-text model, run by this package's own batching.
+
+Loads the model, finds out how it may be batched, and feeds the engine. Which architecture it is, nobody here
+asks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from inspect import signature
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from pydantic import BaseModel
+
+from pixano_vlm.batching.capabilities import Capabilities, Trial, examine, obstacle, trial_inputs
+from pixano_vlm.batching.constraint import Grammars, unenforceable
+from pixano_vlm.batching.engine import Engine, Plan
+from pixano_vlm.batching.kernels import is_applicable, speed_up
+from pixano_vlm.batching.prepare import Preparer, PromptMaker, options_for
+from pixano_vlm.batching.runner import EngineStats
+from pixano_vlm.batching.sequence import Ending
+from pixano_vlm.batching.static import StaticBatches
+from pixano_vlm.batching.verification import Verification, verify
+from pixano_vlm.engines.transformers.adapters import adapter_files
+from pixano_vlm.engines.transformers.device import MOST_TOKENS, tokens_that_fit
+from pixano_vlm.engines.transformers.loading import load_model, load_processor, read_params
+from pixano_vlm.engines.transformers.quantization import is_quantized, unquantized, weight_bytes
+from pixano_vlm.errors import ModelLoadError, RunError, VLMError
+from pixano_vlm.models.deployment import ModelDeploymentConfig, TransformersParams
+from pixano_vlm.models.registry import register_model
+from pixano_vlm.models.vlm import Key, VLMInput, VLMModel, VLMOutput
+from pixano_vlm.prompts.layout import PromptWriter
+
+VERIFIED_TOKENS = 24
+"""Most tokens of each record that `verify` compares."""
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """What `load_model` took."""
+
+    model: Any
+    processor: Any
+    maker: PromptMaker
+    ending: Ending
+    plan: Plan
+    capabilities: Capabilities
+    engine: Engine | None
+    parameters: int
+    memory: int
+    """Bytes of the weights."""
+    full_memory: int
+    """Bytes they would take without quantization."""
+    seconds: float
+
+
+@register_model
+class TransformersVLMModel(VLMModel):
+    """A model of `AutoModelForImageTextToText`, with its own processor and chat template.
+
+    Args:
+        config: `model_params` are those of `TransformersParams`.
+    """
+
+    params_class: ClassVar[type[BaseModel]] = TransformersParams
+
+    def __init__(self, config: ModelDeploymentConfig) -> None:
+        super().__init__(config)
+        self.params = read_params(config)
+        self._loaded: _Loaded | None = None
+        self._lock = threading.Lock()  # one `predict` after another
+        self._open = threading.Lock()  # held while a stream is open: the engine's rows are one stream's
+
+    def load_model(self) -> None:
+        """Loads processor and weights, and finds out how the model may be batched."""
+        if self._loaded is not None:
+            return
+        began = time.perf_counter()
+        processor = load_processor(self.params)
+        model = load_model(self.params)
+        # Counted now: packed layers have no parameters that could be counted.
+        parameters, memory = sum(p.numel() for p in model.parameters()), weight_bytes(model)
+        full_memory = memory
+        if is_quantized(model):
+            parameters, full_memory = unquantized(model)
+        tokenizer = getattr(processor, "tokenizer", processor)
+        writer = PromptWriter(processor, prepends_images=_needs_image_tokens(processor, model))
+        context = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+        ending = Ending(_end_ids(model, tokenizer), tokenizer)
+        vocabulary = model.config.get_text_config(decoder=True).vocab_size
+        maker = PromptMaker(
+            processor,
+            writer,
+            Grammars(tokenizer, vocabulary, ending.end_ids),
+            image_token_id=getattr(model.config, "image_token_id", None),
+            limits=self.limits,
+            context=context if isinstance(context, int) else None,
+            prompts_decoder=_prompts_decoder(model),
+            options=options_for(processor, model),
+        )
+        plan = Plan(
+            max_rows=self.params.max_batch_size,
+            max_tokens=self.params.max_batch_tokens or MOST_TOKENS,
+            prefill_tokens=self.params.prefill_tokens,
+            image_bytes=self.params.image_cache_bytes,
+            prefix_bytes=self.params.prefix_cache_bytes,
+            shared_prefill=False,
+            image_features=False,
+            context=context if isinstance(context, int) else None,
+        )
+        if self.params.engine == "static":
+            capabilities = Capabilities(False, False, False, "asked for by the parameter `engine`")
+        else:
+            capabilities = self._examine(model, maker, ending, plan)
+        if self.params.engine == "in-flight" and not capabilities.in_flight:
+            raise ModelLoadError(
+                f"model {self.model_name!r} cannot be batched in flight: {capabilities.reason}.",
+                hint="Leave the parameter `engine` at auto.",
+            )
+        engine = None
+        if capabilities.in_flight:
+            tokens = self.params.max_batch_tokens or tokens_that_fit(
+                model.device, capabilities.token_bytes, beside=plan.max_rows * capabilities.row_bytes
+            )
+            plan = replace(
+                plan,
+                shared_prefill=capabilities.shared_prefill,
+                image_features=capabilities.image_features,
+                max_tokens=tokens,
+            )
+            engine = Engine(model, maker, ending, capabilities.kinds, plan)
+        seconds = time.perf_counter() - began
+        self._loaded = _Loaded(
+            model,
+            processor,
+            maker,
+            ending,
+            plan,
+            capabilities,
+            engine,
+            parameters,
+            memory,
+            full_memory,
+            seconds,
+        )
+
+    def _examine(self, model: Any, maker: PromptMaker, ending: Ending, plan: Plan) -> Capabilities:
+        """How the model may be run, with the faster kernels where they pass the same trial."""
+        reason = obstacle(model)
+        if reason is not None:
+            return Capabilities(False, False, False, reason)
+        trial = Trial(model, maker, ending)
+        if is_quantized(model) or not is_applicable(model):
+            return examine(trial, plan)
+        undo = speed_up(model, attention=self.params.attn_implementation is None)
+        faster = examine(trial, plan)
+        if faster.shared_prefill or (faster.in_flight and trial.has_states):
+            return replace(faster, kernels=True)
+        undo()
+        return examine(trial, plan)
+
+    def unload(self) -> None:
+        """Frees the weights and every cache."""
+        self._loaded = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def predict(self, input: VLMInput) -> VLMOutput:
+        """Answers one input, by the same path as a stream of one."""
+        with self._lock:
+            ((_, answer),) = self.stream([(0, input)])
+        if isinstance(answer, VLMError):
+            raise answer
+        return answer
+
+    def stream(self, inputs: Iterable[tuple[Key, VLMInput]]) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
+        """Answers many inputs, batched; see `VLMModel.stream`."""
+        loaded = self._require()
+        if not self._open.acquire(blocking=False):
+            raise RunError(
+                f"model {self.model_name!r} is answering another stream.",
+                hint="Take that stream's last answer, or close it, first.",
+            )
+        try:
+            yield from self._stream(loaded, inputs)
+        finally:
+            self._open.release()
+
+    def _stream(
+        self, loaded: _Loaded, inputs: Iterable[tuple[Key, VLMInput]]
+    ) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
+        loaded.maker.limits = self.limits
+        runner: Engine | StaticBatches
+        if loaded.engine is not None:
+            runner = loaded.engine
+            runner.reset()
+        else:
+            runner = StaticBatches(loaded.model, loaded.ending, loaded.plan.max_rows, loaded.plan.context)
+        window = max(64, 4 * loaded.plan.max_rows)
+        with Preparer(iter(inputs), loaded.maker, self.params.prepare_workers, window) as source:
+            yield from runner.run(source)  # type: ignore[misc]  # keys come back as they went in
+
+    def count_tokens(self, input: VLMInput) -> int:
+        """Tokens of the prompt, by the model's own processor."""
+        maker = self._require().maker
+        maker.limits = self.limits
+        return len(maker.make(input).ids)
+
+    def verify(self) -> Verification:
+        """Runs a handful of records together and each alone, and compares their tokens."""
+        loaded = self._require()
+        usable = []
+        for input in trial_inputs(VERIFIED_TOKENS):
+            with suppress(VLMError):  # a model that takes no text alone, or no second image, has others
+                self.predict(input)
+                usable.append(input)
+        processor = load_processor(self.params)
+        options = options_for(processor, loaded.model)
+        return verify(loaded.model, processor, loaded.ending, self.stream, usable, options)
+
+    def cannot_follow(self, response_format: dict[str, Any]) -> str | None:
+        """What llguidance says of the schema; see `VLMModel.cannot_follow`."""
+        return unenforceable(response_format)
+
+    @property
+    def stats(self) -> EngineStats | None:
+        """Counts and seconds of the in-flight engine since the last `stream` began; None for static batches."""
+        engine = self._require().engine
+        return None if engine is None else engine.stats
+
+    def describe(self) -> dict[str, str | int | float | bool | None]:
+        """Facts about the loaded model."""
+        loaded = self._require()
+        model, capabilities = loaded.model, loaded.capabilities
+        if capabilities.in_flight:
+            sharing = "shared prefixes" if capabilities.shared_prefill else "prompts prefilled one at a time"
+            images = (
+                "images encoded once" if capabilities.image_features else "images encoded with each prompt"
+            )
+            engine = f"in-flight batching, {images}, {sharing}" + (
+                ", packed weights" if capabilities.kernels else ""
+            )
+        else:
+            engine = "static batches of equal shapes"
+        return {
+            "class": type(self).__name__,
+            "path": self.params.path,
+            "architecture": type(model).__name__,
+            "parameters": loaded.parameters,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": str(model.device),
+            "memory_bytes": loaded.memory,
+            **self._changed_weights(loaded),
+            "load_seconds": round(loaded.seconds, 2),
+            "chat_template": bool(getattr(loaded.processor, "chat_template", None)),
+            "context_length": loaded.plan.context,
+            "image_token": getattr(loaded.processor, "image_token", None),
+            "engine": engine,
+            "engine_reason": capabilities.reason,
+        }
+
+    def _changed_weights(self, loaded: _Loaded) -> dict[str, str | int]:
+        """What was done to the checkpoint's weights; nothing, for most models."""
+        facts: dict[str, str | int] = {}
+        if is_quantized(loaded.model):
+            facts["quantization"] = self.params.quantization or "the checkpoint's own"
+            facts["memory_bytes_unquantized"] = loaded.full_memory
+        if self.params.adapter is not None:
+            kept = is_quantized(loaded.model)
+            facts["adapter"] = f"{self.params.adapter} ({'beside the weights' if kept else 'merged'})"
+        return facts
+
+    def fingerprint(self) -> str:
+        """Identity of the weights and of what shapes the answers, from files and parameters alone."""
+        shaping = self.params.model_dump(
+            include={
+                "path",
+                "revision",
+                "dtype",
+                "processor_kwargs",
+                "attn_implementation",
+                "adapter",
+                "quantization",
+            }
+        )
+        digest = hashlib.blake2b(repr(sorted(shaping.items())).encode(), digest_size=16)
+        folder = _checkpoint_folder(self.params.path, self.params.revision, self.params.cache_dir)
+        for file in sorted(folder.iterdir()) if folder is not None else ():
+            if file.suffix in {".json", ".safetensors", ".jinja", ".txt", ".model"} and file.is_file():
+                digest.update(f"{file.name}:{file.stat().st_size}:".encode())
+                digest.update(_sample(file))
+        for file in adapter_files(self.params, download=False):
+            digest.update(f"adapter {file.name}:{file.stat().st_size}:".encode())
+            digest.update(_sample(file))
+        return f"{type(self).__name__}:{digest.hexdigest()}"
+
+    def _require(self) -> _Loaded:
+        if self._loaded is None:
+            raise ModelLoadError(f"model {self.model_name!r} is not loaded.", hint="Call load_model() first.")
+        return self._loaded
+
+
+def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end an answer: those of the generation config, as `generate` takes them."""
+    ids = model.generation_config.eos_token_id
+    if ids is None:
+        return frozenset()
+    return frozenset([ids] if isinstance(ids, int) else ids)
+
+
+def _prompts_decoder(model: Any) -> bool:
+    """Whether the encoder takes no text, so that a prompt is what the decoder starts from (Donut, TrOCR)."""
+    return bool(model.config.is_encoder_decoder) and "input_ids" not in signature(model.forward).parameters
+
+
+def _needs_image_tokens(processor: Any, model: Any) -> bool:
+    """Whether a plain prompt must name its images itself, or the processor puts their places in."""
+    from PIL import Image
+
+    token = getattr(model.config, "image_token_id", None)
+    if token is None:
+        return False
+    # A processor that refuses the trial wants its places named; what else it may refuse shows later.
+    with suppress(Exception):
+        ids = processor(text=["a"], images=[Image.new("RGB", (32, 32))], return_tensors="pt")["input_ids"]
+        return bool((ids != token).all())
+    return True
+
+
+def _checkpoint_folder(path: str, revision: str | None, cache_dir: str | None) -> Path | None:
+    """Where a checkpoint's files lie, if they are on this machine."""
+    if Path(path).is_dir():
+        return Path(path)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    with suppress(LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError):
+        return Path(snapshot_download(path, revision=revision, cache_dir=cache_dir, local_files_only=True))
+    return None
+
+
+def _sample(file: Path, ends: int = 1 << 20, blocks: int = 256, block: int = 4 << 10) -> bytes:
+    """Digest of a file's first and last MiB, and of blocks spread evenly over what lies between.
+
+    In a safetensors file these are every tensor's name and shape, and some weights of whatever is large. A whole read
+    would cost minutes for large models at every start.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    with file.open("rb") as stream:
+        between = os.fstat(stream.fileno()).st_size - 2 * ends
+        if between <= blocks * block:
+            digest.update(stream.read())
+            return digest.digest()
+        digest.update(stream.read(ends))
+        for number in range(blocks):
+            stream.seek(ends + (between - block) * number // (blocks - 1))
+            digest.update(stream.read(block))
+        stream.seek(-ends, os.SEEK_END)
+        digest.update(stream.read(ends))
+    return digest.digest()

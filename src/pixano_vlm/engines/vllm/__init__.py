@@ -1,0 +1,1 @@
+"""vLLM, in process. Imported only when its class is asked for."""

@@ -1,0 +1,374 @@
+"""A model run by vLLM, in this process: vLLM batches, this module feeds it no faster than it answers.
+
+Prompts are laid out by the model's own chat template and images opened by this project's own reader, as in the
+other engines. Imports vLLM only when a model is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields
+from itertools import count, islice
+from multiprocessing import resource_tracker
+from typing import Any, ClassVar, Generic
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pixano_vlm.engines.base import import_extra, read_parameters, refuse_prompt_limit
+from pixano_vlm.engines.vllm.request import RequestMaker, VLLMRequest
+from pixano_vlm.errors import (
+    ConfigError,
+    GenerationError,
+    ModelLoadError,
+    PixanoVLMError,
+    PromptError,
+    RunError,
+    VLMError,
+)
+from pixano_vlm.models.deployment import DtypeName, ModelDeploymentConfig
+from pixano_vlm.models.registry import nearest, register_model
+from pixano_vlm.models.settings import settings_used
+from pixano_vlm.models.vlm import Key, UsageInfo, VLMInput, VLMModel, VLMOutput
+from pixano_vlm.prompts.response_format import parse_json, schema_of
+
+__all__ = ["VLLMParams", "VLLMVLMModel"]
+
+OURS = {
+    "model": "path",
+    "revision": "revision",
+    "dtype": "dtype",
+    "trust_remote_code": "trust_remote_code",
+    "max_num_seqs": "max_batch_size",
+    "mm_processor_kwargs": "processor_kwargs",
+}
+"""vLLM's engine arguments that are parameters of the class itself -> under which name."""
+
+REFILL = 48
+"""Requests that vLLM is given in a row, once as many have been answered."""
+
+JSON_AS_HERE = {"backend": "guidance", "disable_any_whitespace": True}
+"""Answers in JSON by the library that the in-process engine uses, and as it does: where any whitespace is allowed, a
+model that is none too sure writes nothing else until its tokens are used up."""
+
+
+class VLLMParams(BaseModel):
+    """Parameters of `VLLMVLMModel`."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    path: str = Field(min_length=1, description="Hugging Face id, or a local folder.")
+    revision: str | None = Field(default=None, description="Branch, tag or commit of the id.")
+    dtype: DtypeName = Field(default="auto", description="`auto`: vLLM's choice for the checkpoint.")
+    trust_remote_code: bool = Field(
+        default=False, description="Run Python code that comes with the checkpoint. Off unless asked."
+    )
+    processor_kwargs: dict[str, Any] = Field(
+        default_factory=dict, description="Options of the processor, such as min_pixels and max_pixels."
+    )
+    max_batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most records decoded together (vLLM's max_num_seqs); None: its choice.",
+    )
+    prepare_workers: int = Field(default=2, ge=1, description="Threads that open images.")
+    engine_args: dict[str, Any] = Field(
+        default_factory=dict,
+        description="vLLM's own engine arguments, such as tensor_parallel_size, max_model_len, "
+        "gpu_memory_utilization, enforce_eager.",
+    )
+
+
+@dataclass(slots=True)
+class _Flow(Generic[Key]):
+    """The requests of one `stream`: those to come, those being prepared, in order, and those in vLLM."""
+
+    source: Iterator[tuple[Key, VLMInput]]
+    preparing: deque[tuple[Key, VLMInput, Future[VLLMRequest]]] = field(default_factory=deque)
+    running: dict[str, tuple[Key, VLMInput]] = field(default_factory=dict)
+    """The id that vLLM was given -> the key and the input."""
+
+
+@register_model
+class VLLMVLMModel(VLMModel):
+    """A model that vLLM knows, run in this process.
+
+    Args:
+        config: `model_params` are those of `VLLMParams`.
+    """
+
+    params_class: ClassVar[type[BaseModel]] = VLLMParams
+
+    def __init__(self, config: ModelDeploymentConfig) -> None:
+        super().__init__(config)
+        self.params = read_parameters(config, VLLMParams)
+        self._engine: Any = None
+        self._vllm: Any = None
+        self._requests: RequestMaker
+        self._seconds = 0.0
+        self._ids = count()
+        self._lock = threading.Lock()
+
+    # --- loading ---
+
+    def load_model(self) -> None:
+        """Starts vLLM's engine.
+
+        Raises:
+            MissingPackageError: When vLLM is not installed or does not fit.
+            ConfigError: When it has no engine argument of a name in `engine_args`, or a run limits prompts in tokens.
+            ModelLoadError: When it cannot run the model.
+        """
+        if self._engine is not None:
+            return
+        refuse_prompt_limit(self, hint=PROMPT_LIMIT)
+        # vLLM writes its log to standard output, which is data here, and reads these when it is imported.
+        os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        vllm = import_extra("vllm", extra="vllm", purpose="VLLMVLMModel")
+        began = time.perf_counter()
+        self._check_names([entry.name for entry in fields(vllm.EngineArgs)])
+        processor = self._load_processor()
+        try:
+            with _deaf_to_interrupts():
+                engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**self._engine_arguments()))
+        except Exception as error:  # whatever vLLM, torch or the model's code raises
+            raise self._explain(error) from error
+        self._requests = RequestMaker(processor)
+        self._vllm, self._engine = vllm, engine
+        self._seconds = time.perf_counter() - began
+
+    def _check_names(self, names: list[str]) -> None:
+        for name in self.params.engine_args:
+            if name in OURS:
+                raise ConfigError(
+                    f"model {self.model_name!r}: engine_args has {name!r}, which is the parameter {OURS[name]!r}.",
+                    hint=f"Move it out of engine_args, as {OURS[name]}.",
+                )
+            if name not in names:
+                close = nearest(name, names)
+                raise ConfigError(
+                    f"model {self.model_name!r}: vLLM has no engine argument {name!r}.",
+                    hint=f"Did you mean {close[0]!r}?" if close else "`vllm serve --help=all` lists them.",
+                )
+
+    def _engine_arguments(self) -> dict[str, Any]:
+        from vllm.config import StructuredOutputsConfig
+
+        params = self.params
+        arguments: dict[str, Any] = {
+            "model": params.path,
+            "revision": params.revision,
+            "dtype": params.dtype,
+            "trust_remote_code": params.trust_remote_code,
+            "disable_log_stats": True,
+            "structured_outputs_config": JSON_AS_HERE,
+        }
+        if params.processor_kwargs:
+            arguments["mm_processor_kwargs"] = params.processor_kwargs
+        if params.max_batch_size is not None:
+            arguments["max_num_seqs"] = params.max_batch_size
+        arguments |= params.engine_args
+        name = "structured_outputs_config"  # the one such argument that vLLM takes as an object alone
+        if isinstance(arguments[name], dict):
+            arguments[name] = StructuredOutputsConfig(**arguments[name])
+        return arguments
+
+    def _load_processor(self) -> Any:
+        from pixano_vlm.engines.transformers.loading import load_processor
+        from pixano_vlm.models.deployment import TransformersParams
+
+        params = self.params
+        return load_processor(
+            TransformersParams(
+                path=params.path,
+                revision=params.revision,
+                trust_remote_code=params.trust_remote_code,
+                processor_kwargs=params.processor_kwargs,
+            )
+        )
+
+    def _explain(self, error: Exception) -> PixanoVLMError:
+        text = " ".join(str(error).split())
+        where = f"vLLM cannot run {self.params.path!r}"
+        if _is_out_of_memory(error):
+            return ModelLoadError(f"{where}: out of memory: {text[:300]}", hint=LESS_MEMORY)
+        return ModelLoadError(
+            f"{where}: {type(error).__name__}: {text[:500]}",
+            hint="Its own log, above, may say more. What it does not support, TransformersVLMModel may run.",
+        )
+
+    def unload(self) -> None:
+        """Ends vLLM's engine and the processes it started."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.engine_core.shutdown()
+
+    # --- running ---
+
+    def predict(self, input: VLMInput) -> VLMOutput:
+        """Answers one input."""
+        with self._lock:
+            ((_, answer),) = self.stream([(0, input)])
+        if isinstance(answer, VLMError):
+            raise answer
+        return answer
+
+    def stream(self, inputs: Iterable[tuple[Key, VLMInput]]) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
+        """Answers many inputs, batched by vLLM; see `VLMModel.stream`."""
+        self._require()
+        refuse_prompt_limit(self, hint=PROMPT_LIMIT)
+        flow: _Flow[Key] = _Flow(iter(inputs))
+        with ThreadPoolExecutor(self.params.prepare_workers, thread_name_prefix="pictures") as pool:
+            try:
+                while True:
+                    yield from self._hand_over(flow, pool)
+                    if not flow.running:
+                        return
+                    yield from self._step(flow)
+            finally:
+                for _, _, future in flow.preparing:
+                    future.cancel()
+                if flow.running and self._engine is not None:
+                    with suppress(Exception):  # of a dead engine nothing is left to abort
+                        self._engine.abort_request(list(flow.running))
+
+    def _hand_over(self, flow: _Flow[Key], pool: ThreadPoolExecutor) -> Iterator[tuple[Key, VLMError]]:
+        """Gives vLLM what is prepared, as far as it has room, and prepares more; waits only where vLLM would."""
+        # A whole batch and more wait inside vLLM: where all of one end together, there is one to go on with at once.
+        batch = max(4, self._batch_size())
+        room = batch + max(batch, 2 * REFILL)
+        # Several at a time: vLLM's model goes on beside this, but while `step` waits for it nothing is added.
+        if len(flow.running) > room - REFILL:
+            return
+        while len(flow.running) < room:
+            for key, input in islice(flow.source, REFILL // 2 - len(flow.preparing)):
+                future = pool.submit(self._requests.prepare, input, self.limits)
+                flow.preparing.append((key, input, future))
+            if not flow.preparing or (flow.running and not flow.preparing[0][2].done()):
+                return
+            yield from self._add(flow, *flow.preparing.popleft())
+
+    def _add(
+        self, flow: _Flow[Key], key: Key, input: VLMInput, future: Future[VLLMRequest]
+    ) -> Iterator[tuple[Key, VLMError]]:
+        """Gives vLLM one request; yields its error where it cannot."""
+        id = str(next(self._ids))
+        try:
+            ready = future.result()
+            self._engine.add_request(id, ready.prompt, ready.params, tokenization_kwargs=ready.tokenization)
+        except VLMError as error:
+            yield key, error
+        except Exception as error:  # vLLM refuses a request with whatever its processor raises
+            self._raise_if_dead(error)
+            text = " ".join(str(error).split())[:300]
+            yield key, PromptError(f"vLLM refuses this request: {text}")
+        else:
+            flow.running[id] = (key, input)
+
+    def _step(self, flow: _Flow[Key]) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
+        try:
+            outputs = self._engine.step()
+        except Exception as error:
+            self._raise_if_dead(error)
+            raise RunError(f"vLLM failed: {type(error).__name__}: {error}.", hint=GO_ON) from error
+        for output in outputs:
+            if output.finished:
+                key, input = flow.running.pop(output.request_id)
+                yield key, self._answer_of(output, input)
+
+    def _answer_of(self, output: Any, input: VLMInput) -> VLMOutput | VLMError:
+        completion = output.outputs[0]
+        if completion.finish_reason not in ("stop", "length"):
+            return GenerationError(f"vLLM ended this answer with {completion.finish_reason!r}.")
+        prompt, generated = len(output.prompt_token_ids or ()), len(completion.token_ids)
+        asked = input.response_format
+        parsed = None if asked is None or schema_of(asked) is None else parse_json(completion.text)
+        return VLMOutput(
+            generated_text=completion.text,
+            parsed=parsed,
+            usage=UsageInfo(
+                prompt_tokens=prompt, completion_tokens=generated, total_tokens=prompt + generated
+            ),
+            generation_config=settings_used(input, input.max_new_tokens),
+            finish_reason=completion.finish_reason,
+        )
+
+    def _raise_if_dead(self, error: Exception) -> None:
+        if _is_out_of_memory(error):
+            raise RunError(f"out of memory: {str(error)[:300]}", hint=f"{LESS_MEMORY} {GO_ON}") from error
+        if type(error).__name__ == "EngineDeadError":
+            raise RunError(
+                "vLLM's engine has died; its own log, above, says of what.",
+                hint=f"If of memory: {LESS_MEMORY} {GO_ON}",
+            ) from error
+
+    def _batch_size(self) -> int:
+        return int(self._engine.vllm_config.scheduler_config.max_num_seqs)
+
+    def _require(self) -> None:
+        if self._engine is None:
+            raise ModelLoadError(f"model {self.model_name!r} is not loaded.", hint="Call load_model() first.")
+
+    # --- facts ---
+
+    def describe(self) -> dict[str, str | int | float | bool | None]:
+        """Facts about the loaded model."""
+        self._require()
+        config = self._engine.vllm_config.model_config
+        return {
+            "class": type(self).__name__,
+            "path": self.params.path,
+            "architecture": config.architecture,
+            "dtype": str(config.dtype).removeprefix("torch."),
+            "load_seconds": round(self._seconds, 2),
+            "chat_template": self._requests.writer.has_template,
+            "context_length": config.max_model_len,
+            "image_token": self._requests.writer.image_token,
+            "engine": f"vLLM {self._vllm.__version__}, {self._batch_size()} records together",
+        }
+
+    def fingerprint(self) -> str:
+        """Identity of the weights and of what shapes the answers, from files and parameters alone."""
+        from pixano_vlm.engines.transformers.model import TransformersVLMModel
+
+        shared = {
+            name: getattr(self.params, name) for name in ("path", "revision", "dtype", "processor_kwargs")
+        }
+        weights = TransformersVLMModel(self.config.model_copy(update={"model_params": shared})).fingerprint()
+        asked = f"{weights}:{sorted(self.params.engine_args.items(), key=lambda item: item[0])!r}"
+        return f"{type(self).__name__}:{hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()}"
+
+
+PROMPT_LIMIT = "Set max_model_len in engine_args: vLLM refuses longer prompts."
+GO_ON = "Go on with the same command and --resume."
+LESS_MEMORY = (
+    "Lower max_batch_size, or max_model_len or gpu_memory_utilization in engine_args "
+    "(on a CPU the environment variable VLLM_CPU_KVCACHE_SPACE, in GiB)."
+)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """While entered, processes that are started never hear Ctrl-C, which a terminal sends to them too.
+
+    They would drop at once what this process wants to see answered before it ends the run, and them with it.
+    """
+    resource_tracker.ensure_running()  # started later, by any of them, it would let the signal through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__

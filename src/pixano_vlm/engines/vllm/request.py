@@ -1,0 +1,155 @@
+"""From a request to what vLLM takes: the prompt's text, its opened images, and the settings of its sampling.
+
+Knows no engine and no batch. Imports vLLM only when a request is made.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pixano_vlm.errors import PromptError
+from pixano_vlm.media.images import decode_image, image_digest, read_image_bytes, shortened
+from pixano_vlm.models.limits import Limits
+from pixano_vlm.models.vlm import VLMInput
+from pixano_vlm.prompts.layout import PromptWriter
+from pixano_vlm.prompts.response_format import schema_of
+
+__all__ = ["RequestMaker", "VLLMRequest"]
+
+KEPT_PIXELS = 32 * 2**20
+"""Most pixels, of three bytes each, of pictures that are kept opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class VLLMRequest:
+    """A request as vLLM takes it."""
+
+    prompt: dict[str, Any]
+    params: Any
+    """Its `SamplingParams`."""
+    tokenization: dict[str, Any]
+
+
+class RequestMaker:
+    """Makes requests for one model.
+
+    Args:
+        processor: The model's own.
+    """
+
+    def __init__(self, processor: Any) -> None:
+        token = getattr(processor, "image_token", None)
+        named = bool(getattr(processor, "chat_template", None)) or _is_named(processor, token)
+        self.writer = PromptWriter(processor, prepends_images=named)
+        self._pictures = _Pictures()
+        self._bos = getattr(getattr(processor, "tokenizer", processor), "bos_token", None)
+
+    def prepare(self, input: VLMInput, limits: Limits) -> VLLMRequest:
+        """Lays out the prompt and opens its images. Safe to call from many threads.
+
+        Raises:
+            VLMError: When the request cannot be prepared; says why.
+        """
+        layout = self.writer.lay_out(input)
+        if layout.videos:
+            raise PromptError(
+                "videos are not taken by this way of running a model.", hint="Give frames as images."
+            )
+        if len(layout.images) > limits.max_images:
+            raise PromptError(
+                f"the record has {len(layout.images)} images; the limit is {limits.max_images}.",
+                hint="Use fewer, or raise the limit.",
+            )
+        prompt: dict[str, Any] = {"prompt": layout.text}
+        if layout.images:
+            opened = [self._pictures.open(source, limits) for source in layout.images]
+            prompt["multi_modal_data"] = {"image": [picture for _, picture in opened]}
+            # By these vLLM recognises a picture that it has processed, without hashing its pixels.
+            prompt["multi_modal_uuids"] = {"image": [digest.hex() for digest, _ in opened]}
+        # A template that writes the first token itself must not get a second one.
+        twice = bool(self._bos and layout.text.startswith(self._bos))
+        return VLLMRequest(prompt, sampling(input), {"add_special_tokens": False} if twice else {})
+
+
+class _Pictures:
+    """Opens pictures, and keeps the last ones: several records often ask about one. Safe from many threads."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[bytes, int], Image.Image] = OrderedDict()
+        self._pixels = 0
+        self._lock = threading.Lock()
+
+    def open(self, source: str | Path, limits: Limits) -> tuple[bytes, Image.Image]:
+        """The digest of the picture's file, and the picture, upright and RGB.
+
+        Raises:
+            ImageError: When it cannot be used.
+        """
+        data = read_image_bytes(source, limits)
+        digest = image_digest(data)
+        key = (digest, limits.max_image_pixels)  # one that was let in once need not be let in again
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return digest, self._kept[key]
+        picture = decode_image(data, limits, shortened(str(source)))
+        picture.info = {}  # upright already: vLLM would turn it again by the EXIF that it came with
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = picture
+                self._pixels += picture.width * picture.height
+            while self._pixels > KEPT_PIXELS:
+                _, dropped = self._kept.popitem(last=False)
+                self._pixels -= dropped.width * dropped.height
+        return digest, picture
+
+
+def sampling(input: VLMInput) -> Any:
+    """A record's settings as vLLM takes them: what it leaves open is left out, so that nothing else takes part."""
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+    given: dict[str, Any] = {"max_tokens": input.max_new_tokens, "temperature": input.temperature}
+    names = ("top_p", "top_k", "min_p", "seed") if input.temperature > 0 else ()
+    given |= {name: value for name in names if (value := getattr(input, name)) is not None}
+    if input.repetition_penalty is not None:
+        given["repetition_penalty"] = input.repetition_penalty
+    if input.stop:
+        given["stop"] = list(input.stop)
+    structured = structured_outputs(input.response_format)
+    if structured is not None:
+        given["structured_outputs"] = structured
+    try:
+        return SamplingParams(output_kind=RequestOutputKind.FINAL_ONLY, **given)
+    except ValueError as error:
+        raise PromptError(f"vLLM refuses this record's settings: {error}") from error
+
+
+def structured_outputs(response_format: dict[str, Any] | None) -> Any:
+    """What vLLM calls a `response_format`; None for free text."""
+    try:
+        schema = None if response_format is None else schema_of(response_format)
+    except ValueError as error:
+        raise PromptError(f"response_format {error}.") from error
+    if schema is None:
+        return None
+    from vllm.sampling_params import StructuredOutputsParams
+
+    return StructuredOutputsParams(json=schema)
+
+
+def _is_named(processor: Any, token: str | None) -> bool:
+    """Whether a prompt without a template must name its images, or the processor puts their places in."""
+    if token is None:
+        return False
+    # A processor that refuses the trial wants its places named.
+    with suppress(Exception):
+        ids = processor(text=["a"], images=[Image.new("RGB", (32, 32))], return_tensors="pt")["input_ids"]
+        return bool((ids != processor.tokenizer.convert_tokens_to_ids(token)).all())
+    return True

@@ -1,0 +1,183 @@
+"""Pictures of a folder, of a glob or named one by one, under one prompt -> rows.
+
+Pictures are known by their suffix; what is in them is found out when their turn comes. Folders are read one at a
+time, each sorted by name, so the order is the same each time and no list of all pictures is kept.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pixano_vlm.errors import ManifestError, RecordError
+from pixano_vlm.inputs.image_metadata import METADATA_NAME, ImageMetadata
+from pixano_vlm.inputs.rows import Layout, Problem, Row, Rows, line_of
+from pixano_vlm.inputs.template import Template
+from pixano_vlm.media.sources import is_url
+
+__all__ = ["SUFFIXES", "FolderRows", "is_glob", "is_picture"]
+
+SUFFIXES = frozenset(
+    {
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
+        ".ppm", ".pgm", ".pbm", ".pnm", ".avif",
+    }
+)  # fmt: skip
+"""What a picture's name ends with, in any case."""
+
+_MAGIC = re.compile(r"[*?\[]")
+_OWN_FIELDS = ("name", "stem", "folder")
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file's name is that of a picture. Hidden files are none: many tools leave some beside pictures."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")  # noqa: PTH122 - a hot path
+
+
+def is_glob(source: str) -> bool:
+    """Whether it is a pattern, rather than the name of something that is there."""
+    return bool(_MAGIC.search(source)) and not os.path.lexists(source)
+
+
+class FolderRows(Rows):
+    """One row a picture. Its id is its path from the folder; so are its image and, for `{folder}`, its parent.
+
+    Args:
+        sources: A folder, a glob, or pictures.
+        template: The prompt. Its fields are `name`, `stem`, `folder` and those of `metadata.jsonl`.
+        recursive: Also the pictures of folders below; links to folders are not followed.
+
+    Raises:
+        ManifestError: When there is no such folder, or no picture in it.
+        UsageError: When the prompt has a placeholder that nothing can fill.
+    """
+
+    def __init__(self, sources: Sequence[str], template: Template, *, recursive: bool = False) -> None:
+        self._template, self._recursive = template, recursive
+        self._pictures: tuple[str, ...] = ()
+        self._pattern: str | None = None
+        if len(sources) > 1 or (Path(sources[0]).is_file() and not is_glob(sources[0])):
+            self._pictures = tuple(dict.fromkeys(sources))
+            for name in self._pictures:
+                if not is_picture(Path(name).name):
+                    raise ManifestError(
+                        f"{name} is not a picture: it ends with none of {', '.join(sorted(SUFFIXES))}.",
+                        hint="Name one manifest, one folder, or pictures only.",
+                    )
+            self.layout = Layout("pictures", Path())
+        elif is_glob(sources[0]):
+            self._pattern = sources[0]
+            self.layout = Layout(sources[0], Path(glob_folder(sources[0])))
+        else:
+            self.layout = Layout(Path(sources[0]).resolve().name or sources[0], Path(sources[0]))
+        self._metadata: dict[str, ImageMetadata | None] = {}
+        first = next(self.rows(check=False), None)
+        if first is None:
+            raise ManifestError(f"there is no picture in {sources[0]}.", hint=self._no_picture_hint())
+        fields = dict.fromkeys(_OWN_FIELDS)
+        if (
+            not template.names <= fields.keys()
+        ):  # the folders are looked through only for what is not known yet
+            template.check({**fields, **self._fields_of_metadata()})
+
+    def _no_picture_hint(self) -> str:
+        folder = self.layout.folder
+        if self._pattern is not None and not glob.glob(self._pattern, recursive=True):  # noqa: PTH207 - as in _names
+            return "No file matches it."
+        if self._pattern is None and not self._recursive:
+            for _, _, files in os.walk(folder):
+                if any(map(is_picture, files)):
+                    return "There are some in folders below it: add --recursive."
+        return f"Pictures are known by their suffix: {', '.join(sorted(SUFFIXES))}."
+
+    def _fields_of_metadata(self) -> dict[str, None]:
+        fields: dict[str, None] = {}
+        for folder in dict.fromkeys(os.path.dirname(name) for name in self._names()):  # noqa: PTH120 - a hot path
+            for above in _with_folders_above(folder):
+                metadata = self._metadata_of(above)
+                fields |= {} if metadata is None else metadata.fields
+        return fields
+
+    def rows(self, *, check: bool = True) -> Iterator[Row]:
+        """The rows, sorted by path; without `check` nothing is looked up, to see whether there is any."""
+        for number, name in enumerate(self._names(), 1):
+            yield self._row(number, name) if check else Row(number, b"")
+
+    def _names(self) -> Iterator[str]:
+        """Paths from the layout's folder."""
+        folder = self.layout.folder
+        if self._pictures:
+            yield from self._pictures
+        elif self._pattern is not None:
+            found = glob.iglob(self._pattern, recursive=True)  # noqa: PTH207 - a pattern from the current folder
+            pictures = {path for path in found if is_picture(Path(path).name) and Path(path).is_file()}
+            yield from sorted(os.path.relpath(path, folder) for path in pictures)
+        else:
+            yield from _walk(os.fspath(folder), "", recursive=self._recursive)
+
+    def _row(self, number: int, name: str) -> Row:
+        path = Path(name)
+        slashed = path.as_posix()
+        try:
+            slashed.encode()
+        except UnicodeEncodeError:
+            return Row(number, b"{}", Problem(f"the name {slashed!a} is not UTF-8.", "Rename the file."))
+        known: dict[str, Any] = self._said_of(slashed)
+        parent = path.parent.name or self.layout.folder.resolve().name
+        values: dict[str, Any] = {"id": slashed, "images": [f"./{slashed}" if is_url(slashed) else slashed]}
+        if known:
+            values["metadata"] = known
+        try:
+            values["prompt"] = self._template.fill(
+                {**known, "name": path.name, "stem": path.stem, "folder": parent}
+            )
+        except RecordError as error:
+            return Row(number, line_of(values), Problem(error.message, error.hint))
+        return Row(number, line_of(values))
+
+    def _said_of(self, name: str) -> dict[str, Any]:
+        """The fields of the nearest `metadata.jsonl` that knows the picture, in its folder or one above."""
+        for folder in _with_folders_above(os.path.dirname(name)):  # noqa: PTH120 - a hot path
+            metadata = self._metadata_of(folder)
+            if metadata is not None and (known := metadata.of(name[len(folder) :].lstrip("/"))):
+                return known
+        return {}
+
+    def _metadata_of(self, folder: str) -> ImageMetadata | None:
+        if folder not in self._metadata:
+            path = self.layout.folder / folder / METADATA_NAME
+            self._metadata[folder] = ImageMetadata(path) if path.is_file() else None
+        return self._metadata[folder]
+
+
+def glob_folder(pattern: str) -> str:
+    """The part of a pattern before its first magic character: the folder that its matches lie in."""
+    head = pattern[: _MAGIC.search(pattern).start()]  # type: ignore[union-attr]  # a glob has one
+    return os.path.dirname(head) or "."  # noqa: PTH120 - a piece of a pattern is no path
+
+
+def _with_folders_above(folder: str) -> Iterator[str]:
+    """The folder, its parent and so on, up to the one that paths start from."""
+    yield folder
+    while folder and folder != os.sep:
+        folder = os.path.dirname(folder)  # noqa: PTH120 - a hot path
+        yield folder
+
+
+def _walk(top: str, below: str, *, recursive: bool) -> Iterator[str]:
+    with os.scandir(os.path.join(top, below) or ".") as found:  # noqa: PTH118 - a hot path
+        entries = sorted(
+            (entry.name + "/", True) if entry.is_dir(follow_symlinks=False) else (entry.name, False)
+            for entry in found
+            if not entry.name.startswith(".")
+        )
+    for name, is_folder in entries:
+        if not is_folder:
+            if is_picture(name) and not os.path.isdir(os.path.join(top, below, name)):  # noqa: PTH112, PTH118
+                yield below + name
+        elif recursive:
+            yield from _walk(top, below + name, recursive=True)

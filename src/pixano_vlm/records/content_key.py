@@ -1,0 +1,86 @@
+"""What a record asks, as a key: equal keys mean that an answer already given still holds.
+
+The key covers the prompt, the bytes of every local image, URLs by their text, the model's fingerprint and
+the effective settings. It leaves out what does not change the answer: the id, the metadata, paths, the line's place.
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import blake2b
+
+from pixano_vlm.media.images import file_digest, is_url
+from pixano_vlm.models.limits import Limits
+from pixano_vlm.models.vlm import VLMInput
+from pixano_vlm.prompts.messages import map_images
+from pixano_vlm.records.request import FileStamp, Request
+
+UNKNOWN = bytes(16)
+"""The key of a record whose images changed or vanished while it ran: equal to no other's."""
+
+
+def _image(source: object) -> str:
+    # A local file stands in the key by its content, so its path must not.
+    return source if isinstance(source, str) and is_url(source) else ""
+
+
+def is_repeatable(request: Request) -> bool:
+    """Whether the seed hangs on the line number alone: moving the line would change it for no reason."""
+    input = request.input
+    return input is not None and input.temperature > 0 and not request.own_seed and not request.id_hash
+
+
+class ContentKey:
+    """The two keys of one request.
+
+    Args:
+        request: One that has an input.
+        fingerprint: What distinguishes the model's answers from another's.
+        run_seed: Stands for the seed where that hangs on the line number.
+    """
+
+    def __init__(self, request: Request, fingerprint: str, run_seed: int) -> None:
+        input = request.input
+        assert input is not None
+        prompt = input.prompt
+        if not isinstance(prompt, str):
+            prompt = json.dumps(map_images(prompt, _image), sort_keys=True)
+        asked = (
+            fingerprint, type(input.prompt) is str, prompt, [_image(source) for source in input.images or ()],
+            _settings(input, request, run_seed), [file.size for file in request.files],
+        )  # fmt: skip
+        self._hash = blake2b(repr(asked).encode("utf-8", "surrogatepass"), digest_size=16)
+        self._files = request.files
+        self.weak = int.from_bytes(self._hash.digest()[:8], "little") or 1
+        """64 bits of all but the contents of the files: needs no file to be read."""
+
+    def strong(self, limits: Limits) -> bytes:
+        """128 bits of everything; reads files that were not read lately. `UNKNOWN` when one has changed."""
+        if not self._files:
+            return self._hash.digest()
+        hash = self._hash.copy()
+        for file in self._files:
+            digest = file_digest(file, limits) if file.inode else b"missing"
+            if digest is None:
+                return UNKNOWN
+            hash.update(digest)
+        return hash.digest()
+
+
+def _settings(input: VLMInput, request: Request, run_seed: int) -> tuple[object, ...]:
+    if input.temperature == 0:
+        seed: object = None
+    else:
+        seed = f"run {run_seed}" if is_repeatable(request) else input.seed
+    asked = input.response_format  # its keys unsorted: answers have them in the schema's order
+    return (
+        input.max_new_tokens, input.temperature, input.top_p, input.top_k, input.min_p, input.repetition_penalty,
+        input.stop, seed, None if asked is None else json.dumps(asked),
+    )  # fmt: skip
+
+
+def state_of(files: tuple[FileStamp, ...]) -> bytes:
+    """The stamps of a record's files in 16 bytes."""
+    return blake2b(
+        repr([tuple(file) for file in files]).encode("utf-8", "surrogateescape"), digest_size=16
+    ).digest()

@@ -1,0 +1,210 @@
+"""One run: requests through a model into outputs. Draws nothing and knows no file format."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
+
+from pixano_vlm.errors import GenerationError, PixanoVLMError, RunError, VLMError
+from pixano_vlm.models.limits import Limits
+from pixano_vlm.models.vlm import VLMInput, VLMModel, VLMOutput
+from pixano_vlm.prompts.response_format import parse_json
+from pixano_vlm.records.request import Request, Result
+from pixano_vlm.runs.flags import flags_of, other_settings
+from pixano_vlm.runs.open import Outputs
+from pixano_vlm.runs.summary import Summary
+
+__all__ = ["Result", "run_job"]
+
+GRACE_SECONDS = 10.0
+"""After a stop was asked for, how long what is in flight may still take."""
+
+
+def run_job(
+    requests: Iterable[Request],
+    model: VLMModel | Callable[[], VLMModel],
+    outputs: Outputs,
+    *,
+    on_result: Callable[[Result], None] | None = None,
+    stop: threading.Event | None = None,
+    grace: float = GRACE_SECONDS,
+    retry_flagged: bool = False,
+) -> Summary:
+    """Answers every request and writes each answer as it comes.
+
+    Args:
+        requests: Taken lazily. One that carries an error goes straight to the outputs.
+        model: Loaded already, or a function that loads it, called when the first request needs it.
+        outputs: An opened output; it stays open.
+        on_result: Called after each result was written, one call at a time, from whatever thread takes
+            requests or yields answers.
+        stop: Once set, nothing more is started, and what is in flight may finish.
+        grace: For how many seconds after `stop` it may; what takes longer is left for another run.
+        retry_flagged: Ask once more, with other settings, where the answer is flagged; the answer with fewer
+            flags counts.
+
+    Raises:
+        ModelLoadError: When the model cannot be loaded; errors of lines before that are written.
+        RunError: When the model or the disk fails; every result so far is written, and in-flight requests are
+            left for another run.
+    """
+    job = _Job(requests, outputs, on_result, stop or threading.Event(), grace, retry_flagged)
+    try:
+        job.run(model)
+    finally:
+        job.summary.seconds = time.monotonic() - job.started
+        outputs.finish(complete=job.complete)
+    return job.summary
+
+
+class _Job:
+    def __init__(
+        self, requests: Iterable[Request], outputs: Outputs, on_result: Callable[[Result], None] | None,
+        stop: threading.Event, grace: float, retry_flagged: bool,
+    ) -> None:  # fmt: skip
+        self.summary = Summary(reused=outputs.reused, reused_failed=outputs.reused_failed)
+        self.started = time.monotonic()
+        self.complete = False
+        self._requests, self._outputs, self._on_result = iter(requests), outputs, on_result
+        self._stop, self._grace = stop, grace
+        self._in_flight: dict[int, Request] = {}
+        self._retry_flagged = retry_flagged
+        self._again: deque[tuple[Result, VLMInput]] = deque()
+        """Flagged answers, and what to ask in their place."""
+        self._flagged: dict[int, Result] = {}
+        """First answers of those that are being asked again."""
+        self._read_all = False
+        self._is_writable = True
+        self._most_new_tokens = Limits().max_new_tokens
+        self._failure: BaseException | None = None
+        self._writing = threading.Lock()
+
+    def run(self, model: VLMModel | Callable[[], VLMModel]) -> None:
+        try:
+            first = next(self._admitted(), None)
+            if first is not None:
+                loaded = model if isinstance(model, VLMModel) else model()
+                self._most_new_tokens = loaded.limits.max_new_tokens
+                ready = time.monotonic()
+                try:
+                    self._through(loaded, first)
+                finally:
+                    if self._is_writable:
+                        self._finish_flagged()
+                    self.summary.generating_seconds = time.monotonic() - ready
+            self._raise_failure()
+        except KeyboardInterrupt:
+            self._stop.set()
+        self.summary.interrupted = self._stop.is_set() and not (self._read_all and not self._in_flight)
+        self.complete = self._read_all and not self._in_flight
+
+    def _through(self, model: VLMModel, first: tuple[int, VLMInput] | None) -> None:
+        while first is not None:
+            self._stream(model, chain([first], self._admitted()))
+            # Admission ends early when too many results wait for a slow one; by now that one is done.
+            first = None if self._stop.is_set() or self._failure else next(self._admitted(), None)
+
+    def _stream(self, model: VLMModel, inputs: Iterator[tuple[int, VLMInput]]) -> None:
+        deadline = None
+        answers = model.stream(inputs)
+        try:
+            for key, answer in answers:
+                request = self._in_flight.pop(key, None)
+                if request is not None:  # an answer nobody waits for is a second one, and the first counts
+                    self._answered(request, answer)
+                if self._stop.is_set():
+                    deadline = deadline or time.monotonic() + self._grace
+                    if time.monotonic() > deadline:
+                        return
+        except PixanoVLMError:
+            self._raise_failure()
+            raise
+        except Exception as error:  # a model class is someone else's code
+            self._raise_failure()
+            raise RunError(
+                f"{type(model).__name__}.stream failed: {type(error).__name__}: {error}. "
+                f"{len(self._in_flight)} records were in flight; every result before is safe.",
+                hint="Go on with the same command and --resume.",
+            ) from error
+        finally:
+            if hasattr(answers, "close"):
+                answers.close()
+        self._raise_failure()
+        if not self._stop.is_set():
+            for request in list(self._in_flight.values()):
+                del self._in_flight[request.index]
+                self._answered(
+                    request, GenerationError(f"{type(model).__name__} ended without answering this.")
+                )
+
+    def _admitted(self) -> Iterator[tuple[int, VLMInput]]:
+        """Requests for the model. A failure here must not look like one of the model that asks for them."""
+        try:
+            while not self._stop.is_set() and not self._outputs.full:
+                if self._again:
+                    flagged, input = self._again.popleft()
+                    index = flagged.request.index
+                    self._flagged[index], self._in_flight[index] = flagged, flagged.request
+                    yield index, input
+                    continue
+                request = next(self._requests, None)
+                if request is None:
+                    self._read_all = True
+                    return
+                if request.input is None:
+                    self._finish(Result(request, error=request.error))
+                    continue
+                self._in_flight[request.index] = request
+                yield request.index, request.input
+        except Exception as error:
+            self._failure = error
+
+    def _answered(self, request: Request, answer: VLMOutput | VLMError) -> None:
+        """Writes a record's answer, unless it is to be asked once more."""
+        if isinstance(answer, Exception):
+            result = Result(request, error=answer)
+        else:
+            asked = None if request.input is None else request.input.response_format
+            if asked is not None and answer.parsed is None:  # a model class need not look at what it wrote
+                answer = answer.model_copy(update={"parsed": parse_json(answer.generated_text)})
+            result = Result(request, output=answer, flags=flags_of(answer, asked))
+        first = self._flagged.pop(request.index, None)
+        if first is not None:
+            better = result if result.ok and len(result.flags) < len(first.flags) else first
+            self._finish(replace(better, attempts=2))
+            return
+        if self._retry_flagged and result.flags and request.input is not None and not self._stop.is_set():
+            input = other_settings(request.input, result.flags, self._most_new_tokens)
+            if input is not None:
+                self._again.append((result, input))
+                return
+        self._finish(result)
+
+    def _finish_flagged(self) -> None:
+        """A run that is stopped writes the answers that it would have asked for once more."""
+        for result, _ in self._again:
+            self._finish(result)
+        self._again.clear()
+        for index, result in list(self._flagged.items()):
+            del self._flagged[index]
+            self._in_flight.pop(index, None)
+            self._finish(result)
+
+    def _finish(self, result: Result) -> None:
+        with self._writing:
+            try:
+                written = self._outputs.write(result)
+            except BaseException:
+                self._is_writable = False
+                raise
+            self.summary.add(written)
+            if self._on_result is not None:
+                self._on_result(written)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
