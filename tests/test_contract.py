@@ -29,7 +29,7 @@ from pixano_vlm.models import (
     VLMOutput,
     register_model,
 )
-from pixano_vlm.models.deployment import DEFAULT_GENERATION
+from pixano_vlm.models.generation import DEFAULT_GENERATION
 from pixano_vlm.models.registry import CLASSES, ClassRegistry, ModelRegistry, nearest
 
 USAGE = UsageInfo(prompt_tokens=1, completion_tokens=2, total_tokens=3)

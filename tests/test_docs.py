@@ -14,7 +14,7 @@ import typer.main
 
 from pixano_vlm.cli import app
 from pixano_vlm.models import VLMInput, VLMOutput
-from pixano_vlm.models.settings import settings_used
+from pixano_vlm.models.generation import settings_used
 from pixano_vlm.records.output_line import render
 from pixano_vlm.records.request import Request, Result
 

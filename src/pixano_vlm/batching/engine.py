@@ -23,7 +23,7 @@ from pixano_vlm.batching.sampling import choose
 from pixano_vlm.batching.scheduler import Scheduler
 from pixano_vlm.batching.sequence import Ending, Sequence
 from pixano_vlm.errors import GenerationError, RunError, VLMError
-from pixano_vlm.models.settings import settings_used
+from pixano_vlm.models.generation import settings_used
 from pixano_vlm.models.vlm import UsageInfo, VLMInput, VLMOutput
 from pixano_vlm.prompts.response_format import parse_json
 

@@ -20,9 +20,15 @@ from pixano_vlm.batching.prepare import Preparer
 from pixano_vlm.batching.sampling import attach_sampling, choose, generation_config
 from pixano_vlm.batching.sequence import Ending, Sequence
 from pixano_vlm.errors import GenerationError, VLMError
+from pixano_vlm.models.generation import SETTINGS
 from pixano_vlm.models.vlm import VLMInput
 
 Shape = tuple[object, ...]
+
+SHARED = tuple(
+    name for name, setting in SETTINGS.items() if name != "max_new_tokens" and not setting.sampling
+)
+"""Settings that the records of one batch have in common; a sampled record goes alone, with its own."""
 
 
 class Start(LogitsProcessor):
@@ -140,7 +146,8 @@ class StaticBatches:
         # A token that is forced at the end comes where the batch ends, which must be where the record does.
         forced = self.model.generation_config.forced_eos_token_id is not None
         last = sequence.max_new_tokens if forced else None
-        return (*shapes, input.repetition_penalty, last, key if alone else None)
+        asked = [repr(getattr(input, name)) for name in SHARED]
+        return (*shapes, *asked, last, key if alone else None)
 
     def _answer(self, batch: list[Sequence]) -> Iterator[Answer]:
         failed = None

@@ -13,7 +13,8 @@ import yaml
 from pydantic import ValidationError
 
 from pixano_vlm.errors import ConfigError
-from pixano_vlm.models.deployment import GenerationSettings, ModelDeploymentConfig
+from pixano_vlm.models.deployment import ModelDeploymentConfig
+from pixano_vlm.models.generation import GenerationSettings
 from pixano_vlm.models.registry import nearest
 
 __all__ = ["describe_problem", "read_config"]

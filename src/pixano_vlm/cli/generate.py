@@ -26,7 +26,7 @@ from pixano_vlm.cli.ray import GpusPerWorker, Ray, Workers, choose_pool
 from pixano_vlm.cli.run import Batch, run_batch
 from pixano_vlm.errors import UsageError
 from pixano_vlm.inputs.open import open_source, read_template
-from pixano_vlm.models.deployment import DEFAULT_GENERATION, GenerationSettings
+from pixano_vlm.models.generation import DEFAULT_GENERATION, GenerationSettings
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.outputs.exports import split_outputs
 

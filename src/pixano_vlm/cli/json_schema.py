@@ -11,7 +11,7 @@ from pydantic import PydanticUserError, TypeAdapter
 
 from pixano_vlm.catalog import load_plugin
 from pixano_vlm.errors import MissingPackageError, UsageError
-from pixano_vlm.models.deployment import GenerationSettings
+from pixano_vlm.models.generation import GenerationSettings
 from pixano_vlm.prompts.response_format import INSTALL, check_response_format, missing_packages
 
 __all__ = ["check_settings", "read_json_schema"]

@@ -20,7 +20,8 @@ from pixano_vlm.cli.load import load_weights
 from pixano_vlm.cli.outcome import tell
 from pixano_vlm.cli.progress import Progress
 from pixano_vlm.errors import OutputError, UsageError
-from pixano_vlm.models.deployment import GenerationSettings, ModelDeploymentConfig
+from pixano_vlm.models.deployment import ModelDeploymentConfig
+from pixano_vlm.models.generation import GenerationSettings
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMModel
 

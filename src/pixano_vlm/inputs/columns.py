@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pixano_vlm.errors import ManifestError, RecordError
-from pixano_vlm.inputs.fields import FIELDS, SETTINGS, suggestion
+from pixano_vlm.inputs.fields import FIELDS, suggestion
 from pixano_vlm.inputs.rows import Problem, Row, line_of
 from pixano_vlm.inputs.template import Template
+from pixano_vlm.models.generation import SETTINGS
 
 __all__ = ["Columns"]
 

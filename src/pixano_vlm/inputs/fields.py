@@ -9,30 +9,20 @@ import difflib
 from collections.abc import Callable
 from functools import lru_cache
 from math import isfinite
-from typing import Any
+from typing import Any, get_args, get_origin
 
-from pixano_vlm.models.deployment import GenerationSettings
+from pixano_vlm.models.generation import SETTINGS, GenerationFields
 from pixano_vlm.prompts.response_format import check_response_format
 
-SETTINGS = frozenset(GenerationSettings.model_fields)
-"""Keys that set how to generate."""
-
-FIELDS = frozenset({"prompt", "images", "id", "metadata"}) | SETTINGS
+FIELDS = frozenset({"prompt", "images", "id", "metadata", *SETTINGS})
 """Every key that means something on a line."""
 
 ALIASES = {
     "image": "images", "img": "images", "imgs": "images", "pictures": "images",
     "image_path": "images", "image_paths": "images", "image_file": "images", "image_files": "images",
     "image_url": "images", "image_urls": "images",
-    "messages": "prompt",
-    "max_tokens": "max_new_tokens", "max_completion_tokens": "max_new_tokens", "max_length": "max_new_tokens",
-    "max_output_tokens": "max_new_tokens", "num_predict": "max_new_tokens", "n_predict": "max_new_tokens",
-    "temp": "temperature", "topp": "top_p", "topk": "top_k", "minp": "min_p",
-    "repeat_penalty": "repetition_penalty", "rep_penalty": "repetition_penalty",
-    "stop_sequences": "stop", "stop_strings": "stop", "stop_words": "stop",
-    "random_seed": "seed", "custom_id": "id",
-    "json_schema": "response_format", "guided_json": "response_format",
-}  # fmt: skip
+    "messages": "prompt", "custom_id": "id",
+} | {alias: name for name, setting in SETTINGS.items() for alias in setting.aliases}  # fmt: skip
 """Names that other tools give to these keys."""
 
 MAX_ID = 1024
@@ -94,7 +84,7 @@ def _number(low: float, high: float, *, open_low: bool = False) -> Callable[[Any
     return check
 
 
-def _stop(value: Any) -> list[str]:
+def _strings(value: Any) -> list[str]:
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
@@ -102,17 +92,26 @@ def _stop(value: Any) -> list[str]:
     return value
 
 
-CHECKS: dict[str, Callable[[Any], Any]] = {
-    "max_new_tokens": _whole(1, 2**31),
-    "temperature": _number(0, 1e6),
-    "top_p": _number(0, 1, open_low=True),
-    "top_k": _whole(1, 2**31),
-    "min_p": _number(0, 1),
-    "repetition_penalty": _number(0, 1e6, open_low=True),
-    "stop": _stop,
-    "seed": _whole(0, 2**63 - 1),
-    "response_format": check_response_format,
-}
+def _check_of(name: str) -> Callable[[Any], Any]:
+    """The check of one setting, by its type and bounds."""
+    if name == "response_format":
+        return check_response_format
+    field = GenerationFields.model_fields[name]
+    kind = next(kind for kind in get_args(field.annotation) if kind is not type(None))
+    bounds: dict[str, float] = {}
+    for item in field.metadata:
+        bounds |= {at: getattr(item, at) for at in ("ge", "gt", "le", "lt") if hasattr(item, at)}
+    low = bounds.get("ge", bounds.get("gt", 0))
+    if kind is int:
+        return _whole(int(low), int(bounds["lt"]) - 1 if "lt" in bounds else int(bounds.get("le", 2**31)))
+    if kind is float:
+        return _number(low, bounds.get("le", 1e6), open_low="gt" in bounds)
+    if get_origin(kind) is list:
+        return _strings
+    raise AssertionError(f"no check for the setting {name} of type {kind}")
+
+
+CHECKS: dict[str, Callable[[Any], Any]] = {name: _check_of(name) for name in SETTINGS}
 """Setting -> a function that returns its value, or raises `ValueError` with what is wrong."""
 
 

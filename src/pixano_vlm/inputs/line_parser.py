@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from pixano_vlm.errors import ImageError, PromptError, RecordError, VLMError
 from pixano_vlm.inputs.decode import decode_line, json_kind
-from pixano_vlm.inputs.fields import CHECKS, FIELDS, SETTINGS, check_id, check_images, suggestion
+from pixano_vlm.inputs.fields import CHECKS, FIELDS, check_id, check_images, suggestion
 from pixano_vlm.inputs.openai_batch import from_batch_request, is_batch_request
 from pixano_vlm.media.images import confine, is_url, local_path, shortened, stamp
+from pixano_vlm.models.generation import SETTINGS
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.messages import check_messages, image_sources, map_images
 from pixano_vlm.prompts.response_format import schema_of
@@ -71,7 +72,7 @@ class Draft:
         if self.line.problem is not None:
             raise RecordError(self.line.problem.message, hint=self.line.problem.hint)
         settings = dict(manifest.defaults)
-        for key in values.keys() & SETTINGS:
+        for key in values.keys() & SETTINGS.keys():
             if values[key] is not None:
                 try:
                     settings[key] = CHECKS[key](values[key])

@@ -24,9 +24,10 @@ from pixano_vlm.inputs.hash_table import HashTable
 from pixano_vlm.inputs.line_parser import Draft
 from pixano_vlm.inputs.openai_batch import from_batch_request, is_batch_request
 from pixano_vlm.inputs.rows import Rows
-from pixano_vlm.models.deployment import DEFAULT_GENERATION, GenerationSettings
+from pixano_vlm.models.generation import DEFAULT_GENERATION, GenerationSettings
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.prompts.messages import map_images
+from pixano_vlm.records.content_key import settings_text
 from pixano_vlm.records.request import FileStamp, Line, Request, place
 
 __all__ = ["MAX_LINE_BYTES", "Line", "Manifest", "Request", "read_manifest"]
@@ -182,8 +183,7 @@ class Manifest:
     def context(self) -> dict[str, Any]:
         """Everything beside a line itself that goes into its request, as JSON values."""
         return {
-            # As text: a JSON schema with its keys in another order asks for another answer.
-            "settings": self.settings.model_dump_json(),
+            "settings": settings_text(self.settings),
             "run_seed": self.run_seed,
             "limits": repr(self.limits),
             "base_dir": self.base_dir,

@@ -11,7 +11,8 @@ import difflib
 from typing import Any
 
 from pixano_vlm.errors import RecordError
-from pixano_vlm.inputs.fields import FIELDS, SETTINGS
+from pixano_vlm.inputs.fields import FIELDS
+from pixano_vlm.models.generation import SETTINGS
 
 __all__ = ["from_batch_request", "is_batch_request"]
 
@@ -23,7 +24,7 @@ _TAKEN = {
     "max_completion_tokens": "max_new_tokens",
     "metadata": "metadata",
     "response_format": "response_format",
-} | {name: name for name in SETTINGS - {"max_new_tokens"}}
+} | {name: name for name in SETTINGS if name != "max_new_tokens"}
 _IGNORED = frozenset(
     {"model", "user", "store", "service_tier", "stream", "stream_options", "safety_identifier", "prompt_cache_key",
      "parallel_tool_calls", "top_logprobs"}

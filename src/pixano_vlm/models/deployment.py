@@ -6,36 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-
-class GenerationSettings(BaseModel):
-    """Settings of generation, each of which may be left open.
-
-    Where one is said several times, the nearest wins: a manifest line over the command's flags, those over the
-    model's config, that over the defaults.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    max_new_tokens: int | None = Field(default=None, ge=1, description="Most new tokens to generate.")
-    temperature: float | None = Field(default=None, ge=0, allow_inf_nan=False, description="0 is greedy.")
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    top_k: int | None = Field(default=None, ge=1)
-    min_p: float | None = Field(default=None, ge=0, le=1)
-    repetition_penalty: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    stop: list[str] | None = None
-    seed: int | None = Field(default=None, ge=0, lt=2**63)
-    response_format: dict[str, Any] | None = Field(
-        default=None, description="OpenAI's form of a JSON schema that answers must follow."
-    )
-
-    def over(self, other: GenerationSettings) -> GenerationSettings:
-        """These settings, with the open ones taken from `other`."""
-        settled = other.model_dump(exclude_none=True) | self.model_dump(exclude_none=True)
-        return GenerationSettings(**settled)
-
-
-DEFAULT_GENERATION = GenerationSettings(max_new_tokens=128, temperature=1.0)
-"""What holds where nobody says anything: the documented temperature, and the command's `--max-new-tokens`."""
+from pixano_vlm.models.generation import GenerationSettings
 
 
 class ModelDeploymentConfig(BaseModel):

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pixano_vlm.errors import GenerationError, RunError, VLMError
 from pixano_vlm.models.base import InferenceModel
+from pixano_vlm.models.generation import GenerationFields
 from pixano_vlm.models.limits import Limits
 
 Key = TypeVar("Key", bound=Hashable)
@@ -30,7 +31,7 @@ class UsageInfo(BaseModel):
     total_tokens: int = Field(description="Both together.")
 
 
-class VLMInput(BaseModel):
+class VLMInput(GenerationFields):
     """One request: a prompt, its images, and how to generate."""
 
     model_config = ConfigDict(extra="forbid")
@@ -39,27 +40,12 @@ class VLMInput(BaseModel):
         description="A string, or a list of chat messages for the model's chat template."
     )
     images: list[str | Path] | None = Field(
-        default=None, description="Paths, URLs (http, s3, data); None when they stand in the messages."
+        default=None, description="Paths, URLs (http, s3, data); None when they are in the messages."
     )
+    # These two are always set, unlike the other settings: the documented contract says so.
     max_new_tokens: int = Field(ge=1, description="Most new tokens to generate.")
     temperature: float = Field(
         default=1.0, ge=0, allow_inf_nan=False, description="Sampling temperature; 0 is greedy decoding."
-    )
-    top_p: float | None = Field(
-        default=None, gt=0, le=1, description="Keep the likeliest tokens that sum to this probability."
-    )
-    top_k: int | None = Field(default=None, ge=1, description="Keep this many likeliest tokens.")
-    min_p: float | None = Field(
-        default=None, ge=0, le=1, description="Drop tokens below this share of the likeliest's probability."
-    )
-    repetition_penalty: float | None = Field(
-        default=None, gt=0, allow_inf_nan=False, description="Divides the scores of tokens seen before."
-    )
-    stop: list[str] | None = Field(default=None, description="End before any of these strings.")
-    seed: int | None = Field(default=None, ge=0, lt=2**63, description="Seed of this record's own sampling.")
-    response_format: dict[str, Any] | None = Field(
-        default=None,
-        description="OpenAI's form of a JSON schema that the answer must follow, or of any JSON object.",
     )
 
 

@@ -10,6 +10,7 @@ import json
 from hashlib import blake2b
 
 from pixano_vlm.media.images import file_digest, is_url
+from pixano_vlm.models.generation import SETTINGS, GenerationSettings
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.messages import map_images
@@ -67,16 +68,31 @@ class ContentKey:
         return hash.digest()
 
 
+FIRST = (
+    "max_new_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "stop", "seed",
+    "response_format",
+)  # fmt: skip
+"""The settings of the first version, which are in every key, in this order. One that came later enters a key only
+where it is set, so that keys of earlier runs stay as they are."""
+
+
 def _settings(input: VLMInput, request: Request, run_seed: int) -> tuple[object, ...]:
+    values: dict[str, object] = {name: getattr(input, name) for name in SETTINGS}
     if input.temperature == 0:
-        seed: object = None
-    else:
-        seed = f"run {run_seed}" if is_repeatable(request) else input.seed
-    asked = input.response_format  # its keys unsorted: answers have them in the schema's order
-    return (
-        input.max_new_tokens, input.temperature, input.top_p, input.top_k, input.min_p, input.repetition_penalty,
-        input.stop, seed, None if asked is None else json.dumps(asked),
-    )  # fmt: skip
+        values["seed"] = None
+    elif is_repeatable(request):
+        values["seed"] = f"run {run_seed}"
+    if input.response_format is not None:  # its keys unsorted: answers have them in the schema's order
+        values["response_format"] = json.dumps(input.response_format)
+    later = ((name, value) for name, value in values.items() if name not in FIRST and value is not None)
+    return (*(values[name] for name in FIRST), *later)
+
+
+def settings_text(settings: GenerationSettings) -> str:
+    """A run's settings as text that is the same as long as they ask for the same."""
+    # As text: a JSON schema with its keys in another order asks for another answer.
+    later = {name for name in SETTINGS if name not in FIRST and getattr(settings, name) is None}
+    return settings.model_dump_json(exclude=later)
 
 
 def state_of(files: tuple[FileStamp, ...]) -> bytes:

@@ -17,8 +17,8 @@ from PIL import Image
 from pixano_vlm.errors import PromptError
 from pixano_vlm.media.images import decode_image, read_image_bytes, shortened
 from pixano_vlm.media.pixels import open_image, turn_to_upright
+from pixano_vlm.models.generation import settings_used
 from pixano_vlm.models.limits import Limits
-from pixano_vlm.models.settings import settings_used
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.layout import read_messages
 

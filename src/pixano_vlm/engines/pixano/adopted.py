@@ -15,13 +15,14 @@ from typing import Any
 
 from pixano_vlm.errors import ConfigError, GenerationError, VLMError
 from pixano_vlm.models.deployment import ModelDeploymentConfig
+from pixano_vlm.models.generation import SETTINGS
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.registry import BUILT_IN_CLASSES, CLASSES
 from pixano_vlm.models.vlm import Key, UsageInfo, VLMInput, VLMModel, VLMOutput
 
 __all__ = ["AdoptedModel", "adopt", "adopt_registered"]
 
-UNKNOWN_THERE = ("top_p", "top_k", "min_p", "repetition_penalty", "stop", "response_format")
+UNKNOWN_THERE = tuple(name for name in SETTINGS if name not in {"max_new_tokens", "temperature", "seed"})
 """Settings of a `VLMInput` that the server's own has no place for. So it is with `seed`, but a run gives each
 record one that nobody asked for, and that is no reason to refuse it."""
 

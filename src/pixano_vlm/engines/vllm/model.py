@@ -34,8 +34,8 @@ from pixano_vlm.errors import (
     VLMError,
 )
 from pixano_vlm.models.deployment import DtypeName, ModelDeploymentConfig
+from pixano_vlm.models.generation import settings_used
 from pixano_vlm.models.registry import nearest, register_model
-from pixano_vlm.models.settings import settings_used
 from pixano_vlm.models.vlm import Key, UsageInfo, VLMInput, VLMModel, VLMOutput
 from pixano_vlm.prompts.response_format import parse_json, schema_of
 

@@ -16,12 +16,19 @@ from PIL import Image
 
 from pixano_vlm.errors import PromptError
 from pixano_vlm.media.images import decode_image, image_digest, read_image_bytes, shortened
+from pixano_vlm.models.generation import settings_used
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.layout import PromptWriter
 from pixano_vlm.prompts.response_format import schema_of
 
 __all__ = ["RequestMaker", "VLLMRequest"]
+
+ITS_NAMES = {"max_new_tokens": "max_tokens"}
+"""Settings that vLLM calls otherwise."""
+
+NOT_PASSED = frozenset({"do_sample", "response_format"})
+"""Entries of `settings_used` that vLLM takes in another form, or not at all."""
 
 KEPT_PIXELS = 32 * 2**20
 """Most pixels, of three bytes each, of pictures that are kept opened."""
@@ -115,13 +122,8 @@ def sampling(input: VLMInput) -> Any:
     """A record's settings as vLLM takes them: what it leaves open is left out, so that nothing else takes part."""
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
-    given: dict[str, Any] = {"max_tokens": input.max_new_tokens, "temperature": input.temperature}
-    names = ("top_p", "top_k", "min_p", "seed") if input.temperature > 0 else ()
-    given |= {name: value for name in names if (value := getattr(input, name)) is not None}
-    if input.repetition_penalty is not None:
-        given["repetition_penalty"] = input.repetition_penalty
-    if input.stop:
-        given["stop"] = list(input.stop)
+    given = settings_used(input, input.max_new_tokens)
+    given = {ITS_NAMES.get(name, name): value for name, value in given.items() if name not in NOT_PASSED}
     structured = structured_outputs(input.response_format)
     if structured is not None:
         given["structured_outputs"] = structured

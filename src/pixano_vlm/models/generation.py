@@ -1,0 +1,135 @@
+"""Every setting of generation, defined once: its type, its bounds, what it is for, and how it takes part.
+
+A setting is one field of `GenerationFields`. The keys of a manifest line and their checks, the aliases of other
+tools, the content key that resuming compares, the key of a static batch, the `generation_config` of an output line
+and what vLLM and servers are sent are all read from the fields here. Knows no file and no engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "DEFAULT_GENERATION",
+    "SETTINGS",
+    "GenerationFields",
+    "GenerationSettings",
+    "Setting",
+    "settings_used",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How one setting takes part, beside its type and bounds, which pydantic knows."""
+
+    aliases: tuple[str, ...] = ()
+    """Names that other tools give to the key."""
+    sampling: bool = False
+    """Whether it takes part only where a record is sampled."""
+    kind_only: bool = False
+    """Whether `generation_config` shows only the `type` of its value."""
+
+
+class GenerationFields(BaseModel):
+    """The settings themselves. A setting that is left open is None."""
+
+    max_new_tokens: Annotated[
+        int | None,
+        Field(ge=1, description="Most new tokens to generate."),
+        Setting(
+            aliases=(
+                "max_tokens", "max_completion_tokens", "max_length", "max_output_tokens", "num_predict", "n_predict",
+            )
+        ),
+    ] = None  # fmt: skip
+    temperature: Annotated[
+        float | None,
+        Field(ge=0, allow_inf_nan=False, description="Sampling temperature; 0 is greedy decoding."),
+        Setting(aliases=("temp",)),
+    ] = None
+    top_p: Annotated[
+        float | None,
+        Field(gt=0, le=1, description="Keep the likeliest tokens that sum to this probability."),
+        Setting(aliases=("topp",), sampling=True),
+    ] = None
+    top_k: Annotated[
+        int | None,
+        Field(ge=1, description="Keep this many likeliest tokens."),
+        Setting(aliases=("topk",), sampling=True),
+    ] = None
+    min_p: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="Drop tokens below this share of the likeliest's probability."),
+        Setting(aliases=("minp",), sampling=True),
+    ] = None
+    repetition_penalty: Annotated[
+        float | None,
+        Field(gt=0, allow_inf_nan=False, description="Divides the scores of tokens seen before."),
+        Setting(aliases=("repeat_penalty", "rep_penalty")),
+    ] = None
+    stop: Annotated[
+        list[str] | None,
+        Field(description="End before any of these strings."),
+        Setting(aliases=("stop_sequences", "stop_strings", "stop_words")),
+    ] = None
+    seed: Annotated[
+        int | None,
+        Field(ge=0, lt=2**63, description="Seed of this record's own sampling."),
+        Setting(aliases=("random_seed",), sampling=True),
+    ] = None
+    response_format: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="OpenAI's form of a JSON schema that the answer must follow, or of any JSON object."
+        ),
+        Setting(aliases=("json_schema", "guided_json"), kind_only=True),
+    ] = None
+
+
+SETTINGS: dict[str, Setting] = {
+    name: next((item for item in field.metadata if isinstance(item, Setting)), Setting())
+    for name, field in GenerationFields.model_fields.items()
+}
+"""Every setting by its name, in the order of the fields."""
+
+
+class GenerationSettings(GenerationFields):
+    """Settings of generation, each of which may be left open.
+
+    Where one is given several times, the nearest wins: a manifest line over the command's flags, those over the
+    model's config, that over the defaults.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def over(self, other: GenerationSettings) -> GenerationSettings:
+        """These settings, with the open ones taken from `other`."""
+        settled = other.model_dump(exclude_none=True) | self.model_dump(exclude_none=True)
+        return GenerationSettings(**settled)
+
+
+DEFAULT_GENERATION = GenerationSettings(max_new_tokens=128, temperature=1.0)
+"""What holds where nobody says anything: the documented temperature, and the command's `--max-new-tokens`."""
+
+
+def settings_used(input: GenerationFields, max_new_tokens: int) -> dict[str, Any]:
+    """The settings that took part in an answer, and no others: the `generation_config` of an output.
+
+    Args:
+        input: The request; its temperature is set.
+        max_new_tokens: Most new tokens it could have had: what it asked for, or the room that the context left.
+    """
+    sample = bool(input.temperature)
+    used: dict[str, Any] = {"max_new_tokens": max_new_tokens, "do_sample": sample}
+    for name, setting in SETTINGS.items():
+        value = getattr(input, name)
+        if name in used or value is None or value == [] or (setting.sampling and not sample):
+            continue
+        if setting.kind_only:
+            value = value.get("type")
+        used[name] = list(value) if isinstance(value, list) else value
+    return used
