@@ -16,7 +16,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any
 STARTED = time.monotonic()
 
 from pixano_vlm.inputs.manifest import Manifest  # noqa: E402
+from pixano_vlm.inputs.open import open_source  # noqa: E402
 from pixano_vlm.inputs.preflight import check_manifest_keys  # noqa: E402
 from pixano_vlm.models import (  # noqa: E402
     GenerationSettings,
@@ -35,8 +35,9 @@ from pixano_vlm.models import (  # noqa: E402
     VLMOutput,
 )
 from pixano_vlm.records.request import Result  # noqa: E402
-from pixano_vlm.runs.job import run_job  # noqa: E402 - the start is measured before the imports
-from pixano_vlm.runs.open import open_outputs  # noqa: E402
+from pixano_vlm.runs.open import OpenOptions  # noqa: E402
+from pixano_vlm.runs.options import RunOptions  # noqa: E402
+from pixano_vlm.runs.run import Run  # noqa: E402 - the start is measured before the imports
 
 
 class Instant(VLMModel):
@@ -73,24 +74,29 @@ def write_manifest(path: Path, records: int) -> None:
 
 def measure(folder: Path, records: int, *, stop_after: int | None, resume: bool) -> dict[str, Any]:
     manifest_path = folder / f"{records}.jsonl"
-    checked = check_manifest_keys(manifest_path)
-    manifest = Manifest(manifest_path, settings=GenerationSettings(temperature=0, max_new_tokens=16))
-    stop, first, first_cpu = threading.Event(), 0.0, 0.0
+    first, first_cpu = 0.0, 0.0
 
     def on_result(result: Result) -> None:
         nonlocal first, first_cpu
         if not first:
             first, first_cpu = time.monotonic() - STARTED, time.process_time()
         if stop_after is not None and result.request.index >= stop_after:
-            stop.set()
+            run.stop()
 
-    options = {"resume": resume, "overwrite": not resume}
-    name = folder / f"{records}.outputs.jsonl"
-    with open_outputs(name, manifest, model="instant", fingerprint="1", **options) as outputs:
-        model = Instant(ModelDeploymentConfig(name="instant"))
-        started, cpu = time.monotonic(), time.process_time()
-        summary = run_job(outputs.requests(), model, outputs, on_result=on_result, stop=stop)
-        seconds, cpu = time.monotonic() - started, time.process_time() - cpu
+    run = Run(
+        RunOptions(
+            source=open_source([str(manifest_path)]),
+            model=Instant(ModelDeploymentConfig(name="instant")),
+            is_loaded=True,
+            output=folder / f"{records}.outputs.jsonl",
+            opening=OpenOptions(resume=resume, overwrite=not resume),
+            settings=GenerationSettings(temperature=0, max_new_tokens=16),
+        )
+    )
+    checked = run.count
+    started, cpu = time.monotonic(), time.process_time()
+    summary = run.finish(on_result)
+    seconds, cpu = time.monotonic() - started, time.process_time() - cpu
     return {
         "records": checked,
         "answered": summary.ok,

@@ -24,8 +24,8 @@ from pixano_vlm.models import (
     VLMOutput,
 )
 from pixano_vlm.outputs.disk import DISK, Disk
-from pixano_vlm.runs.job import run_job
-from pixano_vlm.runs.open import open_outputs
+from pixano_vlm.runs.job import Job
+from pixano_vlm.runs.open import OpenOptions, open_output
 from pixano_vlm.runs.summary import Summary
 
 
@@ -116,18 +116,15 @@ def run(
         return model
 
     records = Manifest(manifest, rows=rows, settings=settings, limits=limits, run_seed=run_seed)
-    with open_outputs(
-        output,
-        records,
-        model="fake",
-        fingerprint=fingerprint,
-        disk=disk,
-        retry_flagged=retry_flagged,
-        **options,
-    ) as outputs:
-        return run_job(
-            outputs.requests(), load, outputs, stop=stop, on_result=on_result, retry_flagged=retry_flagged
-        )
+    opening = OpenOptions(retry_flagged=retry_flagged, **options)
+    with open_output(
+        output, records, model="fake", fingerprint=fingerprint, options=opening, disk=disk
+    ) as opened:
+        job = Job(opened.remaining, load, opened.sink, stop=stop, retry_flagged=retry_flagged)
+        summary = job.run(on_result)
+        if opened.backup is not None and not summary.interrupted:
+            opened.backup.settle()
+        return summary
 
 
 class PowerCut(BaseException):

@@ -16,7 +16,8 @@ from pixano_vlm.cli import app
 from pixano_vlm.models import VLMInput, VLMOutput
 from pixano_vlm.models.generation import settings_used
 from pixano_vlm.records.output_line import render
-from pixano_vlm.records.request import Request, Result
+from pixano_vlm.records.request import Request
+from pixano_vlm.records.result import Result
 
 REPOSITORY = Path(__file__).parents[1]
 SOURCE = REPOSITORY / "src" / "pixano_vlm"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pixano_vlm.errors import ManifestError
 from pixano_vlm.inputs.fields import ALIASES, suggestion
-from pixano_vlm.inputs.manifest import Manifest, read_manifest
+from pixano_vlm.inputs.manifest import Manifest
 from pixano_vlm.inputs.preflight import check_manifest_keys
 from pixano_vlm.models import GenerationSettings, Limits
 
@@ -22,7 +22,7 @@ def requests(text: str | bytes | list[Any], **options: Any) -> list[Any]:
     if isinstance(text, list):
         text = "".join(json.dumps(line) + "\n" for line in text)
     stream = io.BytesIO(text.encode() if isinstance(text, str) else text)
-    return list(read_manifest(None, stream=stream, **options))
+    return list(Manifest(None, stream=stream, **options))
 
 
 def test_a_lines_own_values_win_over_the_settings_and_those_over_the_defaults() -> None:
@@ -89,7 +89,7 @@ def test_reading_is_lazy_and_needs_no_more_than_a_line() -> None:
             buffer[: len(data)] = data
             return len(data)
 
-    reader = read_manifest(None, stream=io.BufferedReader(Endless()))
+    reader = iter(Manifest(None, stream=io.BufferedReader(Endless())))
     assert [next(reader).line for _ in range(3)] == [1, 2, 3]
 
 

@@ -17,8 +17,8 @@ from tests.fakes import FakeModel, run
 
 from pixano_vlm.errors import ManifestError, MissingPackageError, RecordError, UsageError
 from pixano_vlm.inputs.manifest import Manifest, Request
-from pixano_vlm.inputs.open import Source, open_source, read_template
-from pixano_vlm.inputs.template import Template
+from pixano_vlm.inputs.open import Source, open_source
+from pixano_vlm.inputs.template import Template, read_template
 from pixano_vlm.models import GenerationSettings
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)

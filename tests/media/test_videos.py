@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from pixano_vlm.errors import ImageError, PromptError
-from pixano_vlm.inputs.manifest import read_manifest
+from pixano_vlm.inputs.manifest import Manifest
 from pixano_vlm.media import videos
 from pixano_vlm.media.videos import VideoFacts, load_frames, load_video
 from pixano_vlm.models.limits import Limits
@@ -40,7 +40,7 @@ def read(folder: Path, *parts: Any, limits: Limits | None = None) -> Request:
     line = {"prompt": [{"role": "user", "content": [*parts, {"type": "text", "text": "What?"}]}]}
     file = folder / "manifest.jsonl"
     file.write_text(json.dumps(line) + "\n", encoding="utf-8")
-    (request,) = read_manifest(file, limits=limits)
+    (request,) = Manifest(file, limits=limits)
     return request
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pixano_vlm.outputs.run_file import Provenance, provenance_path, redacted
+from pixano_vlm.outputs.run_file import RunFile, redacted, run_file_path
 from pixano_vlm.runs.summary import Summary
 
 
@@ -19,11 +19,11 @@ def write(output: Path, **options: Any) -> dict[str, Any]:
         "settings": {},
         "manifest": "m.jsonl",
     }
-    run = Provenance(output, **{**facts, **options})
+    run = RunFile(output, **{**facts, **options})
     run.write()
     run.describe({"device": "cpu", "dtype": "float32"})
-    run.end(Summary(ok=3), "complete")
-    return json.loads(provenance_path(output).read_text())
+    run.end(Summary(ok=3).to_dict(), "complete")
+    return json.loads(run_file_path(output).read_text())
 
 
 def test_it_names_versions_model_and_counts(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_no_secret_of_the_command_line_is_kept(tmp_path: Path, command: list[str
         "params": {"api_key": "SECRET", "nested": [{"auth_token": "SECRET"}], "url": "http://u:SECRET@h/"}
     }
     write(tmp_path / "o.jsonl", command=command, model=model)
-    assert "SECRET" not in provenance_path(tmp_path / "o.jsonl").read_text()
+    assert "SECRET" not in run_file_path(tmp_path / "o.jsonl").read_text()
 
 
 def test_a_models_special_tokens_are_no_secrets(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.fakes import FakeModel, run
 
 from pixano_vlm.errors import MissingPackageError
-from pixano_vlm.inputs.manifest import read_manifest
+from pixano_vlm.inputs.manifest import Manifest
 from pixano_vlm.inputs.preflight import check_manifest_keys
 from pixano_vlm.models import GenerationSettings, UsageInfo, VLMInput, VLMOutput
 from pixano_vlm.prompts.response_format import (
@@ -108,7 +108,7 @@ class TestForm:
 
     def test_a_record_with_an_unusable_schema_says_where_it_is_wrong(self, tmp_path: Path) -> None:
         bad = {"prompt": "x", "id": "a", "response_format": form({"properties": {"b": {"type": "int"}}})}
-        (request,) = read_manifest(write(tmp_path / "m.jsonl", [bad]))
+        (request,) = Manifest(write(tmp_path / "m.jsonl", [bad]))
         assert "m.jsonl:1 (id 'a'): response_format has an unusable schema, at properties.b.type" in str(
             request.error
         )
@@ -267,6 +267,6 @@ class TestMissingPackages:
         _wrong_with.cache_clear()
         monkeypatch.setitem(sys.modules, package, None)
         asks = {"prompt": "x", "response_format": form(COUNT)}
-        (request,) = read_manifest(write(tmp_path / "m.jsonl", [asks]))
+        (request,) = Manifest(write(tmp_path / "m.jsonl", [asks]))
         _wrong_with.cache_clear()
         assert f"needs the package {package}. Run: pip install 'pixano-vlm[json]'" in str(request.error)

@@ -16,9 +16,11 @@ from tests.fakes import FakeModel
 from pixano_vlm.errors import GenerationError, ManifestError, ModelLoadError, RunError
 from pixano_vlm.inputs.manifest import Manifest
 from pixano_vlm.models import GenerationSettings, UsageInfo, VLMInput, VLMModel, VLMOutput
-from pixano_vlm.records.request import Result
-from pixano_vlm.runs.job import run_job
-from pixano_vlm.runs.open import StreamOutputs, open_outputs
+from pixano_vlm.outputs.stream import StreamSink
+from pixano_vlm.records.result import Result
+from pixano_vlm.runs.job import Job
+from pixano_vlm.runs.open import open_output
+from pixano_vlm.runs.remaining import AllRemaining
 
 GREEDY = GenerationSettings(temperature=0, max_new_tokens=16)
 
@@ -32,16 +34,17 @@ def questions(count: int) -> list[dict[str, str]]:
     return [{"prompt": f"question {i}"} for i in range(count)]
 
 
-class Job:
+class JobOf:
     """A run into a text stream."""
 
     def __init__(self, lines: Iterable[Any]) -> None:
         self.stream = io.StringIO()
-        self.outputs = StreamOutputs(manifest_of(lines), "fake", self.stream)
+        self.sink = StreamSink("fake", self.stream)
+        self.manifest = manifest_of(lines)
 
-    def __call__(self, model: Any, **options: Any) -> Any:
-        with self.outputs:
-            return run_job(self.outputs.requests(), model, self.outputs, **options)
+    def __call__(self, model: Any, *, on_result: Any = None, **options: Any) -> Any:
+        with self.sink:
+            return Job(AllRemaining(self.manifest), model, self.sink, **options).run(on_result)
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -61,14 +64,14 @@ class Odd(FakeModel):
 
 @pytest.mark.parametrize(("window", "shuffle"), [(1, None), (7, 0), (7, 1), (50, 2)])
 def test_answers_in_any_order_are_written_in_the_manifests(window: int, shuffle: int | None) -> None:
-    job = Job([*questions(20), "bad", *questions(5)])
+    job = JobOf([*questions(20), "bad", *questions(5)])
     summary = job(FakeModel(window=window, shuffle=shuffle))
     assert [line["id"] for line in job.lines] == [str(i) for i in range(1, 27)]
     assert (summary.ok, summary.failed, dict(summary.errors)) == (25, 1, {"RecordError": 1})
 
 
 def test_an_ok_line_is_an_output_and_its_keys_stand_in_the_documented_order() -> None:
-    job = Job([{"prompt": "q", "id": "a", "x": 1}, "bad"])
+    job = JobOf([{"prompt": "q", "id": "a", "x": 1}, "bad"])
     job(FakeModel())
     keys = [
         "id",
@@ -93,7 +96,7 @@ def test_an_ok_line_is_an_output_and_its_keys_stand_in_the_documented_order() ->
 
 
 def test_the_counts_are_sums_over_the_outputs() -> None:
-    job = Job(questions(3))
+    job = JobOf(questions(3))
     summary = job(FakeModel()).to_dict()
     assert summary["prompt_tokens"] == sum(line["usage"]["prompt_tokens"] for line in job.lines) == 6
     assert summary["completion_tokens"] == 6
@@ -105,14 +108,14 @@ def test_a_manifest_of_bad_lines_loads_no_model() -> None:
     def load() -> VLMModel:
         raise AssertionError("loaded")
 
-    assert Job(["bad"] * 3)(load).failed == 3
+    assert JobOf(["bad"] * 3)(load).failed == 3
 
 
 def test_bad_lines_before_a_model_that_cannot_be_loaded_are_written() -> None:
     def load() -> VLMModel:
         raise ModelLoadError("no weights.")
 
-    job = Job(["bad", *questions(1)])
+    job = JobOf(["bad", *questions(1)])
     with pytest.raises(ModelLoadError):
         job(load)
     assert len(job.lines) == 1
@@ -124,7 +127,7 @@ def test_an_answer_that_never_comes_is_an_error_record() -> None:
             if key != 1:
                 yield key, model.predict(input)
 
-    job = Job(questions(3))
+    job = JobOf(questions(3))
     job(Odd(forgetful))
     assert [line["status"] for line in job.lines] == ["ok", "error", "ok"]
     assert "ended without answering" in job.lines[1]["error"]["message"]
@@ -138,13 +141,13 @@ def test_a_second_answer_and_one_to_an_unknown_key_change_nothing() -> None:
             yield key, model.predict(input)
             yield key, GenerationError("again")
 
-    job = Job(questions(3))
+    job = JobOf(questions(3))
     assert job(Odd(chatty)).ok == 3
     assert len(job.lines) == 3
 
 
 def test_a_failure_of_one_record_is_its_own() -> None:
-    job = Job(questions(3))
+    job = JobOf(questions(3))
     summary = job(FakeModel(window=3, script={"question 1": GenerationError("no.", hint="Try.")}))
     assert [line["status"] for line in job.lines] == ["ok", "error", "ok"]
     assert job.lines[1]["error"] == {"type": "GenerationError", "message": "standard input:2: no. Try."}
@@ -152,7 +155,7 @@ def test_a_failure_of_one_record_is_its_own() -> None:
 
 
 def test_a_bug_in_the_model_ends_the_run_with_everything_written() -> None:
-    job = Job(questions(5))
+    job = JobOf(questions(5))
     with pytest.raises(RunError, match=r"ZeroDivisionError.*--resume"):
         job(FakeModel(script={"question 3": ZeroDivisionError("oops")}))
     assert len(job.lines) == 3
@@ -165,7 +168,7 @@ def test_an_answer_that_is_no_json_is_an_error_record() -> None:
             config = [{"x": float("nan")}, {"x": object()}, {}][key]
             yield key, VLMOutput(generated_text="\ud800", usage=usage, generation_config=config)
 
-    job = Job(questions(3))
+    job = JobOf(questions(3))
     summary = job(Odd(odd))
     assert [line["status"] for line in job.lines] == ["error", "error", "ok"]
     assert (summary.ok, summary.failed) == (1, 2)
@@ -179,9 +182,9 @@ def test_a_manifest_that_breaks_is_not_blamed_on_the_model(tmp_path: Path) -> No
             return super().readline(*args)
 
     text = b'{"prompt": "a question"}\n' * 5
-    outputs = StreamOutputs(Manifest(None, stream=Breaking(text), settings=GREEDY), "fake", io.StringIO())
+    manifest = Manifest(None, stream=Breaking(text), settings=GREEDY)
     with pytest.raises(ManifestError, match="Input/output"):
-        run_job(outputs.requests(), FakeModel(), outputs)
+        Job(AllRemaining(manifest), FakeModel(), StreamSink("fake", io.StringIO())).run()
 
 
 def test_no_more_requests_are_taken_than_the_model_asks_for() -> None:
@@ -200,19 +203,20 @@ def test_no_more_requests_are_taken_than_the_model_asks_for() -> None:
             return next(self.lines).encode() + b"\n"
 
     stop = threading.Event()
-    outputs = StreamOutputs(Manifest(None, stream=Lazy(), settings=GREEDY), "fake", io.StringIO())  # type: ignore[arg-type]
+    manifest = Manifest(None, stream=Lazy(), settings=GREEDY)  # type: ignore[arg-type]
 
     def at_100(result: Result) -> None:
         if result.request.index == 100:
             stop.set()
 
-    summary = run_job(outputs.requests(), FakeModel(window=4), outputs, on_result=at_100, stop=stop)
+    sink = StreamSink("fake", io.StringIO())
+    summary = Job(AllRemaining(manifest), FakeModel(window=4), sink, stop=stop).run(at_100)
     assert summary.interrupted
     assert len(taken) <= 110
 
 
 def test_a_slow_first_record_bounds_what_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(StreamOutputs, "MAX_WAITING", 10)
+    monkeypatch.setattr(StreamSink, "MAX_WAITING", 10)
     most = 0
 
     def slow_first(model: Odd, inputs: Any) -> Iterator[Any]:
@@ -225,11 +229,11 @@ def test_a_slow_first_record_bounds_what_waits_for_it(monkeypatch: pytest.Monkey
         if held is not None:
             yield held
 
-    job = Job(questions(100))
+    job = JobOf(questions(100))
 
     def count(_: Result) -> None:
         nonlocal most
-        most = max(most, len(job.outputs._waiting))
+        most = max(most, len(job.sink._waiting))
 
     summary = job(Odd(slow_first), on_result=count)
     assert summary.ok == 100
@@ -247,11 +251,11 @@ def test_a_stop_lets_what_is_in_flight_finish_or_drops_it() -> None:
             time.sleep(0.02)
             yield key, model.predict(input)
 
-    job = Job(questions(20))
+    job = JobOf(questions(20))
     summary = job(Odd(slow), stop=stop, grace=5)
     assert (summary.ok, summary.interrupted) == (10, True)
     stop.clear()
-    job = Job(questions(20))
+    job = JobOf(questions(20))
     summary = job(Odd(slow), stop=stop, grace=0.05)
     assert 1 <= summary.ok < 10
     assert summary.interrupted
@@ -264,7 +268,7 @@ def test_ctrl_c_inside_the_model_is_a_stop(tmp_path: Path) -> None:
                 raise KeyboardInterrupt
             yield key, model.predict(input)
 
-    job = Job(questions(5))
+    job = JobOf(questions(5))
     assert job(Odd(interrupted)).interrupted
     assert len(job.lines) == 2
 
@@ -274,14 +278,14 @@ def test_a_closed_stream_ends_the_run() -> None:
         def write(self, text: str) -> int:
             raise BrokenPipeError(32, "Broken pipe")
 
-    outputs = StreamOutputs(manifest_of(questions(3)), "fake", Closed())
+    remaining = AllRemaining(manifest_of(questions(3)))
     with pytest.raises(RunError, match="Broken pipe"):
-        run_job(outputs.requests(), FakeModel(), outputs)
+        Job(remaining, FakeModel(), StreamSink("fake", Closed())).run()
 
 
 def test_a_device_is_written_as_a_stream() -> None:
-    with open_outputs(Path("/dev/null"), manifest_of(questions(2)), model="fake", fingerprint="f") as outputs:
-        assert run_job(outputs.requests(), FakeModel(), outputs).ok == 2
+    with open_output(Path("/dev/null"), manifest_of(questions(2)), model="fake", fingerprint="f") as opened:
+        assert Job(opened.remaining, FakeModel(), opened.sink).run().ok == 2
 
 
 def test_records_import_neither_torch_nor_transformers() -> None:
@@ -289,7 +293,7 @@ def test_records_import_neither_torch_nor_transformers() -> None:
     import sys
 
     code = (
-        "import sys, pixano_vlm.runs.job, pixano_vlm.runs.open, pixano_vlm.inputs.preflight, "
+        "import sys, pixano_vlm.runs.run, pixano_vlm.inputs.preflight, "
         "pixano_vlm.outputs.run_file, pixano_vlm.media.http; "
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers')))"
     )

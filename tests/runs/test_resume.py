@@ -254,17 +254,17 @@ def test_resuming_from_standard_input_reads_it_to_its_end_first(
     import io
 
     from pixano_vlm.inputs.manifest import Manifest
-    from pixano_vlm.runs.job import run_job
-    from pixano_vlm.runs.open import open_outputs
+    from pixano_vlm.runs.job import Job
+    from pixano_vlm.runs.open import OpenOptions, open_output
 
     def go(lines: list[Any]) -> FakeModel:
         model = FakeModel()
         stream = io.BytesIO("".join(json.dumps(line) + "\n" for line in lines).encode())
         manifest = Manifest(None, stream=stream, settings=GREEDY)
-        with open_outputs(
-            folder / "o.jsonl", manifest, model="fake", fingerprint="f", resume=True
-        ) as outputs:
-            run_job(outputs.requests(), model, outputs)
+        options = OpenOptions(resume=True)
+        output = folder / "o.jsonl"
+        with open_output(output, manifest, model="fake", fingerprint="f", options=options) as opened:
+            Job(opened.remaining, model, opened.sink).run()
         return model
 
     go(numbered(3))

@@ -1,4 +1,4 @@
-"""`generate --dry-run`: everything checked, a few records timed, nothing written; tells what a run would come to."""
+"""`generate --dry-run`: everything checked, a few records timed, nothing written; prints an estimate of the run."""
 
 from __future__ import annotations
 
@@ -10,43 +10,49 @@ from typing import TYPE_CHECKING, Any
 from pixano_vlm.cli.tables import print_facts
 
 if TYPE_CHECKING:
-    from pixano_vlm.cli.progress import Progress
-    from pixano_vlm.cli.run import Batch, Weights
-    from pixano_vlm.inputs.manifest import Manifest
-    from pixano_vlm.runs.estimate import Trial
+    from pixano_vlm.cli.run import Shown
+    from pixano_vlm.runs.estimate import Estimate
+    from pixano_vlm.runs.options import RunOptions
 
-__all__ = ["dry_run"]
+__all__ = ["run_dry"]
 
 
-def dry_run(batch: Batch, manifest: Manifest, weights: Weights, progress: Progress) -> int:
+def run_dry(options: RunOptions, shown: Shown) -> int:
     """Does it, and returns the exit code: 1 when there are bad records.
 
     Raises:
+        UsageError: When the model or the inputs are not to be had as asked.
         ModelLoadError: When the model cannot be loaded.
         RunError: When it can answer nothing.
     """
-    from pixano_vlm.runs.estimate import run_trial
+    from pixano_vlm.cli.progress import Progress
+    from pixano_vlm.cli.run import Watched
+    from pixano_vlm.runs.estimate import estimate
+    from pixano_vlm.runs.run import Run
 
-    weights.load()
-    progress.begin()
-    limit = batch.limit
-    requests = takewhile(lambda request: limit is None or request.index < limit, manifest)
-    trial = run_trial(requests, weights.model, on_record=lambda ok: progress.add(ok=ok, tokens=0))
-    manifest.close()
-    progress.close()
+    with Progress(quiet=shown.quiet) as progress:
+        run = Run(options, Watched(progress))
+        progress.expect(run.count)
+        with run.lazy_model() as model:
+            loaded = model.load()
+            progress.begin()
+            limit = options.opening.limit
+            requests = takewhile(lambda request: limit is None or request.index < limit, run.manifest)
+            trial = estimate(requests, loaded, on_record=lambda ok: progress.add(ok=ok, tokens=0))
+        run.manifest.close()
     facts = _facts(trial)
-    if batch.summary_json is not None:
+    if shown.summary_json is not None:
         values = {**facts, "problems": trial.problems}
-        batch.summary_json.write_text(
+        shown.summary_json.write_text(
             json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
     if facts.pop("prompt_tokens_counted"):
-        shown = facts
+        rows = facts
     else:
-        shown = {
+        rows = {
             name.replace("prompt_tokens", "prompt_tokens_estimated"): value for name, value in facts.items()
         }
-    print_facts({name.replace("_", " "): value for name, value in shown.items()}, file=sys.stdout)
+    print_facts({name.replace("_", " "): value for name, value in rows.items()}, file=sys.stdout)
     for problem in trial.problems:
         sys.stdout.write(f"bad: {problem}\n")
     if trial.bad > len(trial.problems):
@@ -54,7 +60,7 @@ def dry_run(batch: Batch, manifest: Manifest, weights: Weights, progress: Progre
     return 1 if trial.bad else 0
 
 
-def _facts(trial: Trial) -> dict[str, Any]:
+def _facts(trial: Estimate) -> dict[str, Any]:
     prompts = trial.prompts
     return {
         "records_good": trial.good,

@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM: the first asks the run to stop in good order, the second ends the process at once.
 
 Both are safe, because a record counts as done only when it is written and flushed; the first also finishes
-what is under way and says how to go on.
+what is in flight and says how to resume.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import FrameType, TracebackType
 
 from pixano_vlm.cli.errors import EXIT_INTERRUPTED
@@ -24,16 +23,17 @@ SHOW_CURSOR = "\x1b[?25h"
 
 
 class Interruption:
-    """While entered, turns the first signal into `stop` and the second into the process's end.
+    """While entered, calls `on_first` at the first signal and ends the process at the second.
 
     Args:
         on_first: Called once, from the signal handler, when the first signal arrives.
     """
 
-    def __init__(self, on_first: Callable[[], None]) -> None:
-        self.stop = threading.Event()
+    def __init__(self, on_first: Callable[[], object]) -> None:
+        self.ends_at_once = False
+        """While set, the first signal raises KeyboardInterrupt: there is nothing yet to end well."""
+        self._is_first = True
         self._on_first = on_first
-        self._at_once = False
         self._before: dict[int, signal._HANDLER] = {}
 
     def __enter__(self) -> Interruption:
@@ -48,21 +48,12 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    @contextmanager
-    def at_once(self) -> Iterator[None]:
-        """While entered, the first signal raises KeyboardInterrupt: there is nothing yet to end well."""
-        self._at_once = True
-        try:
-            yield
-        finally:
-            self._at_once = False
-
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.stop.is_set():
+        if not self._is_first:
             if sys.stderr.isatty():
                 os.write(2, SHOW_CURSOR.encode())
             os._exit(EXIT_INTERRUPTED)
-        self.stop.set()
-        if self._at_once:
+        self._is_first = False
+        if self.ends_at_once:
             raise KeyboardInterrupt
         self._on_first()

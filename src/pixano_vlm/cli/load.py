@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from pixano_vlm.catalog import create_model
-from pixano_vlm.catalog.hub import check_hub
 from pixano_vlm.cli.noise import set_noise
 from pixano_vlm.cli.options import (
     Adapter,
@@ -24,10 +23,10 @@ from pixano_vlm.cli.options import (
     complete_model,
 )
 from pixano_vlm.cli.tables import print_facts
-from pixano_vlm.errors import ModelLoadError, PixanoVLMError, UsageError
-from pixano_vlm.models.vlm import VLMModel
+from pixano_vlm.errors import UsageError
+from pixano_vlm.runs.model import load_weights
 
-__all__ = ["load", "load_weights"]
+__all__ = ["load"]
 
 
 def load(
@@ -88,24 +87,3 @@ def _print(facts: dict[str, Any], report: Any, *, as_json: bool) -> None:
 
 def _print_table(facts: dict[str, Any], title: str) -> None:
     print_facts({name.replace("_", " "): value for name, value in facts.items()}, title=title)
-
-
-def load_weights(model: VLMModel) -> None:
-    """`model.load_model()`, with whatever a class of someone else's raises told as a `ModelLoadError`.
-
-    Raises:
-        ModelLoadError: When it fails.
-    """
-    check_hub(model.config)
-    try:
-        model.load_model()
-    except PixanoVLMError:
-        raise
-    # A model class is someone else's code: it may raise anything.
-    except Exception as error:
-        kind = model.config.model_class
-        raise ModelLoadError(
-            f"model {model.model_name!r} cannot be loaded: {kind}.load_model failed: "
-            f"{type(error).__name__}: {error}.",
-            hint="--traceback shows where.",
-        ) from error

@@ -1,46 +1,50 @@
-"""What is told when a run has ended: its figures, the first error of each kind, and what can be done next."""
+"""What is printed when a run has ended: its figures, the first error of each kind, and what can be done next."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixano_vlm.cli.tables import print_facts
 
 if TYPE_CHECKING:
-    from pixano_vlm.cli.run import Batch
+    from pixano_vlm.cli.run import Shown
+    from pixano_vlm.runs.options import RunOptions
     from pixano_vlm.runs.summary import Summary
 
-__all__ = ["tell"]
+__all__ = ["print_outcome"]
 
 ERRORS = 3
 """Kinds of error of which the first is shown; the output has them all."""
 
 
-def tell(batch: Batch, summary: Summary, *, beside: int, go_on: str) -> None:
-    """Writes the summary's file where one was asked for, and tells the rest on standard error.
+def print_outcome(options: RunOptions, shown: Shown, summary: Summary, *, backup: Path | None) -> None:
+    """Writes the summary's file where one was asked for, and prints the rest on standard error.
 
     Args:
-        batch: What was asked for.
+        options: What was asked for.
+        shown: What is shown.
         summary: What came of it.
-        beside: Files that were written beside pictures.
-        go_on: The command that goes on with the run.
+        backup: Where lines of earlier answers are that have no new answer.
     """
-    if batch.summary_json is not None:
+    if shown.summary_json is not None:
         text = json.dumps(summary.to_dict(), indent=2) + "\n"
-        batch.summary_json.write_text(text, encoding="utf-8")
-    if batch.quiet:
+        shown.summary_json.write_text(text, encoding="utf-8")
+    if shown.quiet:
         return
-    print_facts(_figures(batch, summary, beside), file=sys.stderr)
+    print_facts(_figures(options, summary), file=sys.stderr)
     for kind, message in list(summary.first_errors.items())[:ERRORS]:
         sys.stderr.write(f"the first {kind}: {' '.join(message.split())}\n")
-    for hint in _hints(batch, summary, go_on):
-        sys.stderr.write(f"{hint}\n")
+    if backup is not None:
+        sys.stderr.write(f"earlier answers that have no new one are kept in {backup}.\n")
+    for hint in _hints(options, summary):
+        sys.stderr.write(f"hint: {hint}\n")
 
 
-def _figures(batch: Batch, summary: Summary, beside: int) -> dict[str, Any]:
+def _figures(options: RunOptions, summary: Summary) -> dict[str, Any]:
     did_something = bool(summary.ok or summary.failed)
     rows: dict[str, Any] = {}
     if did_something or not (summary.reused or summary.reused_failed):
@@ -66,24 +70,27 @@ def _figures(batch: Batch, summary: Summary, beside: int) -> dict[str, Any]:
             "records/s": summary.records_per_second,
             "wall time (s)": summary.seconds,
         }
-    rows["output"] = "standard output" if batch.output is None else str(batch.output)
-    if beside:
-        rows["files beside pictures"] = beside
-    if batch.exports and not summary.interrupted:
-        rows["also written"] = ", ".join(map(str, batch.exports))
+    rows["output"] = str(options.output) if isinstance(options.output, Path) else "standard output"
+    if summary.sidecars_written:
+        rows["files beside images"] = summary.sidecars_written
+    if options.exports and not summary.interrupted:
+        rows["also written"] = ", ".join(map(str, options.exports))
     return rows
 
 
-def _hints(batch: Batch, summary: Summary, go_on: str) -> list[str]:
-    if batch.output is None:
+def _hints(options: RunOptions, summary: Summary) -> list[str]:
+    from pixano_vlm.cli.run import resume_command
+
+    if not isinstance(options.output, Path):
         return []
     if summary.interrupted:
-        return [f"interrupted; go on with: {go_on}"] if batch.is_repeatable else []
+        again = resume_command(options.command)
+        return [f"resume with: {again}"] if options.source.is_repeatable else []
     hints = []
     if summary.failed or summary.reused_failed:
-        hints.append("--retry-failed does failed records again, once what failed them is mended.")
-    if summary.flags and not batch.retry_flagged:
-        hints.append("--retry-flagged asks once more where an answer is flagged.")
+        hints.append("--retry-failed asks failed records again, once what failed them is fixed")
+    if summary.flags and not options.opening.retry_flagged:
+        hints.append("--retry-flagged asks once more where an answer is flagged")
     if summary.ok and sys.stderr.isatty():  # for a person who is there to look
-        hints.append(f"to look at it: {shlex.join(['pixano-vlm', 'report', str(batch.output)])}")
+        hints.append(f"to look at it: {shlex.join(['pixano-vlm', 'report', str(options.output)])}")
     return hints

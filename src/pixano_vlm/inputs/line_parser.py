@@ -6,9 +6,10 @@ Knows no file but the images' paths, which it resolves, confines and stamps.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -16,6 +17,7 @@ from pixano_vlm.errors import ImageError, PromptError, RecordError, VLMError
 from pixano_vlm.inputs.decode import decode_line, json_kind
 from pixano_vlm.inputs.fields import CHECKS, FIELDS, check_id, check_images, suggestion
 from pixano_vlm.inputs.openai_batch import from_batch_request, is_batch_request
+from pixano_vlm.inputs.rules import Rules
 from pixano_vlm.media.images import confine, is_url, local_path, shortened, stamp
 from pixano_vlm.models.generation import SETTINGS
 from pixano_vlm.models.vlm import VLMInput
@@ -23,17 +25,20 @@ from pixano_vlm.prompts.messages import check_messages, image_sources, map_image
 from pixano_vlm.prompts.response_format import schema_of
 from pixano_vlm.records.request import FileStamp, Line, Request
 
-if TYPE_CHECKING:
-    from pixano_vlm.inputs.manifest import Manifest
 
+class LineParser:
+    """Parses one line; what is known so far is what an error record can say.
 
-class Draft:
-    """A request while its line is read: what is known so far is what an error record can say."""
+    Args:
+        rules: Those of the manifest.
+        line: The line.
+        takes_id: Whether the line may have an id, given the 64 bits of it; None: any.
+    """
 
-    __slots__ = ("files", "id", "id_hash", "images", "line", "manifest", "metadata", "own_seed", "register")
+    __slots__ = ("files", "id", "id_hash", "images", "line", "metadata", "own_seed", "rules", "takes_id")
 
-    def __init__(self, manifest: Manifest, line: Line, register: bool) -> None:
-        self.manifest, self.line, self.register = manifest, line, register
+    def __init__(self, rules: Rules, line: Line, takes_id: Callable[[Line, int], bool] | None = None) -> None:
+        self.rules, self.line, self.takes_id = rules, line, takes_id
         self.id, self.id_hash = str(line.number), 0
         self.images: tuple[str, ...] = ()
         self.metadata: dict[str, Any] | None = None
@@ -45,7 +50,7 @@ class Draft:
         line = self.line
         return Request(
             line.record, line.number, self.id, input, self.images, self.metadata, error, line.raw_hash,
-            tuple(self.files) if error is None else (), self.id_hash, self.own_seed, self.manifest.name,
+            tuple(self.files) if error is None else (), self.id_hash, self.own_seed, self.rules.name,
         )  # fmt: skip
 
     def read(self) -> Request:
@@ -56,10 +61,10 @@ class Draft:
             ImageError: When an image of it may not be opened.
             PromptError: When its messages are wrong.
         """
-        manifest, text = self.manifest, self.line.text
+        rules, text = self.rules, self.line.text
         if text is None:
             raise RecordError(
-                f"the line is longer than {manifest.max_line_bytes:,} bytes.",
+                f"the line is longer than {rules.max_line_bytes:,} bytes.",
                 hint="Name images by path or URL instead of writing them out.",
             )
         values = decode_line(text)
@@ -71,7 +76,7 @@ class Draft:
         self.read_metadata(values)
         if self.line.problem is not None:
             raise RecordError(self.line.problem.message, hint=self.line.problem.hint)
-        settings = dict(manifest.defaults)
+        settings = dict(rules.defaults)
         for key in values.keys() & SETTINGS.keys():
             if values[key] is not None:
                 try:
@@ -81,7 +86,7 @@ class Draft:
         if "response_format" in settings and schema_of(settings["response_format"]) is None:
             del settings["response_format"]  # free text, which is what no format is
         self.own_seed = "seed" in settings
-        most = manifest.limits.max_new_tokens
+        most = rules.limits.max_new_tokens
         if settings["max_new_tokens"] > most:
             raise RecordError(
                 f"max_new_tokens is {settings['max_new_tokens']:,}, and the limit is {most:,}.",
@@ -90,7 +95,7 @@ class Draft:
         images = self.read_images(values.get("images"))
         prompt = self.read_prompt(values, len(images))
         if settings["temperature"] > 0 and "seed" not in settings:
-            settings["seed"] = manifest.derived_seed(self.id)
+            settings["seed"] = rules.derived_seed(self.id)
         try:
             input = VLMInput(prompt=prompt, images=images or None, **settings)
         except ValidationError as error:  # CHECKS are as strict; this is for whatever they have missed
@@ -108,7 +113,7 @@ class Draft:
         except ValueError as error:
             raise RecordError(f"id {error}.", hint="Without one, the line number is the id.") from None
         self.id_hash = int.from_bytes(blake2b(self.id.encode(), digest_size=8).digest(), "little") or 1
-        if self.register and not self.manifest.takes_id(self.line, self.id_hash):
+        if self.takes_id is not None and not self.takes_id(self.line, self.id_hash):
             raise RecordError(
                 f"an earlier line has the id {self.id!r} too.", hint="Give each record an id of its own."
             )
@@ -141,7 +146,7 @@ class Draft:
             written = check_images(value)
         except ValueError as error:
             raise RecordError(f"images {error}.", hint='Write "images": ["a.jpg", "b.jpg"].') from None
-        most = self.manifest.limits.max_images
+        most = self.rules.limits.max_images
         if len(written) > most:
             raise RecordError(
                 f"{len(written):,} images, and the limit is {most:,}.", hint="Split the record."
@@ -152,15 +157,15 @@ class Draft:
     def resolve(self, source: str) -> str:
         """An image source with its path made absolute and confined; the file's stamp is kept."""
         if is_url(source):
-            if not self.manifest.limits.allow_urls and not source[:5].lower().startswith("data:"):
+            if not self.rules.limits.allow_urls and not source[:5].lower().startswith("data:"):
                 raise ImageError(f"{source} is a URL, and URLs are not allowed in this run.")
             return source
         try:
-            path = os.path.normpath(os.path.join(self.manifest.base_dir, local_path(source)))  # noqa: PTH118 - hot
+            path = os.path.normpath(os.path.join(self.rules.base_dir, local_path(source)))  # noqa: PTH118 - hot
         except ValueError as error:
             raise ImageError(f"{source}: {error}.") from None
-        if self.manifest.root is not None:
-            confine(path, self.manifest.root)
+        if self.rules.root is not None:
+            confine(path, self.rules.root)
         self.files.append(stamp(path))
         return path
 
@@ -192,7 +197,9 @@ class Draft:
                 f"an image of their own, and images names {images}.",
                 hint='Write one {"type": "image"} part for each of images.',
             )
-        total, most = len(image_sources(prompt)) + images, self.manifest.limits.max_images
+        own = image_sources(prompt)
+        self.images += tuple(map(shortened, own))
+        total, most = len(own) + images, self.rules.limits.max_images
         if total > most:
             raise RecordError(f"{total:,} images, and the limit is {most:,}.", hint="Split the record.")
         return map_images(prompt, self.resolve)

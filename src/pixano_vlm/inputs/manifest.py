@@ -16,24 +16,21 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from hashlib import blake2b
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from pixano_vlm.errors import ManifestError, VLMError
 from pixano_vlm.inputs.decode import DECODER
 from pixano_vlm.inputs.hash_table import HashTable
-from pixano_vlm.inputs.line_parser import Draft
+from pixano_vlm.inputs.line_parser import LineParser
 from pixano_vlm.inputs.openai_batch import from_batch_request, is_batch_request
 from pixano_vlm.inputs.rows import Rows
-from pixano_vlm.models.generation import DEFAULT_GENERATION, GenerationSettings
+from pixano_vlm.inputs.rules import MAX_LINE_BYTES, Rules
+from pixano_vlm.models.generation import GenerationSettings
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.prompts.messages import map_images
-from pixano_vlm.records.content_key import settings_text
 from pixano_vlm.records.request import FileStamp, Line, Request, place
 
-__all__ = ["MAX_LINE_BYTES", "Line", "Manifest", "Request", "read_manifest"]
-
-MAX_LINE_BYTES = 32 * 2**20
-"""Longest line read, in bytes: room for a picture of 24 MB written out as a data URL."""
+__all__ = ["Manifest"]
 
 _PIECE = 1 << 20
 _BOM = b"\xef\xbb\xbf"
@@ -44,8 +41,9 @@ class Manifest:
 
     Args:
         source: A JSONL file; None or `-` for standard input, which can be iterated once.
-        rows: Read in place of a JSONL file.
-        stream: Read in place of standard input.
+        rows: Read instead of a JSONL file.
+        stream: Read instead of standard input.
+        name: How messages call it; None: as the file or the rows are called.
         settings: Flags over the model's config over defaults; a line's own values win over these.
         limits: What a record may name and ask for.
         run_seed: Seeds of sampled records that give none are derived from it and their id.
@@ -62,6 +60,7 @@ class Manifest:
         *,
         rows: Rows | None = None,
         stream: IO[bytes] | None = None,
+        name: str | None = None,
         settings: GenerationSettings | None = None,
         limits: Limits | None = None,
         run_seed: int | None = None,
@@ -71,17 +70,18 @@ class Manifest:
         self.source = None if source is None or str(source) == "-" else source
         self.rows = rows
         self._stream = stream
-        self.settings = (settings or GenerationSettings()).over(DEFAULT_GENERATION)
-        self.limits = limits or Limits()
-        self.run_seed = run_seed or 0
-        self.max_line_bytes = max_line_bytes
-        self.name = "standard input" if self.source is None else self.source.name
-        folder = base_dir or (Path() if self.source is None else self.source.parent)
+        called = "standard input" if self.source is None else self.source.name
+        folder = Path() if self.source is None else self.source.parent
         if rows is not None:
-            self.name, folder = rows.layout.name, base_dir or rows.layout.folder
-        self.base_dir = os.path.realpath(folder)
-        self.root = None if self.limits.image_root is None else os.path.realpath(self.limits.image_root)
-        self.defaults = self.settings.model_dump(exclude_none=True)
+            called, folder = rows.layout.name, rows.layout.folder
+        self.rules = Rules(
+            name or called,
+            base_dir or folder,
+            settings or GenerationSettings(),
+            limits or Limits(),
+            run_seed or 0,
+            max_line_bytes,
+        )
         self.ids = HashTable()
         self._last_taken = -1
         self._spool: IO[bytes] | None = None
@@ -119,7 +119,7 @@ class Manifest:
                     yield from self._lines(self._spool or self._open(stack), after)
             except OSError as error:
                 raise ManifestError(
-                    f"{self.source or self.name} cannot be read: {error.strerror}."
+                    f"{self.source or self.rules.name} cannot be read: {error.strerror}."
                 ) from error
 
     def _open(self, stack: ExitStack) -> IO[bytes]:
@@ -128,7 +128,7 @@ class Manifest:
         return stack.enter_context(self.source.open("rb", buffering=_PIECE))
 
     def _rows(self, rows: Rows, after: Line | None) -> Iterator[Line]:
-        limit, first = self.max_line_bytes, 0 if after is None else after.record + 1
+        limit, first = self.rules.max_line_bytes, 0 if after is None else after.record + 1
         for index, (number, text, problem) in enumerate(rows.rows()):
             if index >= first:
                 raw = blake2b(
@@ -141,7 +141,7 @@ class Manifest:
         if after is not None:
             file.seek(after.offset)
             index, number, offset = after.record, after.number - 1, after.offset
-        limit = self.max_line_bytes
+        limit = self.rules.max_line_bytes
         readline, new = file.readline, tuple.__new__
         while piece := readline(limit + 1):
             start, number = offset, number + 1
@@ -173,21 +173,12 @@ class Manifest:
             line: In order, each once, so that the second of two equal ids is the wrong one.
             register: False to look at a line ahead of its turn: its id is neither kept nor compared.
         """
-        draft = Draft(self, line, register)
+        parser = LineParser(self.rules, line, self.takes_id if register else None)
         try:
-            return draft.read()
+            return parser.read()
         except VLMError as error:
-            where = place(self.name, line.number, draft.id if draft.id_hash else None)
-            return draft.request(error=type(error)(f"{where}: {error.message}", hint=error.hint))
-
-    def context(self) -> dict[str, Any]:
-        """Everything beside a line itself that goes into its request, as JSON values."""
-        return {
-            "settings": settings_text(self.settings),
-            "run_seed": self.run_seed,
-            "limits": repr(self.limits),
-            "base_dir": self.base_dir,
-        }
+            where = place(self.rules.name, line.number, parser.id if parser.id_hash else None)
+            return parser.request(error=type(error)(f"{where}: {error.message}", hint=error.hint))
 
     def takes_id(self, line: Line, id_hash: int) -> bool:
         """Whether the id is the line's: no earlier one has it. Asking twice for one line in a row is the same."""
@@ -221,33 +212,11 @@ class Manifest:
         values = DECODER.decode((line.text or b"").decode())
         if is_batch_request(values):
             values = from_batch_request(values)
-        draft = Draft(self, line, False)
-        draft.read_images(values.get("images"))
+        parser = LineParser(self.rules, line)
+        parser.read_images(values.get("images"))
         if isinstance(values["prompt"], list):
-            map_images(values["prompt"], draft.resolve)
-        return tuple(draft.files)
-
-    def derived_seed(self, id: str) -> int:
-        """The seed of a sampled record that gives none: always the same for a run's seed and an id."""
-        digest = blake2b(f"{self.run_seed}\0{id}".encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "little") >> 1
-
-
-def read_manifest(
-    source: Path | None,
-    *,
-    stream: IO[bytes] | None = None,
-    settings: GenerationSettings | None = None,
-    limits: Limits | None = None,
-    run_seed: int | None = None,
-    base_dir: Path | None = None,
-) -> Iterator[Request]:
-    """The requests of a manifest, lazily. Arguments as of `Manifest`."""
-    return iter(
-        Manifest(
-            source, stream=stream, settings=settings, limits=limits, run_seed=run_seed, base_dir=base_dir
-        )
-    )
+            map_images(values["prompt"], parser.resolve)
+        return tuple(parser.files)
 
 
 def _check_source(source: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from pixano_vlm.errors import ManifestError, UsageError
 from pixano_vlm.inputs.csv_rows import CsvRows
@@ -13,7 +14,7 @@ from pixano_vlm.inputs.parquet_rows import ParquetRows
 from pixano_vlm.inputs.rows import Rows
 from pixano_vlm.inputs.template import Template
 
-__all__ = ["Source", "open_source", "read_template"]
+__all__ = ["Source", "open_source"]
 
 _TABLES: dict[str, type[CsvRows] | type[ParquetRows]] = {
     ".csv": CsvRows,
@@ -33,6 +34,15 @@ class Source:
     """None for JSONL."""
     stem: str
     """What an output is named after."""
+    stream: IO[bytes] | None = None
+    """Lines that are read instead of standard input."""
+    name: str | None = None
+    """How messages call it; None: as the file or the rows are called."""
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether it can be read again later: not standard input."""
+        return self.path is not None or self.rows is not None
 
 
 def open_source(names: Sequence[str], template: Template | None = None, *, recursive: bool = False) -> Source:
@@ -86,21 +96,3 @@ def _stem(name: str, count: int) -> str:
         return Path(*kept).resolve().name if kept else "pictures"
     path = Path(name).resolve()
     return path.name if path.is_dir() else path.stem
-
-
-def read_template(prompt: str | None, prompt_file: Path | None) -> Template | None:
-    """The prompt of `--prompt TEXT` or `--prompt-file FILE`; None when neither is given.
-
-    Raises:
-        UsageError: When both are, the file cannot be read, or the prompt is not a usable one.
-    """
-    if prompt is not None and prompt_file is not None:
-        raise UsageError("--prompt and --prompt-file both give a prompt.", hint="Give one of them.")
-    if prompt_file is not None:
-        try:
-            return Template(prompt_file.read_text(encoding="utf-8").strip(), str(prompt_file))
-        except OSError as error:
-            raise UsageError(f"{prompt_file} cannot be read: {error.strerror}.") from error
-        except UnicodeDecodeError as error:
-            raise UsageError(f"{prompt_file} is not UTF-8.", hint="Save it as UTF-8.") from error
-    return None if prompt is None else Template(prompt)

@@ -11,8 +11,8 @@ from pathlib import Path
 from pixano_vlm.errors import ManifestError, MissingPackageError, RecordError
 from pixano_vlm.inputs.decode import decode_line
 from pixano_vlm.inputs.fields import FIELDS, suggestion
-from pixano_vlm.inputs.manifest import MAX_LINE_BYTES
 from pixano_vlm.inputs.openai_batch import is_batch_request
+from pixano_vlm.inputs.rules import MAX_LINE_BYTES
 from pixano_vlm.prompts.response_format import INSTALL, missing_packages
 
 _CHUNK = 1 << 20

@@ -9,6 +9,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from pixano_vlm.errors import RecordError, UsageError
@@ -100,3 +101,21 @@ class Template:
                 literal,
             ]
         return "".join(pieces)
+
+
+def read_template(prompt: str | None, prompt_file: Path | None) -> Template | None:
+    """The prompt of `--prompt TEXT` or `--prompt-file FILE`; None when neither is given.
+
+    Raises:
+        UsageError: When both are, the file cannot be read, or the prompt is not a usable one.
+    """
+    if prompt is not None and prompt_file is not None:
+        raise UsageError("--prompt and --prompt-file both give a prompt.", hint="Give one of them.")
+    if prompt_file is not None:
+        try:
+            return Template(prompt_file.read_text(encoding="utf-8").strip(), str(prompt_file))
+        except OSError as error:
+            raise UsageError(f"{prompt_file} cannot be read: {error.strerror}.") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{prompt_file} is not UTF-8.", hint="Save it as UTF-8.") from error
+    return None if prompt is None else Template(prompt)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from hashlib import blake2b
 from pathlib import Path
 from struct import Struct
 from typing import Any, NamedTuple
@@ -20,6 +21,8 @@ from pixano_vlm.outputs.disk import Disk
 HEADER_BYTES = 4096
 SLOT_BYTES = 96
 FORMAT = "pixano-vlm journal 1"
+LONG = 200
+"""A longer text of the header is a digest where the header would have no room."""
 
 OK = 1
 ERROR = 2
@@ -31,6 +34,8 @@ REPEATABLE = 16
 """A sampled answer whose seed hangs on its place: equal records each want one of their own."""
 FLAGGED = 32
 """The answer is flagged and was not tried again."""
+STALE = 64
+"""The answer holds no longer: its record is to be asked again, and the line stays until it has been."""
 
 _BODY = Struct("<IIIIQQQ16s16s16s")
 _SLOT = Struct(_BODY.format + "I4x")
@@ -76,21 +81,39 @@ def unpack(data: bytes) -> Slot | None:
     return slot if slot.crc == crc32(data[:_BODY_BYTES]) else None  # that of an empty slot's body is not 0
 
 
+def _fitting(values: dict[str, Any]) -> dict[str, Any]:
+    """The values, those that the header has no room for as their digests, by which they can still be compared."""
+    if len(json.dumps(values)) <= HEADER_BYTES // 2 - 64:
+        return values
+    return {
+        name: "blake2b:" + blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        if isinstance(value, str) and len(value) > LONG
+        else value
+        for name, value in values.items()
+    }
+
+
 class Journal:
     """An open journal file. Construct it with `create` or `open`."""
 
-    def __init__(self, disk: Disk, fd: int, context: dict[str, Any]) -> None:
+    def __init__(self, disk: Disk, fd: int, context: dict[str, Any], facts: dict[str, Any]) -> None:
         self._disk, self.fd = disk, fd
         self.context = context
+        """What must be as it was for an unchanged record to be done without looking into it."""
+        self.facts = facts
+        """What was asked for, in words that explain a change; nothing hangs on it."""
 
     @classmethod
-    def create(cls, disk: Disk, path: Path, context: dict[str, Any]) -> Journal:
+    def create(
+        cls, disk: Disk, path: Path, context: dict[str, Any], facts: dict[str, Any] | None = None
+    ) -> Journal:
         """A new, empty journal at `path`, locked."""
+        context, facts = _fitting(context), _fitting(facts or {})
         fd = disk.open(path, create=True, truncate=True)
         disk.lock(fd)
-        header = json.dumps({"format": FORMAT, "context": context}).encode()
+        header = json.dumps({"format": FORMAT, "context": context, "facts": facts}).encode()
         disk.write(fd, header.ljust(HEADER_BYTES - 1) + b"\n", 0)
-        return cls(disk, fd, context)
+        return cls(disk, fd, context, facts)
 
     @classmethod
     def open(cls, disk: Disk, fd: int) -> Journal | None:
@@ -101,7 +124,7 @@ class Journal:
             return None
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             return None
-        return cls(disk, fd, header["context"])
+        return cls(disk, fd, header["context"], header.get("facts") or {})
 
     def put(self, index: int, slot: Slot) -> None:
         """Writes the slot of record `index`."""

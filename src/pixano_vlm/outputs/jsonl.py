@@ -1,8 +1,8 @@
 """Results -> a JSONL file that survives being killed at any moment.
 
 Each result is one line, appended and flushed as it is done; the journal beside the file says which line
-answers which record. When the run has ended, the lines stand in the manifest's order. Knows no model: its name and
-fingerprint are given.
+answers which record. When the run has ended, the lines are in the manifest's order. Knows no model and no manifest:
+what the keys of answers need is given.
 """
 
 from __future__ import annotations
@@ -10,21 +10,19 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
-from itertools import chain, repeat
+from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
-from pixano_vlm.errors import OutputError, RunError
-from pixano_vlm.inputs.manifest import Manifest
+from pixano_vlm.errors import RunError
+from pixano_vlm.models.limits import Limits
 from pixano_vlm.outputs import journal as journals
 from pixano_vlm.outputs.disk import Disk, FileReader
 from pixano_vlm.outputs.journal import Journal, Slot, SlotWriter
-from pixano_vlm.outputs.sink import Outputs
+from pixano_vlm.outputs.sink import Sink
 from pixano_vlm.records.content_key import ContentKey, is_repeatable, state_of
-from pixano_vlm.records.output_line import render, says
-from pixano_vlm.records.request import Request, Result
-from pixano_vlm.runs.reconcile import Reconciled, reconcile
+from pixano_vlm.records.output_line import render
+from pixano_vlm.records.result import Result
 
 SYNC_SECONDS = 1.0
 """A power cut loses at most about this much finished work; a kill loses none."""
@@ -39,22 +37,91 @@ def journal_path(output: Path) -> Path:
     return output.with_name(output.name + ".journal")
 
 
-class JsonlOutputs(Outputs):
-    """A JSONL file with its journal. Construct it with `open`."""
+def new_path(path: Path) -> Path:
+    """Where a file is made before it is put in `path`'s place."""
+    return path.with_name(path.name + ".new")
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What the content key of an answer needs beside its request."""
+
+    fingerprint: str
+    run_seed: int
+    limits: Limits
+
+
+@dataclass(slots=True)
+class Standing:
+    """What is in an output that a run continues."""
+
+    end: int = 0
+    """Where the next line goes, in bytes."""
+    live: int = 0
+    """Bytes of the lines that count; those of answers since replaced are still in the file."""
+    stale: int = 0
+    """Lines that stay until their record has a new answer."""
+    in_order: bool = True
+    """Whether the file is exactly the lines that count, in the manifest's order."""
+    highest: int = -1
+    """The last record, in the manifest's order, that has a line."""
+
+
+class Fresh:
+    """The files of a run that starts from nothing: what was there is touched only when the first result is written.
+
+    A run that fails before that leaves behind what it found.
+    """
+
+    def __init__(self, disk: Disk, path: Path, lock: int, *, had_journal: bool, had_output: bool) -> None:
+        self._disk, self._path, self._lock = disk, path, lock
+        self._had_journal, self._had_output = had_journal, had_output
+
+    def begin(self, fd: int, journal: Journal) -> None:
+        """Puts the new journal in its place, then empties the output."""
+        disk, beside = self._disk, journal_path(self._path)
+        journal.sync()
+        disk.rename(new_path(beside), beside)
+        disk.sync_folder(beside.parent)
+        disk.truncate(fd, 0)  # only now, for until the old journal is gone its lines may still be wanted
+        disk.close(self._lock)
+
+    def abandon(self) -> None:
+        """Removes what the run made."""
+        disk, beside = self._disk, journal_path(self._path)
+        disk.unlink(new_path(beside))
+        if not self._had_output:
+            disk.unlink(self._path)
+        if not self._had_journal:
+            disk.unlink(beside)
+        disk.close(self._lock)
+
+
+class JsonlSink(Sink):
+    """A JSONL file with its journal; `runs.open` opens it.
+
+    Args:
+        path: The file.
+        model: The model's name, for the lines.
+        keys: What the keys of the answers need.
+        disk: The file system.
+        fd: The open file.
+        journal: Its open journal.
+        standing: What is in it.
+        fresh: Of a run that starts from nothing, how its files begin; None for one that is resumed.
+    """
 
     def __init__(
-        self, path: Path, manifest: Manifest, model: str, fingerprint: str, limit: int | None, disk: Disk,
-        fd: int, journal: Journal, found: Reconciled,
+        self, path: Path, model: str, keys: Keys, *, disk: Disk, fd: int, journal: Journal, standing: Standing,
+        fresh: Fresh | None = None,
     ) -> None:  # fmt: skip
         self.path = path
-        self.reused, self.reused_failed, self.to_do = found.ok, found.failed, found.to_do
-        self._manifest, self._model, self._fingerprint = manifest, model, fingerprint
-        self._limit, self._disk = limit, disk
-        self._fd, self._journal = fd, journal
-        self._after, self._end = found.done_up_to, found.end
-        self._live = found.live
-        """Bytes of the lines that count; those of answers since replaced are still in the file."""
-        self._in_order, self._highest = found.in_order, found.highest
+        self._model, self._keys, self._disk = model, keys, disk
+        self._fd, self.journal = fd, journal
+        self._end, self._live = standing.end, standing.live
+        self._stale = standing.stale
+        self._in_order, self._highest = standing.in_order, standing.highest
+        self._fresh = fresh
         self._last_sync = time.monotonic()
         self._sync_every = SYNC_SECONDS
         self._dirty = False
@@ -64,73 +131,32 @@ class JsonlOutputs(Outputs):
         self._timer: threading.Timer | None = None
         self._late_failure: RunError | None = None
 
-    # --- opening ---
-
-    @classmethod
-    def open(
-        cls, path: Path, manifest: Manifest, model: str, fingerprint: str, *, resume: bool, retry_failed: bool,
-        retry_flagged: bool, limit: int | None, disk: Disk,
-    ) -> JsonlOutputs:  # fmt: skip
-        """Takes the files for this process, and with `resume` finds out what is done. See `open_outputs`."""
-        beside = journal_path(path)
-        with contextlib.ExitStack() as stack:
-            lock = _lock(disk, beside, path)
-            stack.callback(disk.close, lock)
-            old = Journal.open(disk, lock) if resume else None
-            # What must be as it was for an unchanged line to be done without looking into it.
-            context = {"model": model, "fingerprint": fingerprint, **manifest.context()}
-            with contextlib.ExitStack() as opened:
-                new = Journal.create(disk, _new(beside), context)
-                opened.callback(new.close)
-                fd = disk.open(path, create=True)
-                opened.callback(disk.close, fd)
-                if resume and old is None and disk.size(fd):
-                    raise OutputError(
-                        f"{path} has no journal ({beside.name}), so nobody can tell which records are done.",
-                        hint="Replace it with --overwrite, or name another file with -o FILE.",
-                    )
-                if old is not None:
-                    found = reconcile(
-                        old, new, manifest, output=fd, disk=disk, model=model, fingerprint=fingerprint,
-                        retry_failed=retry_failed, retry_flagged=retry_flagged, limit=limit,
-                    )  # fmt: skip
-                else:
-                    found = Reconciled(to_do=None)
-                disk.sync(fd)
-                new.sync()
-                disk.rename(_new(beside), beside)
-                disk.sync_folder(beside.parent)
-                if old is None:  # only now, for until the old journal is gone its lines may still be wanted
-                    disk.truncate(fd, 0)
-                opened.pop_all()
-            return cls(path, manifest, model, fingerprint, limit, disk, fd, new, found)
-
     # --- running ---
 
-    def requests(self) -> Iterator[Request]:
-        """The manifest's requests that are still to be done, lazily, in order."""
-        manifest, limit = self._manifest, self._limit
-        start = 0 if self._after is None else self._after.record + 1
-        slots = chain(self._journal.slots(start), repeat(None))
-        for line, slot in zip(manifest.lines(self._after), slots, strict=False):
-            if limit is not None and line.record >= limit:
-                return
-            if slot is None:
-                yield manifest.parse(line)
-            elif slot.flags & journals.LINE_ERROR:
-                request = manifest.parse(line)
-                if not says(request, self._model, slot.length, slot.line_crc):
-                    self.reused_failed -= 1
-                    self._live -= slot.length
-                    yield request
-            elif slot.id_hash and not manifest.ids.add(slot.id_hash):
-                # It was done, but an edit above has since taken its id: parsing it says so.
-                if slot.flags & journals.OK:
-                    self.reused -= 1
-                else:
-                    self.reused_failed -= 1
-                self._live -= slot.length
-                yield manifest.parse(line)
+    @property
+    def untouched(self) -> bool:
+        """True until the first result of a run that starts from nothing."""
+        return self._fresh is not None
+
+    def drop(self, length: int) -> None:
+        """A line of `length` bytes that was there counts no longer: its record is done again."""
+        self._live -= length
+
+    def _begin(self) -> None:
+        """Takes the place of what was there, for a run that starts from nothing."""
+        if self._fresh is not None:
+            try:
+                self._fresh.begin(self._fd, self.journal)
+            except FileNotFoundError as error:
+                self._broken = True
+                raise self._vanished() from error
+            except OSError as error:
+                self._broken = True
+                raise RunError(
+                    f"{self.path} cannot be written: {error.strerror or error}.",
+                    hint="Make room, then start again.",
+                ) from error
+            self._fresh = None
 
     def write(self, result: Result) -> Result:
         """Appends the result's line and its slot. After a kill at any moment both count or neither does."""
@@ -139,9 +165,13 @@ class JsonlOutputs(Outputs):
         index = result.request.index
         if self._late_failure is not None:
             self._raise_late()
+        self._begin()
         try:
+            if self._stale and (old := self.journal.get(index)) is not None and old.flags & journals.STALE:
+                self._stale -= 1
+                self._live -= old.length
             self._disk.write(self._fd, data, self._end)
-            self._journal.put(index, slot)
+            self.journal.put(index, slot)
         except OSError as error:
             raise self._failed(error) from error
         self._end += len(data)
@@ -169,8 +199,8 @@ class JsonlOutputs(Outputs):
         if request.input is None:
             flags |= journals.LINE_ERROR
         else:
-            keys = ContentKey(request, self._fingerprint, self._manifest.run_seed)
-            weak, key = keys.weak, keys.strong(self._manifest.limits)
+            keys = ContentKey(request, self._keys.fingerprint, self._keys.run_seed)
+            weak, key = keys.weak, keys.strong(self._keys.limits)
             if request.files:
                 flags |= journals.FILES
                 state = state_of(request.files)
@@ -202,7 +232,7 @@ class JsonlOutputs(Outputs):
             self._dirty = False
             try:
                 self._disk.sync(self._fd)
-                self._journal.sync()
+                self.journal.sync()
             except OSError as error:
                 raise self._failed(error) from error
             self._last_sync = time.monotonic()
@@ -214,7 +244,7 @@ class JsonlOutputs(Outputs):
             self._rescue()
 
     def _files(self) -> list[tuple[int, Path]]:
-        return [(self._fd, self.path), (self._journal.fd, journal_path(self.path))]
+        return [(self._fd, self.path), (self.journal.fd, journal_path(self.path))]
 
     def _rescue(self) -> None:
         """Somebody removed or replaced a file under us: puts what it held back, if its name is free."""
@@ -225,15 +255,19 @@ class JsonlOutputs(Outputs):
                 with contextlib.suppress(OSError):
                     self._copy(fd, path)
                     saved.append(path.name)
-        if saved:
-            message = (
-                f"removed while the run was writing; {' and '.join(saved)} was put back with every result"
-            )
-            hint = "Go on with the same command and --resume."
-        else:
-            message = "removed or replaced while the run was writing"
-            hint = "If its folder is gone, start again where there is one."
-        raise RunError(f"{self.path} or its journal was {message}.", hint=hint)
+        if not saved:
+            raise self._vanished()
+        raise RunError(
+            f"{self.path} or its journal was removed while the run was writing; {' and '.join(saved)} was put "
+            "back with every result.",
+            hint="Resume it: the same command with --resume.",
+        )
+
+    def _vanished(self) -> RunError:
+        return RunError(
+            f"{self.path} or its journal was removed or replaced while the run was writing.",
+            hint="If its folder is gone, start again where there is one.",
+        )
 
     def _copy(self, fd: int, path: Path) -> None:
         copy = self._disk.open(path, create=True)
@@ -252,16 +286,16 @@ class JsonlOutputs(Outputs):
             self._disk.truncate(self._fd, self._end)  # what a full disk took of the last line
         return RunError(
             f"{self.path} cannot be written: {error.strerror or error}. Every result written before is safe.",
-            hint="Make room, then go on with the same command and --resume.",
+            hint="Make room, then resume: the same command with --resume.",
         )
 
     # --- ending ---
 
     def finish(self, *, complete: bool) -> None:
-        """Syncs; then, unless the lines stand in order already, puts them in the manifest's order.
+        """Syncs; then, unless the lines are in order already, puts them in the manifest's order.
 
         A run that is not complete keeps the order in which records were done, unless there are lines among them
-        that no longer count; it is put in order when it is gone on with.
+        that no longer count; it is put in order when it is resumed.
         """
         with self._syncing:
             if self._timer is not None:
@@ -270,28 +304,32 @@ class JsonlOutputs(Outputs):
         self._raise_late()
         if self._broken:
             return
+        if self._fresh is not None:
+            if not complete:
+                return
+            self._begin()
         if self._dirty:
             self._sync()
         if not self._in_order and (complete or self._live != self._end):
             try:
                 self._put_in_order()
             except OSError as error:
-                for path in (_new(self.path), _new(journal_path(self.path))):
+                for path in (new_path(self.path), new_path(journal_path(self.path))):
                     with contextlib.suppress(OSError):
                         self._disk.unlink(path)
                 raise RunError(
                     f"{self.path} holds every result, but could not be put into the manifest's order: "
                     f"{error.strerror or error}.",
-                    hint=f"Make room for {self._end:,} bytes beside it, then go on with --resume.",
+                    hint=f"Make room for {self._end:,} bytes beside it, then resume: the same command with --resume.",
                 ) from error
 
     def _put_in_order(self) -> None:
         disk = self._disk
-        new = disk.open(_new(self.path), create=True, truncate=True)
+        new = disk.open(new_path(self.path), create=True, truncate=True)
         try:
             end = self._copy_in_order(new)
             disk.sync(new)
-            disk.rename(_new(self.path), self.path)
+            disk.rename(new_path(self.path), self.path)
             disk.sync_folder(self.path.parent)
         except BaseException:
             disk.close(new)
@@ -301,28 +339,28 @@ class JsonlOutputs(Outputs):
         # Until the journal follows, and if that is interrupted, a reader finds each line by adding up lengths. It
         # is replaced, not changed: of a slot that a power cut tore, the length would be lost, and all after it.
         beside = journal_path(self.path)
-        moved = Journal.create(disk, _new(beside), self._journal.context)
+        moved = Journal.create(disk, new_path(beside), self.journal.context, self.journal.facts)
         try:
             writer, offset = SlotWriter(disk, moved), 0
-            for index, slot in enumerate(self._journal.slots()):
+            for index, slot in enumerate(self.journal.slots()):
                 if slot is not None:
                     writer.put(index, slot._replace(offset=offset))
                     offset += slot.length
             writer.flush()
             moved.sync()
-            disk.rename(_new(beside), beside)
+            disk.rename(new_path(beside), beside)
             disk.sync_folder(beside.parent)
         except BaseException:
             moved.close()
             raise
-        self._journal.close()
-        self._journal = moved
+        self.journal.close()
+        self.journal = moved
 
     def _copy_in_order(self, new: int) -> int:
         reader = FileReader(self._disk, self._fd)
         pieces: list[bytes] = []
         held, end = 0, 0
-        for slot in self._journal.slots():
+        for slot in self.journal.slots():
             if slot is None:
                 continue
             pieces.append(reader.read(slot.offset, slot.length))
@@ -335,34 +373,17 @@ class JsonlOutputs(Outputs):
         return end + held
 
     def close(self) -> None:
-        """Closes the files and frees the lock. What was written stays."""
+        """Closes the files and frees the lock. What was written stays; of a run without a result, nothing does."""
         with self._syncing:
             if self._closed:
                 return
             self._closed = True
             if self._timer is not None:
                 self._timer.cancel()
+            if self._fresh is not None:
+                with contextlib.suppress(OSError):
+                    self._fresh.abandon()
             with contextlib.suppress(OSError):
                 self._disk.close(self._fd)
             with contextlib.suppress(OSError):
-                self._journal.close()
-            self._manifest.close()
-
-
-def _new(path: Path) -> Path:
-    return path.with_name(path.name + ".new")
-
-
-def _lock(disk: Disk, beside: Path, output: Path) -> int:
-    """The journal's descriptor, locked for this process."""
-    while True:
-        fd = disk.open(beside, create=True)
-        if not disk.lock(fd):
-            disk.close(fd)
-            raise OutputError(
-                f"another run is writing {output}.", hint="Wait for it, or name another file with -o FILE."
-            )
-        # The run that had it may have put a new journal in its place between our opening and our locking.
-        if disk.is_at(fd, beside):
-            return fd
-        disk.close(fd)
+                self.journal.close()

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pixano_vlm.errors import OutputError
-from pixano_vlm.runs.summary import Summary
 
-__all__ = ["Provenance", "provenance_path", "redacted"]
+__all__ = ["RunFile", "redacted", "run_file_path"]
 
 PACKAGES = ("pixano-vlm", "transformers", "torch", "tokenizers", "pillow", "numpy")
 HIDDEN = "[hidden]"
@@ -29,7 +28,7 @@ _SECRET_VALUE = re.compile(r"\b(?:hf_|sk-|ghp_|gho_|github_pat_|xox[bap]-|AKIA)[
 _USERINFO = re.compile(r"(?i)(\b[a-z][a-z0-9+.\-]*://)[^/\s@]+@")
 
 
-def provenance_path(output: Path) -> Path:
+def run_file_path(output: Path) -> Path:
     """The run file of an output: `<output>.run.json`."""
     return output.with_name(output.name + ".run.json")
 
@@ -89,10 +88,10 @@ def _versions() -> dict[str, str]:
     return found
 
 
-class Provenance:
+class RunFile:
     """The run file of one output. Written when the run starts and again when it ends, each time in one step.
 
-    Earlier runs on the same output, which a resumed run goes on with, stay in it under `earlier`.
+    Earlier runs on the same output, which a resumed run continues, stay in it under `earlier`.
 
     Args:
         output: The output; the file is `<output>.run.json`.
@@ -110,7 +109,7 @@ class Provenance:
         self, output: Path, *, command: Sequence[str], model: Mapping[str, Any], settings: Mapping[str, Any],
         manifest: str, resumed: bool = False,
     ) -> None:  # fmt: skip
-        self.path = provenance_path(output)
+        self.path = run_file_path(output)
         self._facts: dict[str, Any] = {
             "command": redacted(command),
             "manifest": manifest,
@@ -148,9 +147,9 @@ class Provenance:
             temporary.unlink(missing_ok=True)
             raise OutputError(f"{self.path} cannot be written: {error.strerror or error}.") from error
 
-    def end(self, summary: Summary | None, how: str) -> None:
+    def end(self, summary: Mapping[str, Any] | None, how: str) -> None:
         """Writes how the run ended: `complete`, `interrupted` or `failed`, with its counts."""
-        self._facts.update(end=_now(), ended=how, summary=None if summary is None else summary.to_dict())
+        self._facts.update(end=_now(), ended=how, summary=summary)
         self.write()
 
     def _read_earlier(self) -> list[Any]:

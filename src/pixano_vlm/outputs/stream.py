@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TextIO
 
 from pixano_vlm.errors import RunError
-from pixano_vlm.inputs.manifest import Manifest
-from pixano_vlm.outputs.sink import Outputs
+from pixano_vlm.outputs.sink import Sink
 from pixano_vlm.records.output_line import render
-from pixano_vlm.records.request import Request, Result
+from pixano_vlm.records.result import Result
 
 
-class StreamOutputs(Outputs):
+class StreamSink(Sink):
     """A text stream: a result waits until those before it are written.
 
     What waits is bounded: past the bound, `full` asks for no further request until the slow one is done.
 
     Args:
-        manifest: Where the records come from.
         model: The model's name, for the lines.
         stream: Written and flushed, and closed only if it is `own`.
-        limit: Only the first so many records.
         own: Whether leaving this closes `stream`.
     """
 
     MAX_WAITING = 10_000
     MAX_WAITING_BYTES = 32 * 2**20
 
-    def __init__(
-        self, manifest: Manifest, model: str, stream: TextIO, *, limit: int | None = None, own: bool = False
-    ) -> None:
-        self._manifest, self._model, self._stream, self._own = manifest, model, stream, own
-        self._limit = limit
+    def __init__(self, model: str, stream: TextIO, *, own: bool = False) -> None:
+        self._model, self._stream, self._own = model, stream, own
         self._waiting: dict[int, bytes] = {}
         self._waiting_bytes = 0
         self._next = 0
@@ -41,13 +34,6 @@ class StreamOutputs(Outputs):
     def full(self) -> bool:
         """True while too much waits for a slow record."""
         return len(self._waiting) >= self.MAX_WAITING or self._waiting_bytes >= self.MAX_WAITING_BYTES
-
-    def requests(self) -> Iterator[Request]:
-        """The manifest's requests, lazily, in order."""
-        for request in self._manifest:
-            if self._limit is not None and request.index >= self._limit:
-                return
-            yield request
 
     def write(self, result: Result) -> Result:
         """Writes the result and those that waited for it, or keeps it until its turn."""
@@ -84,4 +70,3 @@ class StreamOutputs(Outputs):
         """Closes the stream if it is its own."""
         if self._own:
             self._stream.close()
-        self._manifest.close()

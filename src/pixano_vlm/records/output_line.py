@@ -7,7 +7,8 @@ from typing import Any
 from zlib import crc32
 
 from pixano_vlm.errors import GenerationError, VLMError
-from pixano_vlm.records.request import Request, Result
+from pixano_vlm.records.request import Request
+from pixano_vlm.records.result import Result
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False).encode
 _ENCODE_ASCII = json.JSONEncoder(ensure_ascii=True, allow_nan=False, check_circular=False).encode

@@ -1,4 +1,4 @@
-"""The records of a run, stage by stage: a manifest's line, the request it asks, the result that answers it."""
+"""A record of a run before it is answered: a manifest's line, and the request that it asks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pixano_vlm.errors import VLMError
-from pixano_vlm.models.vlm import VLMInput, VLMOutput
+from pixano_vlm.models.vlm import VLMInput
 
 
 class FileStamp(NamedTuple):
@@ -78,21 +78,3 @@ class Request:
     def where(self) -> str:
         """How messages name the record: `manifest.jsonl:17`, with its id where it has one of its own."""
         return place(self.source, self.line, self.id if self.id_hash else None)
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A request and its outcome: an output, or the error that stands in for it."""
-
-    request: Request
-    output: VLMOutput | None = None
-    error: VLMError | None = None
-    flags: tuple[str, ...] = ()
-    """Doubts about the answer; see `records.flags`."""
-    attempts: int = 1
-    """How often it was asked."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether the model answered."""
-        return self.output is not None

@@ -53,7 +53,7 @@ class Prompts:
 
     def __init__(self, source: Source) -> None:
         manifest = Manifest(source.path, rows=source.rows)
-        self.folder = Path(manifest.base_dir)
+        self.folder = Path(manifest.rules.base_dir)
         """Where relative paths start."""
         self._offsets = Offsets()
         # Rows of a table or a folder cannot be read from the middle: their lines are put by, as JSONL.

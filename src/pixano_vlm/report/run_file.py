@@ -14,7 +14,7 @@ from typing import Any
 from pixano_vlm.errors import MissingPackageError, UsageError
 from pixano_vlm.inputs.open import Source, open_source
 from pixano_vlm.inputs.template import Template
-from pixano_vlm.outputs.run_file import provenance_path
+from pixano_vlm.outputs.run_file import run_file_path
 
 __all__ = ["RunFile"]
 
@@ -29,7 +29,7 @@ class RunFile:
     def __init__(self, output: Path) -> None:
         self._output = output
         try:
-            values = json.loads(provenance_path(output).read_text(encoding="utf-8"))
+            values = json.loads(run_file_path(output).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             values = None
         self._values: dict[str, Any] = values if isinstance(values, dict) else {}

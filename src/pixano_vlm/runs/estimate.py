@@ -1,6 +1,6 @@
 """What a run would come to, found out without running it: every record prepared, a few of them answered.
 
-Knows requests and models, as `job` does, and writes nothing.
+Knows requests and models, as a job does, and writes nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pixano_vlm.prompts.messages import image_sources
 from pixano_vlm.records.request import Request
 from pixano_vlm.runs.token_counts import TokenCounts
 
-__all__ = ["Trial", "run_trial"]
+__all__ = ["Estimate", "estimate"]
 
 SAMPLE = 16
 """Records that are answered and timed, drawn evenly from all good ones."""
@@ -30,7 +30,7 @@ _CHUNK = 64
 
 
 @dataclass(slots=True)
-class Trial:
+class Estimate:
     """What was found."""
 
     good: int = 0
@@ -70,9 +70,9 @@ class Trial:
             self.problems.append(text if text.startswith(request.where) else f"{request.where}: {text}")
 
 
-def run_trial(
+def estimate(
     requests: Iterable[Request], model: VLMModel, *, on_record: Callable[[bool], None] | None = None
-) -> Trial:
+) -> Estimate:
     """Prepares every request and answers a few.
 
     Args:
@@ -83,7 +83,7 @@ def run_trial(
     Raises:
         RunError: When the model can answer nothing.
     """
-    trial, sample = Trial(), _Sample()
+    trial, sample = Estimate(), _Sample()
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="trial") as pool:
         for request, found in _inspected(requests, model, pool):
             if isinstance(found, VLMError):
@@ -152,7 +152,7 @@ class _Sample:
             self.kept[place] = request
 
 
-def _time(trial: Trial, sample: list[Request], model: VLMModel) -> None:
+def _time(trial: Estimate, sample: list[Request], model: VLMModel) -> None:
     inputs = [(index, request.input) for index, request in enumerate(sample) if request.input is not None]
     began = time.monotonic()
     for index, answer in model.stream(inputs):

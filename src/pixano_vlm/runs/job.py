@@ -1,97 +1,106 @@
-"""One run: requests through a model into outputs. Draws nothing and knows no file format."""
+"""Requests through a model into a sink, one result at a time. Draws nothing and knows no file format."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from itertools import chain
 
 from pixano_vlm.errors import GenerationError, PixanoVLMError, RunError, VLMError
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput, VLMModel, VLMOutput
+from pixano_vlm.outputs.sink import Sink
 from pixano_vlm.prompts.response_format import parse_json
-from pixano_vlm.records.request import Request, Result
+from pixano_vlm.records.request import Request
+from pixano_vlm.records.result import Result
 from pixano_vlm.runs.flags import flags_of, other_settings
-from pixano_vlm.runs.open import Outputs
+from pixano_vlm.runs.remaining import Remaining
 from pixano_vlm.runs.summary import Summary
 
-__all__ = ["Result", "run_job"]
+__all__ = ["Job"]
 
 GRACE_SECONDS = 10.0
 """After a stop was asked for, how long what is in flight may still take."""
 
+WAITING = 1_000
+"""Most results that were written and wait to be taken: while there are more, nothing further is started."""
 
-def run_job(
-    requests: Iterable[Request],
-    model: VLMModel | Callable[[], VLMModel],
-    outputs: Outputs,
-    *,
-    on_result: Callable[[Result], None] | None = None,
-    stop: threading.Event | None = None,
-    grace: float = GRACE_SECONDS,
-    retry_flagged: bool = False,
-) -> Summary:
-    """Answers every request and writes each answer as it comes.
+
+class Job:
+    """Answers what remains of a manifest. Iterating yields each result after it was written.
 
     Args:
-        requests: Taken lazily. One that carries an error goes straight to the outputs.
+        remaining: The requests, taken lazily. One that carries an error goes straight to the sink.
         model: Loaded already, or a function that loads it, called when the first request needs it.
-        outputs: An opened output; it stays open.
-        on_result: Called after each result was written, one call at a time, from whatever thread takes
-            requests or yields answers.
+        sink: An opened one; it stays open.
         stop: Once set, nothing more is started, and what is in flight may finish.
         grace: For how many seconds after `stop` it may; what takes longer is left for another run.
         retry_flagged: Ask once more, with other settings, where the answer is flagged; the answer with fewer
             flags counts.
-
-    Raises:
-        ModelLoadError: When the model cannot be loaded; errors of lines before that are written.
-        RunError: When the model or the disk fails; every result so far is written, and in-flight requests are
-            left for another run.
     """
-    job = _Job(requests, outputs, on_result, stop or threading.Event(), grace, retry_flagged)
-    try:
-        job.run(model)
-    finally:
-        job.summary.seconds = time.monotonic() - job.started
-        outputs.finish(complete=job.complete)
-    return job.summary
 
-
-class _Job:
     def __init__(
-        self, requests: Iterable[Request], outputs: Outputs, on_result: Callable[[Result], None] | None,
-        stop: threading.Event, grace: float, retry_flagged: bool,
+        self, remaining: Remaining, model: VLMModel | Callable[[], VLMModel], sink: Sink, *,
+        stop: threading.Event | None = None, grace: float = GRACE_SECONDS, retry_flagged: bool = False,
     ) -> None:  # fmt: skip
-        self.summary = Summary(reused=outputs.reused, reused_failed=outputs.reused_failed)
-        self.started = time.monotonic()
-        self.complete = False
-        self._requests, self._outputs, self._on_result = iter(requests), outputs, on_result
-        self._stop, self._grace = stop, grace
+        self.summary = Summary(reused=remaining.reused, reused_failed=remaining.reused_failed)
+        self._remaining, self._requests, self._sink = remaining, iter(remaining), sink
+        self._model = model
+        self._stop, self._grace = stop or threading.Event(), grace
         self._in_flight: dict[int, Request] = {}
         self._retry_flagged = retry_flagged
         self._again: deque[tuple[Result, VLMInput]] = deque()
-        """Flagged answers, and what to ask in their place."""
+        """Flagged answers, and what to ask next."""
         self._flagged: dict[int, Result] = {}
         """First answers of those that are being asked again."""
+        self._written: deque[Result] = deque()
+        """Results that nobody has taken yet."""
         self._read_all = False
         self._is_writable = True
         self._most_new_tokens = Limits().max_new_tokens
         self._failure: BaseException | None = None
         self._writing = threading.Lock()
 
-    def run(self, model: VLMModel | Callable[[], VLMModel]) -> None:
+    def __iter__(self) -> Iterator[Result]:
+        """The results, in whatever order suits the model.
+
+        Raises:
+            ModelLoadError: When the model cannot be loaded; errors of lines before that are written.
+            RunError: When the model or the disk fails; every result so far is written, and in-flight requests are
+                left for another run.
+        """
+        started = time.monotonic()
+        complete = False
         try:
-            first = next(self._admitted(), None)
+            yield from self._results()
+            complete = self._read_all and not self._in_flight
+            self.summary.interrupted = self._stop.is_set() and not complete
+        finally:
+            summary, remaining = self.summary, self._remaining
+            summary.seconds = time.monotonic() - started
+            summary.reused, summary.reused_failed = remaining.reused, remaining.reused_failed
+            self._sink.finish(complete=complete)
+            summary.sidecars_written = self._sink.sidecars_written
+
+    def run(self, on_result: Callable[[Result], None] | None = None) -> Summary:
+        """Takes every result; see `__iter__`."""
+        for result in self:
+            if on_result is not None:
+                on_result(result)
+        return self.summary
+
+    def _results(self) -> Iterator[Result]:
+        try:
+            first = yield from self._first()
             if first is not None:
-                loaded = model if isinstance(model, VLMModel) else model()
+                loaded = self._model if isinstance(self._model, VLMModel) else self._model()
                 self._most_new_tokens = loaded.limits.max_new_tokens
                 ready = time.monotonic()
                 try:
-                    self._through(loaded, first)
+                    yield from self._through(loaded, first)
                 finally:
                     if self._is_writable:
                         self._finish_flagged()
@@ -99,16 +108,27 @@ class _Job:
             self._raise_failure()
         except KeyboardInterrupt:
             self._stop.set()
-        self.summary.interrupted = self._stop.is_set() and not (self._read_all and not self._in_flight)
-        self.complete = self._read_all and not self._in_flight
+        yield from self._taken()
 
-    def _through(self, model: VLMModel, first: tuple[int, VLMInput] | None) -> None:
+    def _first(self) -> Generator[Result, None, tuple[int, VLMInput] | None]:
+        """Yields what is written meanwhile, and returns the next request that needs the model."""
+        while True:
+            first = next(self._admitted(), None)
+            yield from self._taken()
+            if first is not None or self._read_all or self._stop.is_set() or self._failure or self._sink.full:
+                return first
+
+    def _taken(self) -> Iterator[Result]:
+        while self._written:
+            yield self._written.popleft()
+
+    def _through(self, model: VLMModel, first: tuple[int, VLMInput] | None) -> Iterator[Result]:
         while first is not None:
-            self._stream(model, chain([first], self._admitted()))
+            yield from self._stream(model, chain([first], self._admitted()))
             # Admission ends early when too many results wait for a slow one; by now that one is done.
-            first = None if self._stop.is_set() or self._failure else next(self._admitted(), None)
+            first = None if self._stop.is_set() or self._failure else (yield from self._first())
 
-    def _stream(self, model: VLMModel, inputs: Iterator[tuple[int, VLMInput]]) -> None:
+    def _stream(self, model: VLMModel, inputs: Iterator[tuple[int, VLMInput]]) -> Iterator[Result]:
         deadline = None
         answers = model.stream(inputs)
         try:
@@ -116,6 +136,7 @@ class _Job:
                 request = self._in_flight.pop(key, None)
                 if request is not None:  # an answer nobody waits for is a second one, and the first counts
                     self._answered(request, answer)
+                yield from self._taken()
                 if self._stop.is_set():
                     deadline = deadline or time.monotonic() + self._grace
                     if time.monotonic() > deadline:
@@ -128,7 +149,7 @@ class _Job:
             raise RunError(
                 f"{type(model).__name__}.stream failed: {type(error).__name__}: {error}. "
                 f"{len(self._in_flight)} records were in flight; every result before is safe.",
-                hint="Go on with the same command and --resume.",
+                hint="Resume it: the same command with --resume.",
             ) from error
         finally:
             if hasattr(answers, "close"):
@@ -144,7 +165,7 @@ class _Job:
     def _admitted(self) -> Iterator[tuple[int, VLMInput]]:
         """Requests for the model. A failure here must not look like one of the model that asks for them."""
         try:
-            while not self._stop.is_set() and not self._outputs.full:
+            while not self._stop.is_set() and not self._sink.full and len(self._written) < WAITING:
                 if self._again:
                     flagged, input = self._again.popleft()
                     index = flagged.request.index
@@ -197,13 +218,12 @@ class _Job:
     def _finish(self, result: Result) -> None:
         with self._writing:
             try:
-                written = self._outputs.write(result)
+                written = self._sink.write(result)
             except BaseException:
                 self._is_writable = False
                 raise
             self.summary.add(written)
-            if self._on_result is not None:
-                self._on_result(written)
+            self._written.append(written)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pixano_vlm.records.output_line import error_message
-from pixano_vlm.records.request import Result
+from pixano_vlm.records.result import Result
 
 
 @dataclass(slots=True)
@@ -39,6 +39,8 @@ class Summary:
     first_errors: dict[str, str] = field(default_factory=dict)
     """Error type -> the message of the first such record."""
     interrupted: bool = False
+    sidecars_written: int = 0
+    """Files that were written beside images."""
 
     @property
     def records(self) -> int:
@@ -47,8 +49,8 @@ class Summary:
 
     @property
     def records_per_second(self) -> float:
-        """Records this run answered or failed, per second of generating."""
-        return (self.ok + self.failed) / self.generating_seconds if self.generating_seconds else 0.0
+        """Records this run answered, per second of generating."""
+        return self.ok / self.generating_seconds if self.generating_seconds else 0.0
 
     @property
     def tokens_per_second(self) -> float:
@@ -72,7 +74,7 @@ class Summary:
         self.flags.update(result.flags)
         usage = result.output.usage
         self.ok += 1
-        self.images += count_images(result)
+        self.images += len(result.request.images)
         self.prompt_tokens += usage.prompt_tokens
         self.completion_tokens += usage.completion_tokens
         self.total_tokens += usage.total_tokens
@@ -99,20 +101,3 @@ class Summary:
             "flags": dict(sorted(self.flags.items())),
             "errors": dict(sorted(self.errors.items())),
         }
-
-
-def count_images(result: Result) -> int:
-    """Images of one record: those of its list, and those that its messages name."""
-    request = result.request
-    if request.input is None:
-        return 0
-    images = len(request.images)
-    if isinstance(request.input.prompt, list):
-        for message in request.input.prompt:
-            content = message.get("content")
-            if isinstance(content, list):
-                images += sum(
-                    part.get("type") == "image_url" or (part.get("type") == "image" and len(part) > 1)
-                    for part in content
-                )
-    return images

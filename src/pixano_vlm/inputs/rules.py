@@ -1,0 +1,68 @@
+"""What holds for every line of a manifest: the settings that it starts from, where its paths start, what it may ask.
+
+Knows no line and no file.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from pixano_vlm.models.generation import DEFAULT_GENERATION, GenerationSettings
+from pixano_vlm.models.limits import Limits
+from pixano_vlm.records.content_key import settings_text
+
+__all__ = ["MAX_LINE_BYTES", "Rules"]
+
+MAX_LINE_BYTES = 32 * 2**20
+"""Longest line read, in bytes: room for an image of 24 MB written out as a data URL."""
+
+
+@dataclass(slots=True)
+class Rules:
+    """The rules of one manifest.
+
+    Args:
+        name: How messages call the manifest.
+        folder: What relative image paths start from.
+        settings: Flags over the model's config; the defaults are under them, and a line's own values win.
+        limits: What a record may name and ask for.
+        run_seed: Seeds of sampled records that give none are derived from it and their id.
+        max_line_bytes: A longer line is an error record and never held in memory.
+    """
+
+    name: str
+    folder: Path
+    settings: GenerationSettings = field(default_factory=GenerationSettings)
+    limits: Limits = field(default_factory=Limits)
+    run_seed: int = 0
+    max_line_bytes: int = MAX_LINE_BYTES
+    base_dir: str = field(init=False)
+    """`folder`, whole and with symbolic links resolved."""
+    root: str | None = field(init=False)
+    """Where images must lie, likewise; None: anywhere."""
+    defaults: dict[str, Any] = field(init=False)
+    """The settings that a line starts from."""
+
+    def __post_init__(self) -> None:
+        self.settings = self.settings.over(DEFAULT_GENERATION)
+        self.base_dir = os.path.realpath(self.folder)
+        self.root = None if self.limits.image_root is None else os.path.realpath(self.limits.image_root)
+        self.defaults = self.settings.model_dump(exclude_none=True)
+
+    def derived_seed(self, id: str) -> int:
+        """The seed of a sampled record that gives none: always the same for a run's seed and an id."""
+        digest = blake2b(f"{self.run_seed}\0{id}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "little") >> 1
+
+    def context(self) -> dict[str, Any]:
+        """Everything beside a line itself that goes into its request, as JSON values."""
+        return {
+            "settings": settings_text(self.settings),
+            "run_seed": self.run_seed,
+            "limits": repr(self.limits),
+            "base_dir": self.base_dir,
+        }

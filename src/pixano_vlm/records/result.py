@@ -1,0 +1,39 @@
+"""The outcome of a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pixano_vlm.errors import VLMError
+from pixano_vlm.models.vlm import VLMOutput
+from pixano_vlm.records.request import Request
+
+__all__ = ["Result"]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A request and its outcome: an output, or the error instead of one."""
+
+    request: Request
+    output: VLMOutput | None = None
+    error: VLMError | None = None
+    flags: tuple[str, ...] = ()
+    """Quality flags of the answer; see `runs.flags`."""
+    attempts: int = 1
+    """How often it was asked."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the model answered."""
+        return self.output is not None
+
+    @property
+    def id(self) -> str:
+        """The record's id."""
+        return self.request.id
+
+    @property
+    def text(self) -> str | None:
+        """The answer; None where the record failed."""
+        return None if self.output is None else self.output.generated_text

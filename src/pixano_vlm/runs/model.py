@@ -1,0 +1,71 @@
+"""A model that is loaded at most once, and only when something needs it. Draws nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pixano_vlm.catalog.hub import check_hub
+from pixano_vlm.errors import ModelLoadError, PixanoVLMError
+from pixano_vlm.models.vlm import VLMModel
+
+__all__ = ["LazyModel", "load_weights"]
+
+
+class LazyModel:
+    """A model on its way to being loaded. A context manager; leaving it unloads what it loaded.
+
+    Args:
+        model: The model, which may be loaded already.
+        is_loaded: Whether it is. Such a model is left loaded.
+        on_loading: Called with the model's name before it is loaded.
+    """
+
+    def __init__(
+        self, model: VLMModel, *, is_loaded: bool = False, on_loading: Callable[[str], None] | None = None
+    ) -> None:
+        self.model = model
+        self._was_loaded = self._is_loaded = is_loaded
+        self._on_loading = on_loading
+
+    def __enter__(self) -> LazyModel:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        # What a model has started beside this process, and its connections, end in good order.
+        if self._is_loaded and not self._was_loaded:
+            self._is_loaded = False
+            self.model.unload()
+
+    def load(self) -> VLMModel:
+        """The model, loaded.
+
+        Raises:
+            ModelLoadError: When it cannot be.
+        """
+        if not self._is_loaded:
+            if self._on_loading is not None:
+                self._on_loading(self.model.model_name)
+            load_weights(self.model)
+            self._is_loaded = True
+        return self.model
+
+
+def load_weights(model: VLMModel) -> None:
+    """`model.load_model()`, with whatever a class of someone else's raises reported as a `ModelLoadError`.
+
+    Raises:
+        ModelLoadError: When it fails.
+    """
+    check_hub(model.config)
+    try:
+        model.load_model()
+    except PixanoVLMError:
+        raise
+    # A model class is someone else's code: it may raise anything.
+    except Exception as error:
+        kind = model.config.model_class
+        raise ModelLoadError(
+            f"model {model.model_name!r} cannot be loaded: {kind}.load_model failed: "
+            f"{type(error).__name__}: {error}.",
+            hint="--traceback shows where.",
+        ) from error

@@ -1,0 +1,42 @@
+"""What a run is asked to do, as one plain record. Knows no flag and does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from pixano_vlm.inputs.open import Source
+from pixano_vlm.models.generation import GenerationSettings
+from pixano_vlm.models.limits import Limits
+from pixano_vlm.models.vlm import VLMModel
+from pixano_vlm.runs.open import OpenOptions, Sidecars
+
+__all__ = ["RunOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """A run: what goes in, through which model, and where it goes."""
+
+    source: Source
+    model: VLMModel
+    is_loaded: bool = False
+    """Whether the model is loaded already; it is then left so."""
+    output: Path | TextIO | None = None
+    """A file, which can be resumed; a text stream; None: results are only handed out."""
+    opening: OpenOptions = field(default_factory=OpenOptions)
+    """What may be done with an output that exists."""
+    exports: tuple[Path, ...] = ()
+    """Other forms to write the output in when the run is complete."""
+    sidecars: Sidecars | None = None
+    settings: GenerationSettings = field(default_factory=GenerationSettings)
+    """Settings of the run over the model's own; a record's own values win."""
+    run_seed: int | None = None
+    """Seeds of sampled records that give none are derived from it."""
+    limits: Limits = field(default_factory=Limits)
+    command: tuple[str, ...] = ()
+    """The command line, for the run file."""
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """What was named as the inputs and how they are read, for the run file and for explaining what changed."""

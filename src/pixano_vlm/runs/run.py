@@ -1,0 +1,218 @@
+"""One run: inputs through a model into an output, as an iterator of results.
+
+Everything that can be found wrong cheaply is found before the model is loaded: parameters, misspelt keys in the
+manifest, an output that exists. The command line, the tests and the benchmarks run this; it draws nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from pixano_vlm.catalog.weights import weights_on_disk
+from pixano_vlm.errors import OutputError, RunError, UsageError
+from pixano_vlm.inputs.manifest import Manifest
+from pixano_vlm.inputs.preflight import check_manifest_keys
+from pixano_vlm.models.vlm import VLMModel
+from pixano_vlm.outputs.exports import check_exports, write_exports
+from pixano_vlm.outputs.null import NullSink
+from pixano_vlm.outputs.run_file import RunFile
+from pixano_vlm.outputs.stream import StreamSink
+from pixano_vlm.records.result import Result
+from pixano_vlm.runs.events import RunEvents
+from pixano_vlm.runs.job import Job
+from pixano_vlm.runs.model import LazyModel
+from pixano_vlm.runs.open import Opened, open_output
+from pixano_vlm.runs.options import RunOptions
+from pixano_vlm.runs.remaining import AllRemaining
+from pixano_vlm.runs.summary import Summary
+
+__all__ = ["Run"]
+
+
+class Run:
+    """One run. Iterating does it, and yields each result after it was written; `finish` does it to the end.
+
+    Args:
+        options: What to do.
+        events: Told how it goes on.
+
+    Attributes:
+        summary: Counts and rates so far; final once the run has ended.
+
+    Raises:
+        UsageError: When the model, the inputs or the output are not to be had as asked.
+    """
+
+    def __init__(self, options: RunOptions, events: RunEvents | None = None) -> None:
+        self._options, self._events = options, events or RunEvents()
+        self._stop = threading.Event()
+        self._started = False
+        self.summary = Summary()
+        self.backup: Path | None = None
+        """Where lines of earlier answers are that have no new answer."""
+        opening = options.opening
+        if opening.overwrite and opening.resume:
+            raise OutputError(
+                "--overwrite and --resume ask for opposite things.",
+                hint="--resume keeps the answers that are there, --overwrite discards them.",
+            )
+        model, asked = options.model, options.settings.response_format
+        model.limits = options.limits
+        if asked is not None and (why := model.cannot_follow(asked)):
+            raise UsageError(f"the JSON schema {why}")
+        source = options.source
+        self.manifest = Manifest(
+            source.path, rows=source.rows, stream=source.stream, name=source.name, settings=options.settings,
+            limits=options.limits, run_seed=options.run_seed,
+        )  # fmt: skip
+        self.count = self._count()
+        """How many records there are; None where nobody knows before they were read."""
+
+    def _count(self) -> int | None:
+        source, limit = self._options.source, self._options.opening.limit
+        count = check_manifest_keys(source.path) if source.rows is None else source.rows.count()
+        return count if count is None or limit is None else min(count, limit)
+
+    def stop(self) -> None:
+        """Starts nothing more; what is in flight may finish. Safe to call from any thread and from a signal."""
+        self._stop.set()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stop.is_set()
+
+    def finish(self, on_result: Callable[[Result], None] | None = None) -> Summary:
+        """Does the run to its end.
+
+        Args:
+            on_result: Called after each result was written.
+
+        Raises:
+            ModelLoadError: When the model cannot be loaded.
+            RunError: When the model or the disk fails; what was written is safe, and the run can be resumed.
+        """
+        for result in self:
+            if on_result is not None:
+                on_result(result)
+        return self.summary
+
+    def __iter__(self) -> Iterator[Result]:
+        """The results, each after it was written, in whatever order suits the model; once.
+
+        Raises:
+            OutputError: When the output cannot be opened, or resuming it would ask too much again.
+            ModelLoadError: When the model cannot be loaded.
+            RunError: When the model or the disk fails; what was written is safe, and the run can be resumed.
+        """
+        if self._started:
+            raise RunError("a run is iterated once.", hint="Make another one with the same options.")
+        self._started = True
+        with ExitStack() as stack:
+            model = stack.enter_context(self.lazy_model())
+            opened = stack.enter_context(self._open(model))
+            yield from self._answered(model, opened)
+
+    def lazy_model(self) -> LazyModel:
+        """The run's model, not loaded yet unless it was given so."""
+        options = self._options
+        return LazyModel(options.model, is_loaded=options.is_loaded, on_loading=self._events.loading)
+
+    def _answered(self, model: LazyModel, opened: Opened) -> Iterator[Result]:
+        options = self._options
+        count = opened.remaining.count
+        self._events.opened(self.count if count is None else count, opened.notice)
+        file = self._run_file()
+
+        def load() -> VLMModel:
+            # Called when the first record needs the model: a run that has nothing left to do never loads it.
+            loaded = model.load()
+            if file is not None:
+                file.describe(loaded.describe())
+                if not opened.sink.untouched:
+                    file.write()
+            self._events.loaded(loaded)
+            return loaded
+
+        job = Job(
+            opened.remaining, load, opened.sink, stop=self._stop, retry_flagged=options.opening.retry_flagged
+        )
+        self.summary = job.summary
+        how, is_noted = "failed", False
+        try:
+            for result in job:
+                if file is not None and not is_noted:
+                    is_noted = True
+                    file.write()
+                yield result
+            how = "interrupted" if job.summary.interrupted else "complete"
+        except GeneratorExit:  # whoever takes the results wants no more
+            how = "interrupted"
+            raise
+        finally:
+            # A start that failed before anything was written leaves no run file behind.
+            if file is not None and not opened.sink.untouched:
+                file.end(job.summary.to_dict() if how != "failed" else None, how)
+        if how == "complete":
+            self._settle(opened)
+
+    def _settle(self, opened: Opened) -> None:
+        options = self._options
+        if opened.backup is not None and opened.backup.settle():
+            self.backup = opened.backup.path
+        if isinstance(options.output, Path) and options.exports:
+            write_exports(options.output, options.exports)
+
+    def _open(self, model: LazyModel) -> Opened:
+        options, output = self._options, self._options.output
+        opening = options.opening
+        if not isinstance(output, Path):
+            sink = NullSink() if output is None else StreamSink(options.model.model_name, output)
+            if opening.resume:
+                raise OutputError(
+                    "a run that writes to a stream cannot be resumed.", hint="Name a file with -o FILE."
+                )
+            return Opened(sink, AllRemaining(self.manifest, opening.limit), _manifest=self.manifest)
+        check_exports(
+            options.exports, source=options.source.path, replace=opening.resume or opening.overwrite
+        )
+        refused = output.exists() and not (opening.resume or opening.overwrite)
+        if not options.is_loaded and not refused and weights_on_disk(options.model.config) is False:
+            # The fingerprint, which resuming compares, is that of the weights: they have to be here first.
+            model.load()
+        name, asked = options.model.model_name, options.asked
+        opened = open_output(
+            output,
+            self.manifest,
+            model=name,
+            fingerprint=options.model.fingerprint(),
+            options=opening,
+            facts={key: asked[key] for key in ("prompt", "source") if asked.get(key)},
+        )
+        if options.sidecars is None:
+            return opened
+        return opened.with_sidecars(options.sidecars, self.manifest.rules.base_dir, name)
+
+    def _run_file(self) -> RunFile | None:
+        options, output = self._options, self._options.output
+        if not isinstance(output, Path) or (output.exists() and not output.is_file()):
+            return None
+        asked = options.asked
+        return RunFile(
+            output,
+            command=["pixano-vlm", *options.command] if options.command else [],
+            model={
+                **options.model.config.model_dump(exclude_defaults=True),
+                "fingerprint": options.model.fingerprint(),
+            },
+            settings=options.settings.model_dump(exclude_none=True)
+            | {
+                "run_seed": options.run_seed,
+                "source": {key: value for key, value in asked.items() if value is not None},
+            },
+            manifest=options.source.name or self.manifest.rules.name,
+            resumed=options.opening.resume,
+        )
