@@ -10,7 +10,11 @@ import pytest
 from PIL import Image
 
 from pixano_vlm.errors import ImageError
-from pixano_vlm.media.images import FORMATS, decode_image, file_digest, image_digest, load_image, stamp
+from pixano_vlm.media import reading, stamps
+from pixano_vlm.media.images import load_image
+from pixano_vlm.media.pixels import FORMATS, decode_image
+from pixano_vlm.media.reading import file_digest
+from pixano_vlm.media.stamps import image_digest, stamp
 from pixano_vlm.models import Limits
 
 RED, GREEN = (255, 0, 0), (0, 128, 0)
@@ -120,6 +124,22 @@ def test_a_file_read_once_is_not_read_again_for_its_digest(tmp_path: Path) -> No
     assert file_digest(before, Limits()) == loaded.digest
 
 
+def test_a_files_bytes_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[int] = []
+
+    def count(data: bytes) -> bytes:
+        hashed.append(len(data))
+        return image_digest(data)
+
+    monkeypatch.setattr(stamps, "image_digest", count)
+    monkeypatch.setattr(reading, "image_digest", count)
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(two_by_one()))
+    loaded = load_image(path, Limits())
+    assert file_digest(stamp(str(path)), Limits()) == load_image(path, Limits()).digest == loaded.digest
+    assert len(hashed) == 1
+
+
 def test_a_file_that_has_changed_since_has_no_digest(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(encoded(two_by_one()))
@@ -140,3 +160,9 @@ def test_many_threads_may_load(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert sizes == [(2, 1)] * 16
+
+
+def test_the_former_import_of_load_image_still_works_and_says_where_it_is_now() -> None:
+    with pytest.warns(DeprecationWarning, match="from pixano_vlm import load_image"):
+        from pixano_vlm.records.images import load_image as former
+    assert former is load_image

@@ -25,7 +25,7 @@ from pixano_vlm.batching.frames import FrameChooser
 from pixano_vlm.batching.image_memo import DIGEST, ImageProcessorMemo, nbytes_of
 from pixano_vlm.batching.sequence import PreparedImage, Prompt
 from pixano_vlm.errors import GenerationError, PromptError, VLMError
-from pixano_vlm.media.images import decode_image, read_image_bytes
+from pixano_vlm.media.images import load_image
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.layout import Layout, PromptWriter
@@ -132,11 +132,9 @@ class PromptMaker:
                 )
 
     def _open(self, source: Any) -> Image.Image:
-        data = read_image_bytes(source, self.limits)
-        digest = hashlib.blake2b(data, digest_size=16).digest()
-        picture = decode_image(data, self.limits, str(source))
-        picture.info[DIGEST] = digest
-        return picture
+        loaded = load_image(source, self.limits)
+        loaded.image.info[DIGEST] = loaded.digest
+        return loaded.image
 
     def _process(
         self, text: str, pictures: list[Image.Image], videos: dict[str, Any]

@@ -18,12 +18,13 @@ from pixano_vlm.inputs.decode import decode_line, json_kind
 from pixano_vlm.inputs.fields import CHECKS, FIELDS, check_id, check_images, suggestion
 from pixano_vlm.inputs.openai_batch import from_batch_request, is_batch_request
 from pixano_vlm.inputs.rules import Rules
-from pixano_vlm.media.images import confine, is_url, local_path, shortened, stamp
+from pixano_vlm.media.sources import confine, is_url, local_path, shortened
+from pixano_vlm.media.stamps import FileStamp, stamp
 from pixano_vlm.models.generation import SETTINGS
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.messages import check_messages, image_sources, map_images
 from pixano_vlm.prompts.response_format import schema_of
-from pixano_vlm.records.request import FileStamp, Line, Request
+from pixano_vlm.records.request import Line, Request
 
 
 class LineParser:

@@ -25,10 +25,11 @@ from pixano_vlm.inputs.line_parser import LineParser
 from pixano_vlm.inputs.openai_batch import from_batch_request, is_batch_request
 from pixano_vlm.inputs.rows import Rows
 from pixano_vlm.inputs.rules import MAX_LINE_BYTES, Rules
+from pixano_vlm.media.stamps import FileStamp
 from pixano_vlm.models.generation import GenerationSettings
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.prompts.messages import map_images
-from pixano_vlm.records.request import FileStamp, Line, Request, place
+from pixano_vlm.records.request import Line, Request, place
 
 __all__ = ["Manifest"]
 

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixano_vlm.errors import ImageError
-from pixano_vlm.media.images import load_image, read_image_bytes, shortened
+from pixano_vlm.media.images import load_image
+from pixano_vlm.media.reading import read_bytes
+from pixano_vlm.media.sources import shortened
 from pixano_vlm.models.limits import Limits
 
 Source = str | Path
@@ -98,7 +100,7 @@ def load_video(source: Source, choose: Choose, limits: Limits) -> LoadedVideo:
             f"{name} is a video file, and decoding those needs the package av.",
             hint="Run: pip install 'pixano-vlm[video]', or give the video as a list of its frames.",
         ) from None
-    data = read_image_bytes(source, limits, kind="video")
+    data, _ = read_bytes(source, limits, kind="video")
     # No protocol is called `none`: even a container that is read here can open nothing but these bytes.
     only = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
     try:

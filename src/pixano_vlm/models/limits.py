@@ -1,6 +1,6 @@
 """What one record may open and how large it may be: plain numbers that travel with a model.
 
-Knows how nothing is enforced: `records.images` and the engines do that.
+Knows how nothing is enforced: `media` and the engines do that.
 """
 
 from __future__ import annotations

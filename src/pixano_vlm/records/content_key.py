@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from hashlib import blake2b
 
-from pixano_vlm.media.images import file_digest, is_url
+from pixano_vlm.media.reading import file_digest
+from pixano_vlm.media.sources import is_url
+from pixano_vlm.media.stamps import FileStamp
 from pixano_vlm.models.generation import SETTINGS, GenerationSettings
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.messages import map_images
-from pixano_vlm.records.request import FileStamp, Request
+from pixano_vlm.records.request import Request
 
 UNKNOWN = bytes(16)
 """The key of a record whose images changed or vanished while it ran: equal to no other's."""

@@ -6,18 +6,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pixano_vlm.errors import VLMError
+from pixano_vlm.media.stamps import FileStamp
 from pixano_vlm.models.vlm import VLMInput
-
-
-class FileStamp(NamedTuple):
-    """What tells one state of a file from another without reading it. All zero when there is no such file."""
-
-    path: str
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    """The kernel sets it on every change and nobody can set it back, unlike the modification time."""
 
 
 class Problem(NamedTuple):

@@ -19,7 +19,8 @@ from urllib.parse import quote
 from PIL import Image, features
 
 from pixano_vlm.errors import ImageError
-from pixano_vlm.media.images import is_url, load_image, local_path, shortened
+from pixano_vlm.media.images import load_image
+from pixano_vlm.media.sources import is_url, local_path, shortened
 from pixano_vlm.models.limits import Limits
 
 __all__ = ["Gallery", "Picture"]

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from pixano_vlm.errors import PromptError
-from pixano_vlm.media.images import decode_image, read_image_bytes, shortened
+from pixano_vlm.media.images import read_image
 from pixano_vlm.media.pixels import open_image, turn_to_upright
 from pixano_vlm.models.generation import settings_used
 from pixano_vlm.models.limits import Limits
@@ -118,10 +118,11 @@ class RequestWriter:
         return {"type": "image_url", "image_url": {"url": url}}
 
     def _data_url(self, source: str | Path, limits: Limits) -> str:
-        data = read_image_bytes(source, limits)
+        encoded = read_image(source, limits)
         # Decoded here although the server decodes it again: a damaged or oversized picture is this record's
         # error before it is sent, and every engine is shown the same upright RGB image.
-        image = decode_image(data, limits, shortened(str(source)))
+        image = encoded.decode(limits)
+        data = encoded.data
         kind = _kind_if_plain(data)
         if self._max_side is not None and max(image.size) > self._max_side:
             image.thumbnail((self._max_side, self._max_side), Image.Resampling.LANCZOS)

@@ -23,7 +23,7 @@ from pixano_inference.utils.media_security import fetch_url_bytes, get_media_pol
 from pydantic import ValidationError
 
 from pixano_vlm.errors import VLMError
-from pixano_vlm.media.images import is_url
+from pixano_vlm.media.sources import is_url
 from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.registry import CLASSES

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from pixano_vlm.errors import PromptError
-from pixano_vlm.media.images import decode_image, image_digest, read_image_bytes, shortened
+from pixano_vlm.media.images import read_image
 from pixano_vlm.models.generation import settings_used
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
@@ -99,14 +99,14 @@ class _Pictures:
         Raises:
             ImageError: When it cannot be used.
         """
-        data = read_image_bytes(source, limits)
-        digest = image_digest(data)
+        encoded = read_image(source, limits)
+        digest = encoded.digest
         key = (digest, limits.max_image_pixels)  # one that was let in once need not be let in again
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return digest, self._kept[key]
-        picture = decode_image(data, limits, shortened(str(source)))
+        picture = encoded.decode(limits)
         picture.info = {}  # upright already: vLLM would turn it again by the EXIF that it came with
         with self._lock:
             if key not in self._kept:
