@@ -12,7 +12,8 @@ from PIL import Image
 from pixano_vlm.errors import ImageError
 from pixano_vlm.media import reading, stamps
 from pixano_vlm.media.images import load_image
-from pixano_vlm.media.pixels import FORMATS, decode_image
+from pixano_vlm.media.formats import FORMATS
+from pixano_vlm.media.pixels import decode_image
 from pixano_vlm.media.reading import file_digest
 from pixano_vlm.media.stamps import image_digest, stamp
 from pixano_vlm.models import Limits
@@ -91,7 +92,7 @@ def test_an_animation_counts_as_its_first_frame() -> None:
     assert decode_image(data, Limits(), "x").tobytes() == first.tobytes()
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", [format.name for format in FORMATS if format.extra is None])
 def test_every_listed_format_is_read(format: str) -> None:
     assert decode_image(encoded(Image.new("RGB", (16, 16), RED), format), Limits(), "x").mode == "RGB"
 

@@ -13,6 +13,7 @@ from collections.abc import Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -26,6 +27,7 @@ from pixano_vlm.batching.image_memo import DIGEST, ImageProcessorMemo, nbytes_of
 from pixano_vlm.batching.sequence import PreparedImage, Prompt
 from pixano_vlm.errors import GenerationError, PromptError, VLMError
 from pixano_vlm.media.images import load_image
+from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.layout import Layout, PromptWriter
@@ -201,6 +203,11 @@ def options_for(processor: Any, model: Any) -> dict[str, Any]:
     return {}
 
 
+def _asked_about(source: ImageSource) -> Hashable:
+    """What tells an image from another without opening it."""
+    return str(source) if isinstance(source, (str, Path)) else id(source)
+
+
 Prepared = tuple[Hashable, VLMInput, Prompt | VLMError]
 
 
@@ -226,7 +233,7 @@ class Preparer:
     _ready_bytes: int = 0
     _ready: SimpleQueue[Prepared] = field(default_factory=SimpleQueue)
     _pool: ThreadPoolExecutor | None = None
-    _followers: dict[tuple[str, ...], list[tuple[Hashable, VLMInput]]] = field(default_factory=dict)
+    _followers: dict[tuple[Hashable, ...], list[tuple[Hashable, VLMInput]]] = field(default_factory=dict)
     """The images that a request under way asks about -> requests that wait for what it makes of them."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -280,7 +287,7 @@ class Preparer:
                 self.is_exhausted = True
                 return
             self._pending += 1
-            images = tuple(map(str, input.images or ()))
+            images = tuple(map(_asked_about, input.images or ()))
             with self._lock:
                 if images in self._followers:
                     # Threads that want the same picture would wait for one another; meanwhile they do another.
@@ -290,7 +297,7 @@ class Preparer:
                     self._followers[images] = []
             self._submit(key, input, images)
 
-    def _submit(self, key: Hashable, input: VLMInput, images: tuple[str, ...] = ()) -> None:
+    def _submit(self, key: Hashable, input: VLMInput, images: tuple[Hashable, ...] = ()) -> None:
         """Has one prepared; `images` where others may wait for it."""
         with self._lock:
             if self._pool is None:  # the stream was left
@@ -298,7 +305,9 @@ class Preparer:
             future = self._pool.submit(self.maker.make, input)
         future.add_done_callback(partial(self._finish, key, input, images))
 
-    def _finish(self, key: Hashable, input: VLMInput, images: tuple[str, ...], done: Future[Prompt]) -> None:
+    def _finish(
+        self, key: Hashable, input: VLMInput, images: tuple[Hashable, ...], done: Future[Prompt]
+    ) -> None:
         if done.cancelled():
             return
         with self._lock:

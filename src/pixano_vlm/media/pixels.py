@@ -1,69 +1,187 @@
 """An image's encoded bytes -> upright RGB pixels, within limits. Knows neither files nor URLs.
 
-Transparency is laid over white; 16-bit greys are scaled to 8; an animation counts as its first frame.
+Transparency is laid over white. Samples of more than 8 bits are scaled by the range that is used; where that is a
+guess, the image says so. Of a file with several pages, one is decoded.
 """
 
 from __future__ import annotations
 
-import warnings
-from io import BytesIO
+import struct
+from dataclasses import dataclass
 
-from PIL import Image, features
+from PIL import Image
 
 from pixano_vlm.errors import ImageError
+from pixano_vlm.media.formats import FORMATS, Format, looks_like, missing_package, sniff
+from pixano_vlm.media.headers import icon_entries, jpeg_xl_is_animated, jpeg_xl_size, webp_size
+from pixano_vlm.media.pages import frames_of, no_such_page
+from pixano_vlm.media.pillow import no_limit_of_pillow, open_with_pillow
+from pixano_vlm.media.png import without_bulk
+from pixano_vlm.media.rgb import as_rgb, opaque_if_clear, to_rgb, turn_to_upright, upright
 from pixano_vlm.media.sources import shortened
 from pixano_vlm.models.limits import Limits
 
-# Decoders warn of metadata that they cannot read. The picture is what is wanted, and a run over a million
-# pictures has better things to say.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+__all__ = ["Decoded", "check_size", "decode_image", "decode_page", "open_image", "to_rgb", "turn_to_upright"]
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", *(["AVIF"] if features.check("avif") else []))
-"""Formats that are decoded. Pillow knows more, some of which run programs or read other files."""
 
-_ORIENTATION = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One page of a file."""
+
+    image: Image.Image
+    """Upright, RGB."""
+    pages: int = 1
+    """How many the file has."""
+    is_range_guessed: bool = False
+    """Whether its brightness was found from its values, because the file does not say what is white."""
 
 
 def decode_image(data: bytes, limits: Limits, name: str) -> Image.Image:
-    """Decodes one image: its first frame, upright, RGB. The size is checked before any pixel is decoded.
+    """The first page of an image, upright, RGB. As `decode_page`."""
+    return decode_page(data, limits, name).image
+
+
+def decode_page(data: bytes, limits: Limits, name: str, page: int = 1) -> Decoded:
+    """Decodes one page of an image. The size is checked before any pixel is decoded.
+
+    Args:
+        data: The encoded bytes.
+        limits: `max_image_pixels`.
+        name: What messages call the image.
+        page: Which page, from 1.
 
     Raises:
-        ImageError: When it is damaged, of a format that is not read, or larger than `limits.max_image_pixels`.
+        ImageError: When it is damaged, of a format that is not read, larger than `limits.max_image_pixels`, or has
+            no such page.
     """
     name = shortened(name)
+    format = _known_format(data, name)
     try:
-        image = open_image(data)
-        if image is None:
-            raise ImageError(f"{name} is not an image that can be read{_looks_like(data)}.", hint=_CONVERT)
-        width, height = image.size
-        if width * height > limits.max_image_pixels:
-            raise ImageError(
-                f"{name} has {width:,} x {height:,} pixels, and the limit is {limits.max_image_pixels:,}.",
-                hint="Make it smaller.",
-            )
-        if not width or not height:
-            raise ImageError(f"{name} has {width} x {height} pixels.", hint="Replace it.")
-        image.load()
-        return _rgb(_upright(image))
+        return _decode(format, data, limits, name, page)
     except ImageError:
         raise
     # On damaged data, decoders raise whatever their parsing runs into.
     except Exception as error:
+        if _is_truncated(error, format, data):
+            raise ImageError(
+                f"{name} is damaged: it is truncated, and ends before its last pixel.",
+                hint="Copy or download it again.",
+            ) from None
         raise ImageError(
             f"{name} is damaged: {_reason(error)}.", hint="Replace it with an undamaged copy."
         ) from None
 
 
-_CONVERT = f"Convert it to one of {', '.join(FORMATS)}."
+def _known_format(data: bytes, name: str) -> Format:
+    format = sniff(data)
+    if format is None:
+        looks = looks_like(data)
+        raise ImageError(
+            f"{name} is not an image that can be read{'' if looks is None else f': {looks}'}.", hint=_CONVERT
+        )
+    missing = missing_package(format)
+    if missing is not None:
+        raise ImageError(
+            f"{name} is {_words(format)}, and reading it needs the package {format.package}.",
+            hint=f"Run: {missing}, or convert the image.",
+        )
+    return format
+
+
+def _words(format: Format) -> str:
+    return {"HEIF": "a HEIC image", "JXL": "a JPEG XL image", "PDF": "a PDF document"}[format.name]
+
+
+_CONVERT = f"Convert it to one of {', '.join(format.name for format in FORMATS if format.extra is None)}."
+
+
+def _decode(format: Format, data: bytes, limits: Limits, name: str, page: int) -> Decoded:
+    if format.name == "PDF":
+        from pixano_vlm.media.pdf import render_page
+
+        return Decoded(*render_page(data, limits, name, page))
+    if format.name == "ICO":
+        return _decode_icon(data, limits, name, page)
+    if format.name == "PNG":
+        data = without_bulk(data)
+    # Decoders that decode, or take the memory for it, as soon as they open.
+    elif format.name == "JXL":
+        check_size(jpeg_xl_size(data), limits, name)
+    elif format.name == "WEBP" and (size := webp_size(data)) is not None:
+        check_size(size, limits, name)
+    image = open_with_pillow(format, data)
+    frames = frames_of(image)
+    pages = 2 if format.name == "JXL" and jpeg_xl_is_animated(data) else len(frames)
+    if not 1 <= page <= len(frames):
+        raise no_such_page(name, page, pages)
+    if image.tell() != frames[page - 1]:
+        image.seek(frames[page - 1])
+    check_size(image.size, limits, name)
+    with no_limit_of_pillow(image.size):
+        image.load()
+        shown, guessed = as_rgb(image, data)
+    return Decoded(upright(shown, image), pages, guessed)
+
+
+def check_size(size: tuple[int, int], limits: Limits, name: str) -> None:
+    """Checks an image's width and height in pixels.
+
+    Raises:
+        ImageError: When it is larger than `limits.max_image_pixels`, or has no pixel.
+    """
+    width, height = size
+    if width * height > limits.max_image_pixels:
+        raise ImageError(
+            f"{name} has {width:,} x {height:,} pixels, and the limit is {limits.max_image_pixels:,}.",
+            hint="Make it smaller, or raise --max-image-pixels.",
+        )
+    if width <= 0 or height <= 0:
+        raise ImageError(f"{name} has {width} x {height} pixels.", hint="Replace it.")
+
+
+def _decode_icon(data: bytes, limits: Limits, name: str, page: int) -> Decoded:
+    entries = icon_entries(data)
+    if page != 1:  # its images are one, in several sizes
+        raise no_such_page(name, page, 1)
+    if not entries:
+        raise ValueError("it holds no image")
+    size, _, body = entries[0]
+    check_size(size, limits, name)
+    if body.startswith(b"\x89PNG"):
+        return _decode(next(format for format in FORMATS if format.name == "PNG"), body, limits, name, 1)
+    # The one that Pillow would choose goes by what the file's table says, which may be wrong.
+    table = data[:4] + b"\1\0" + bytes([size[0] & 0xFF, size[1] & 0xFF, 0, 0, 1, 0])
+    table += body[14:16] + struct.pack("<II", len(body), 22)
+    image = open_with_pillow(_ICON, table + body)
+    image.load()
+    return Decoded(to_rgb(opaque_if_clear(image)))
+
+
+_ICON = next(format for format in FORMATS if format.name == "ICO")
+
+_CUT_WORDS = (
+    "truncated",
+    "unexpected end",
+    "premature",
+    "not enough",
+    "not enough image data",
+    "unrecognized data",
+)
+
+
+def _is_truncated(error: Exception, format: Format, data: bytes) -> bool:
+    text = str(error).lower()
+    if isinstance(error, (EOFError, struct.error)) or any(words in text for words in _CUT_WORDS):
+        return True
+    if format.name == "PNG":
+        return b"IEND" not in data[-16:]
+    if format.name == "WEBP":
+        return int.from_bytes(data[4:8], "little") + 8 > len(data)
+    if format.name == "GIF":
+        return not data.rstrip(b"\0").endswith(b";")
+    if format.name == "JPEG":
+        return b"\xff\xd9" not in data[-64:]
+    return False
 
 
 def _reason(error: Exception) -> str:
@@ -77,77 +195,7 @@ def open_image(data: bytes) -> Image.Image | None:
     Raises:
         Exception: Whatever Pillow runs into on damaged data.
     """
-    # Image.open warns of or refuses large images by a limit of the whole process; ours is checked by our caller.
-    Image.preinit()
-    if any(name not in Image.OPEN for name in FORMATS):
-        Image.init()
-    for name in FORMATS:
-        factory, accept = Image.OPEN[name]
-        if accept is not None and accept(data[:16]) is True:
-            return factory(BytesIO(data), b"")
-    return None
-
-
-def turn_to_upright(image: Image.Image) -> Image.Transpose | None:
-    """How an image is turned upright, by its EXIF; None where it is."""
-    try:
-        return _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
-    # Damaged EXIF says nothing about the pixels: the picture is taken as it lies.
-    except Exception:
+    format = sniff(data)
+    if format is None or format.name == "PDF" or not format.is_readable:
         return None
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    turn = turn_to_upright(image)
-    return image if turn is None else image.transpose(turn)
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    mode = image.mode
-    if mode == "RGB" and "transparency" not in image.info:
-        return image
-    if mode.startswith("I") or mode == "F":
-        return _eight_bits(image).convert("RGB")
-    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        clear = image.convert("RGBA")
-        white = Image.new("RGBA", clear.size, (255, 255, 255, 255))
-        white.alpha_composite(clear)
-        return white.convert("RGB")
-    return image.convert("RGB")
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Greys of 16 or 32 bits or floats as 8 bits: 16-bit ones by their range, others by their brightest."""
-    if image.mode.startswith("I;16"):
-        return image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
-    low, high = image.getextrema()
-    assert isinstance(low, (int, float))
-    assert isinstance(high, (int, float))
-    full = high if image.mode == "F" or high > 0xFFFF else 0xFFFF if high > 0xFF else 0xFF
-    if image.mode == "F" and low >= 0 and high <= 1:
-        full = 1
-    scale = 255 / full if full > 0 else 0
-    return image.point(lambda value: value * scale).convert("L")
-
-
-_LOOKS = (
-    (b"<svg", "it looks like SVG"),
-    (b"<!doctype", "it looks like HTML"),
-    (b"<html", "it looks like HTML"),
-    (b"<?xml", "it looks like XML"),
-    (b"%pdf", "it looks like PDF"),
-    (b"{", "it looks like JSON"),
-    (b"\0\0\0\x0cjxl ", "it looks like JPEG XL"),
-    (b"\xff\x0a", "it looks like JPEG XL"),
-    (b"8bps", "it looks like Photoshop"),
-    (b"pk\x03\x04", "it looks like a ZIP archive"),
-    (b"\x1f\x8b", "it looks like gzip"),
-    (b"version https://git-lfs", "it is a Git LFS pointer: run `git lfs pull`"),
-)
-
-
-def _looks_like(data: bytes) -> str:
-    head = data[:64].lstrip().lower()
-    if head[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc"):
-        return ": it looks like HEIC"
-    return next((f": {words}" for magic, words in _LOOKS if head.startswith(magic)), "")
+    return open_with_pillow(format, without_bulk(data) if format.name == "PNG" else data)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Iterator
-from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pixano_vlm.errors import GenerationError, RunError, VLMError
 from pixano_vlm.models.base import InferenceModel
 from pixano_vlm.models.generation import GenerationFields
+from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.limits import Limits
 
 Key = TypeVar("Key", bound=Hashable)
@@ -39,8 +39,9 @@ class VLMInput(GenerationFields):
     prompt: str | list[dict[str, Any]] = Field(
         description="A string, or a list of chat messages for the model's chat template."
     )
-    images: list[str | Path] | None = Field(
-        default=None, description="Paths, URLs (http, s3, data); None when they are in the messages."
+    images: list[ImageSource] | None = Field(
+        default=None,
+        description="Paths, URLs (http, s3, data), bytes or Pillow images; None when they are in the messages.",
     )
     # These two are always set, unlike the other settings: the documented contract says so.
     max_new_tokens: int = Field(ge=1, description="Most new tokens to generate.")

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from pixano_vlm.errors import PromptError
+from pixano_vlm.models.image_source import ImageSource, is_pillow_image
 from pixano_vlm.models.vlm import VLMInput
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
-ImageSource = str | Path
-VideoSource = ImageSource | tuple[ImageSource, ...]
+VideoSource = str | Path | tuple[str | Path, ...]
 """A video file, or the images that are its frames."""
 
 
@@ -229,7 +229,9 @@ def _image_source(part: Any, number: int) -> ImageSource | None:
     if kind == "image":
         for name in ("image", "url", "path"):
             named = part.get(name)
-            if isinstance(named, (str, Path)) and str(named):
+            if isinstance(named, (str, Path, bytes)) and named not in ("", b""):
+                return named
+            if is_pillow_image(named):
                 return named
             if named is not None:
                 raise PromptError(f"message {number} has an image part whose {name!r} is not a path or URL.")

@@ -15,6 +15,7 @@ from itertools import islice
 
 from pixano_vlm.errors import PixanoVLMError, VLMError
 from pixano_vlm.media.images import load_image
+from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.vlm import VLMInput, VLMModel
 from pixano_vlm.prompts.messages import image_sources
 from pixano_vlm.records.request import Request
@@ -131,9 +132,9 @@ def _inspect(request: Request, model: VLMModel) -> Found:
     return tokens, len(images)
 
 
-def _pictures(input: VLMInput) -> list[str]:
-    listed = [str(image) for image in input.images or ()]
-    return listed + (image_sources(input.prompt) if isinstance(input.prompt, list) else [])
+def _pictures(input: VLMInput) -> list[ImageSource]:
+    listed = list(input.images or ())
+    return [*listed, *(image_sources(input.prompt) if isinstance(input.prompt, list) else ())]
 
 
 class _Sample:

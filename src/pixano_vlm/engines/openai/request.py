@@ -18,6 +18,7 @@ from pixano_vlm.errors import PromptError
 from pixano_vlm.media.images import read_image
 from pixano_vlm.media.pixels import open_image, turn_to_upright
 from pixano_vlm.models.generation import settings_used
+from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.layout import read_messages
@@ -107,8 +108,8 @@ class RequestWriter:
             settings |= {"continue_final_message": True, "add_generation_prompt": False}
         return settings
 
-    def _picture(self, source: str | Path, limits: Limits) -> dict[str, Any]:
-        url = str(source)
+    def _picture(self, source: ImageSource, limits: Limits) -> dict[str, Any]:
+        url = str(source) if isinstance(source, (str, Path)) else ""
         # Only the web's: a store is read with the credentials that are here. Where no URL is allowed, opening it here
         # says so.
         is_web = url.lower().startswith(("http://", "https://"))
@@ -117,17 +118,17 @@ class RequestWriter:
             url = self._data_url(source, limits)
         return {"type": "image_url", "image_url": {"url": url}}
 
-    def _data_url(self, source: str | Path, limits: Limits) -> str:
+    def _data_url(self, source: ImageSource, limits: Limits) -> str:
         encoded = read_image(source, limits)
         # Decoded here although the server decodes it again: a damaged or oversized picture is this record's
         # error before it is sent, and every engine is shown the same upright RGB image.
         image = encoded.decode(limits)
         data = encoded.data
-        kind = _kind_if_plain(data)
+        kind = None if data is None else _kind_if_plain(data)
         if self._max_side is not None and max(image.size) > self._max_side:
             image.thumbnail((self._max_side, self._max_side), Image.Resampling.LANCZOS)
             data, kind = _encode(image, "JPEG" if kind == "image/jpeg" else "PNG")
-        elif kind is None:
+        elif data is None or kind is None:
             data, kind = _encode(image, "PNG")
         return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 

@@ -16,6 +16,7 @@ from typing import Any
 from pixano_vlm.errors import ConfigError, GenerationError, VLMError
 from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.generation import SETTINGS
+from pixano_vlm.models.image_source import ImageSource, image_data_url
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.registry import BUILT_IN_CLASSES, CLASSES
 from pixano_vlm.models.vlm import Key, UsageInfo, VLMInput, VLMModel, VLMOutput
@@ -139,10 +140,15 @@ def _to_theirs(input: VLMInput) -> Any:
         )
     return TheirInput(
         prompt=deepcopy(input.prompt),  # their class may change what it is given
-        images=None if input.images is None else list(input.images),
+        images=None if input.images is None else [_encoded(source) for source in input.images],
         max_new_tokens=input.max_new_tokens,
         temperature=input.temperature,
     )
+
+
+def _encoded(source: ImageSource) -> str | Path | bytes:
+    """An image as their class takes it: one in memory as a data URL."""
+    return source if isinstance(source, (str, Path, bytes)) else image_data_url(source)
 
 
 def _from_theirs(output: Any) -> VLMOutput:

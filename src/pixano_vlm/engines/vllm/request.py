@@ -9,7 +9,6 @@ import threading
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -17,6 +16,7 @@ from PIL import Image
 from pixano_vlm.errors import PromptError
 from pixano_vlm.media.images import read_image
 from pixano_vlm.models.generation import settings_used
+from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.layout import PromptWriter
@@ -93,7 +93,7 @@ class _Pictures:
         self._pixels = 0
         self._lock = threading.Lock()
 
-    def open(self, source: str | Path, limits: Limits) -> tuple[bytes, Image.Image]:
+    def open(self, source: ImageSource, limits: Limits) -> tuple[bytes, Image.Image]:
         """The digest of the picture's file, and the picture, upright and RGB.
 
         Raises:
