@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from pixano_vlm import UsageInfo, VLMInput, VLMModel, VLMOutput, register_model
-from pixano_vlm.media.images import load_image
+from pixano_vlm import UsageInfo, VLMInput, VLMModel, VLMOutput, load_image, register_model
 
 
 class PictureSizes:

@@ -26,10 +26,11 @@ PUBLIC = [
     "VLMModel",
     "VLMOutput",
     "__version__",
+    "load_image",
     "register_model",
 ]
 
-HEAVY = ("torch", "transformers", "numpy", "tokenizers", "safetensors", "torchvision")
+HEAVY = ("torch", "transformers", "numpy", "PIL", "tokenizers", "safetensors", "torchvision")
 
 
 def test_the_public_names_are_exactly_these() -> None:

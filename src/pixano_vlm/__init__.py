@@ -1,5 +1,8 @@
 """Batch vision-language generation. The public names; importing them imports no torch."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from pixano_vlm.errors import PixanoVLMError, VLMError
 from pixano_vlm.models import (
     GenerationSettings,
@@ -12,6 +15,9 @@ from pixano_vlm.models import (
     VLMOutput,
     register_model,
 )
+
+if TYPE_CHECKING:
+    from pixano_vlm.media.images import load_image
 
 __version__ = "0.1.0"
 
@@ -27,5 +33,15 @@ __all__ = [
     "VLMModel",
     "VLMOutput",
     "__version__",
+    "load_image",
     "register_model",
 ]
+
+_LAZY = {"load_image": "pixano_vlm.media.images"}
+"""Public names whose modules import more than a model's contract needs, Pillow for instance."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)

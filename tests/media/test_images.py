@@ -11,8 +11,8 @@ from PIL import Image
 
 from pixano_vlm.errors import ImageError
 from pixano_vlm.media import reading, stamps
-from pixano_vlm.media.images import load_image
 from pixano_vlm.media.formats import FORMATS
+from pixano_vlm.media.images import load_image
 from pixano_vlm.media.pixels import decode_image
 from pixano_vlm.media.reading import file_digest
 from pixano_vlm.media.stamps import image_digest, stamp
