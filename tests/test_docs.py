@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import shlex
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import typer.main
@@ -186,77 +185,6 @@ class TestDocuments:
             )
 
 
-class TestArchitecture:
-    # What each part may import of this package; its own modules, `errors` and the version go without saying.
-    MAY: ClassVar = {
-        "errors": set[str](),
-        "models": set[str](),
-        "catalog": {"models"},
-        "records": {"models"},
-        "batching": {"records", "models"},
-        "engines": {"batching", "records", "models"},
-        "job": {"records", "models"},
-        "report": {"records", "models"},
-        "trial": {"records", "models"},
-        "cli": {"report", "trial", "job", "engines", "records", "catalog", "models"},
-        "shapes": set[str](),
-    }
-
-    @pytest.mark.parametrize("part", MAY)
-    def test_a_part_imports_only_what_stands_before_it(self, part: str) -> None:
-        files = [SOURCE / f"{part}.py"] if (SOURCE / f"{part}.py").exists() else (SOURCE / part).rglob("*.py")
-        allowed = self.MAY[part] | {part, "errors", "__version__"}
-        for file in files:
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                for name in imported(node):
-                    top, _, rest = name.partition(".")
-                    if top == "pixano_vlm":
-                        # `shapes` measures itself through the public names, as any user would.
-                        assert rest.split(".")[0] in allowed or part == "shapes", (
-                            f"{file.name} imports {name}"
-                        )
-
-    def test_the_picture_shows_every_module_in_its_place(self) -> None:
-        modules = {
-            file.relative_to(REPOSITORY).as_posix()
-            for file in SOURCE.rglob("*.py")
-            if file.name not in {"__init__.py", "__main__.py"}
-        }
-        assert not modules - pictured()
-
-    def test_the_picture_shows_every_script_and_example(self) -> None:
-        scripts, examples = REPOSITORY / "scripts", REPOSITORY / "examples"
-        there = [
-            *scripts.glob("*.py"),
-            *examples.glob("*.py"),
-            *(readme.parent for readme in examples.glob("*/README.md")),
-        ]
-        assert not {path.relative_to(REPOSITORY).as_posix() for path in there} - pictured()
-
-    def test_the_picture_shows_nothing_that_is_not_there(self) -> None:
-        assert not [path for path in pictured() if not (REPOSITORY / path).exists()]
-
-
-def pictured() -> set[str]:
-    """The paths of docs/architecture.md's tree: a folder's name ends with a slash, what is in it is indented."""
-    text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
-    (tree,) = [
-        block for block in re.findall(r"(?:^ {4}.*\n)+", text, re.MULTILINE) if "src/pixano_vlm/\n" in block
-    ]
-    found: set[str] = set()
-    folders: list[tuple[int, str]] = []
-    for line in tree.splitlines():
-        indent = len(line) - len(line.lstrip())
-        while folders and folders[-1][0] >= indent:
-            folders.pop()
-        for name in re.split(" {2,}", line.strip())[0].split(", "):
-            path = "".join(folder for _, folder in folders) + name
-            found.add(path.rstrip("/"))
-        if name.endswith("/"):
-            folders.append((indent, name))
-    return found
-
-
 def headings(page: Path) -> set[str]:
     """Those of a page, as links name them."""
     found = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
@@ -268,13 +196,3 @@ def readmes_lines() -> list[dict[str, Any]]:
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
     return [json.loads(line) for block in blocks for line in block.splitlines()]
-
-
-def imported(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom) and node.module:
-        if node.module == "pixano_vlm":
-            return [f"pixano_vlm.{alias.name}" for alias in node.names]
-        return [node.module]
-    return []

@@ -127,7 +127,7 @@ class TestSidecars:
     def test_an_interrupted_run_that_overwrites_is_gone_on_with_as_one(
         self, cli: Callable[..., Any], folder: Path
     ) -> None:
-        from pixano_vlm.cli.run import resume_command
+        from pixano_vlm.cli.shown import resume_command
 
         self.run(cli, *ASK)
         again = ("--prompt", "B {stem}?")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pixano_vlm.cli.interruption import Interruption
-from pixano_vlm.cli.run import resume_command
+from pixano_vlm.cli.shown import resume_command
 
 PLUGIN = Path(__file__).parent / "plugin.py"
 RECORDS = 400

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pixano_vlm.cli.tables import print_facts
 
 if TYPE_CHECKING:
-    from pixano_vlm.cli.run import Shown
+    from pixano_vlm.cli.shown import Shown
     from pixano_vlm.runs.estimate import Estimate
     from pixano_vlm.runs.options import RunOptions
 

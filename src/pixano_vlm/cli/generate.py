@@ -78,7 +78,8 @@ def generate(
     loaded or the run could not continue, 130 when interrupted.
     """
     set_noise(verbose=verbose, quiet=quiet)
-    from pixano_vlm.cli.run import Shown, run
+    from pixano_vlm.cli.run import run
+    from pixano_vlm.cli.shown import Shown
     from pixano_vlm.inputs.open import open_source
     from pixano_vlm.inputs.template import read_template
     from pixano_vlm.outputs.exports import split_outputs

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pixano_vlm.cli.shown import resume_command
 from pixano_vlm.cli.tables import print_facts
 
 if TYPE_CHECKING:
-    from pixano_vlm.cli.run import Shown
+    from pixano_vlm.cli.shown import Shown
     from pixano_vlm.runs.options import RunOptions
     from pixano_vlm.runs.summary import Summary
 
@@ -79,8 +80,6 @@ def _figures(options: RunOptions, summary: Summary) -> dict[str, Any]:
 
 
 def _hints(options: RunOptions, summary: Summary) -> list[str]:
-    from pixano_vlm.cli.run import resume_command
-
     if not isinstance(options.output, Path):
         return []
     if summary.interrupted:

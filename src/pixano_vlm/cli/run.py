@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixano_vlm.cli.errors import EXIT_INTERRUPTED
 from pixano_vlm.cli.interruption import Interruption
 from pixano_vlm.cli.outcome import print_outcome
 from pixano_vlm.cli.progress import Progress
+from pixano_vlm.cli.shown import Shown
 from pixano_vlm.models.vlm import VLMModel
 from pixano_vlm.runs.events import RunEvents
 
@@ -19,18 +16,9 @@ if TYPE_CHECKING:
     from pixano_vlm.records.result import Result
     from pixano_vlm.runs.options import RunOptions
 
-__all__ = ["Shown", "Watched", "resume_command", "run"]
+__all__ = ["Watched", "run"]
 
 STOPPING = "stopping: what is in flight is finished first; press Ctrl-C once more to end at once."
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What of a run is shown, and how."""
-
-    quiet: bool = False
-    summary_json: Path | None = None
-    """Where the summary's figures go."""
 
 
 class Watched(RunEvents):
@@ -89,14 +77,3 @@ def run(options: RunOptions, shown: Shown) -> int:
     if summary.interrupted:
         return EXIT_INTERRUPTED
     return 1 if summary.failed or summary.reused_failed else 0
-
-
-def resume_command(args: Sequence[str]) -> str:
-    """The command that resumes where this one stopped."""
-    # Not --retry-failed either: what this run has retried would be tried once more.
-    dropped = {"--overwrite", "--resume", "--retry-failed"}
-    if any(arg.startswith("--sidecar") for arg in args):
-        # With --resume, it is about the files beside the images still to be done.
-        dropped.discard("--overwrite")
-    kept = [arg for arg in args if arg not in dropped]
-    return shlex.join(["pixano-vlm", *kept, "--resume"])

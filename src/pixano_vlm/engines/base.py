@@ -1,22 +1,20 @@
-"""What every engine asks of its deployment first: parameters it knows, and packages that are there.
+"""What every engine asks of its deployment first: parameters it knows, and limits it can hold to.
 
 Knows no engine: each brings its own parameters as a Pydantic model. Imports nothing heavy.
 """
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from pixano_vlm.errors import ConfigError, MissingPackageError
+from pixano_vlm.errors import ConfigError
 from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.registry import nearest
 from pixano_vlm.models.vlm import VLMModel
 
-__all__ = ["import_extra", "read_parameters", "refuse_prompt_limit"]
+__all__ = ["read_parameters", "refuse_prompt_limit"]
 
 Params = TypeVar("Params", bound=BaseModel)
 
@@ -57,31 +55,3 @@ def refuse_prompt_limit(model: VLMModel, *, hint: str) -> None:
             f"model {model.model_name!r}: max_prompt_tokens is a limit that {type(model).__name__} cannot hold to.",
             hint=hint,
         )
-
-
-def import_extra(module: str, *, extra: str, purpose: str) -> ModuleType:
-    """Imports a package that comes with one of this project's extras.
-
-    Args:
-        module: The package's import name.
-        extra: The extra that installs it.
-        purpose: What needs it, for the message.
-
-    Raises:
-        MissingPackageError: When it is not installed, or cannot be imported; says which extra to install.
-    """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        missing = error.name or module
-        raise MissingPackageError(
-            f"{purpose} needs the package {missing!r}, which is not installed.",
-            hint=f"Run: pip install 'pixano-vlm[{extra}]'.",
-        ) from error
-    # A compiled package that does not fit the others (torch, CUDA, the processor) fails as it likes.
-    except Exception as error:
-        raise MissingPackageError(
-            f"{purpose} needs the package {module!r}, which is installed but cannot be imported: "
-            f"{type(error).__name__}: {' '.join(str(error).split())[:300]}.",
-            hint=f"Install the versions that belong together: pip install -U 'pixano-vlm[{extra}]'.",
-        ) from error

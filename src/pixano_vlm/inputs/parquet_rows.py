@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pixano_vlm.errors import ManifestError, MissingPackageError
+from pixano_vlm.errors import ManifestError
+from pixano_vlm.extras import pyarrow_parquet
 from pixano_vlm.inputs.columns import Columns
 from pixano_vlm.inputs.rows import Layout, Row, Rows
 from pixano_vlm.inputs.template import Template
 
-__all__ = ["ParquetRows", "pyarrow_parquet"]
+__all__ = ["ParquetRows"]
 
 _AT_A_TIME = 64
 """Rows in memory: a row may hold whole pictures."""
 _BUFFER = 1 << 20
-
-
-def pyarrow_parquet() -> Any:
-    """The module `pyarrow.parquet`.
-
-    Raises:
-        MissingPackageError: When it is not installed.
-    """
-    try:
-        return import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise MissingPackageError(
-            f"Parquet files need pyarrow: {error}.", hint="pip install 'pixano-vlm[parquet]'"
-        ) from error
 
 
 class ParquetRows(Rows):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pixano_vlm.errors import OutputError, RunError, UsageError
-from pixano_vlm.inputs.parquet_rows import pyarrow_parquet
+from pixano_vlm.extras import pyarrow_parquet
 from pixano_vlm.outputs.openai_batch import write_batch_responses
 from pixano_vlm.outputs.tables import write_csv, write_parquet
 

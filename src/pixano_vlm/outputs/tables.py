@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pixano_vlm.inputs.parquet_rows import pyarrow_parquet
+from pixano_vlm.extras import pyarrow_parquet
 
 __all__ = ["write_csv", "write_parquet"]
 

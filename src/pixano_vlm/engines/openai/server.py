@@ -17,9 +17,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from pixano_vlm.engines.base import import_extra
 from pixano_vlm.engines.openai.request import ChatRequest
 from pixano_vlm.errors import GenerationError, ModelLoadError, PixanoVLMError, RunError
+from pixano_vlm.extras import import_extra
 from pixano_vlm.models.registry import nearest
 
 __all__ = ["ChatServer", "Patience"]

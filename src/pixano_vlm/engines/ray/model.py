@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
-from pixano_vlm.engines.base import import_extra
 from pixano_vlm.engines.ray.shares import Share, Shares
 from pixano_vlm.engines.ray.worker import Worker
 from pixano_vlm.errors import ConfigError, GenerationError, ModelLoadError, PixanoVLMError, RunError, VLMError
+from pixano_vlm.extras import import_extra
 from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.registry import BUILT_IN_CLASSES
 from pixano_vlm.models.vlm import Key, VLMInput, VLMModel, VLMOutput

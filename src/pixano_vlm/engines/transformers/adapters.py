@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pixano_vlm.engines.base import import_extra
 from pixano_vlm.errors import ModelLoadError, PixanoVLMError
+from pixano_vlm.extras import import_extra
 from pixano_vlm.models.deployment import TransformersParams
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

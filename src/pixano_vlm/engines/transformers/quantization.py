@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixano_vlm.engines.base import import_extra
 from pixano_vlm.errors import ConfigError
+from pixano_vlm.extras import import_extra
 from pixano_vlm.models.deployment import TransformersParams
 
 EXTRA = "quantization"

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Generic
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pixano_vlm.engines.base import import_extra, read_parameters, refuse_prompt_limit
+from pixano_vlm.engines.base import read_parameters, refuse_prompt_limit
 from pixano_vlm.engines.vllm.request import RequestMaker, VLLMRequest
 from pixano_vlm.errors import (
     ConfigError,
@@ -33,6 +33,7 @@ from pixano_vlm.errors import (
     RunError,
     VLMError,
 )
+from pixano_vlm.extras import import_extra
 from pixano_vlm.models.deployment import DtypeName, ModelDeploymentConfig
 from pixano_vlm.models.generation import settings_used
 from pixano_vlm.models.registry import nearest, register_model
