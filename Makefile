@@ -99,6 +99,7 @@ test-engines: $(VENV)-engines/.installed
 
 lint: install
 	$(BIN)/ruff check .
+	$(BIN)/python scripts/write_schema.py --check
 	$(BIN)/ruff format --check .
 
 types: install

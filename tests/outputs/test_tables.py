@@ -13,25 +13,22 @@ import pytest
 
 from pixano_vlm.inputs.parquet_rows import ParquetRows
 from pixano_vlm.outputs.tables import COLUMNS, write_csv, write_parquet
+from pixano_vlm.records.output_line import LineError, LineUsage, OutputLine
 
 
-class Line(dict[str, Any]):
-    """A line of an output whose end can be heard of."""
-
-
-def line(number: int, text: str = "a cat", metadata: dict[str, Any] | None = None) -> Line:
-    return Line(
+def line(number: int, text: str = "a cat", metadata: dict[str, Any] | None = None) -> OutputLine:
+    return OutputLine(
         id=f"r{number}", status="ok", generated_text=text, finish_reason="stop",
-        usage={"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}, generation_config={"top_k": 5},
+        usage=LineUsage(prompt_tokens=9, completion_tokens=3, total_tokens=12), generation_config={"top_k": 5},
         parsed={"kind": "cat", "n": number}, error=None, flags=["cut_off"], attempts=2, model="m",
         images=["a.jpg", "b.jpg"], metadata=metadata or {},
     )  # fmt: skip
 
 
-def failed(number: int) -> Line:
-    return Line(
+def failed(number: int) -> OutputLine:
+    return OutputLine(
         id=f"r{number}", status="error", generated_text=None, finish_reason=None, usage=None,
-        generation_config=None, parsed=None, error={"type": "ImageError", "message": "gone."}, flags=[], attempts=1,
+        generation_config=None, parsed=None, error=LineError(type="ImageError", message="gone."), flags=[], attempts=1,
         model="m", images=[], metadata={},
     )  # fmt: skip
 
@@ -43,7 +40,7 @@ class Counted:
         self.count, self.text, self.metadata = count, text, metadata
         self.alive = self.most = 0
 
-    def __iter__(self) -> Iterator[Line]:
+    def __iter__(self) -> Iterator[OutputLine]:
         for number in range(self.count):
             made = line(number, self.text, self.metadata)
             self.alive += 1

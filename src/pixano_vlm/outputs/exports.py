@@ -10,12 +10,12 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from pixano_vlm.errors import OutputError, RunError, UsageError
 from pixano_vlm.extras import pyarrow_parquet
 from pixano_vlm.outputs.openai_batch import write_batch_responses
 from pixano_vlm.outputs.tables import write_csv, write_parquet
+from pixano_vlm.records.output_line import OutputLine
 
 __all__ = ["check_exports", "is_export", "split_outputs", "write_exports"]
 
@@ -118,7 +118,7 @@ def _write(output: Path, name: str, path: Path) -> None:
         write_parquet(_lines(output), path)
 
 
-def _lines(output: Path) -> Iterator[dict[str, Any]]:
+def _lines(output: Path) -> Iterator[OutputLine]:
     with output.open("rb") as file:
         for line in file:
-            yield json.loads(line)
+            yield OutputLine.model_validate(json.loads(line))

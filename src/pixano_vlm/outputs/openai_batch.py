@@ -12,38 +12,40 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from pixano_vlm.records.output_line import OutputLine
+
 __all__ = ["to_batch_response", "write_batch_responses"]
 
 
-def to_batch_response(line: dict[str, Any], created: int) -> dict[str, Any]:
+def to_batch_response(line: OutputLine, created: int) -> dict[str, Any]:
     """One line.
 
     Args:
         line: As the output has it.
         created: When the answers were made, in seconds since 1970.
     """
-    name = blake2b(line["id"].encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
-    outcome: dict[str, Any] = {"id": f"batch_req_{name}", "custom_id": line["id"]}
-    if line["error"] is not None:
-        error = {"code": line["error"]["type"], "message": line["error"]["message"]}
+    name = blake2b(line.id.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+    outcome: dict[str, Any] = {"id": f"batch_req_{name}", "custom_id": line.id}
+    if line.error is not None:
+        error = {"code": line.error.type, "message": line.error.message}
         return {**outcome, "response": None, "error": error}
-    message = {"role": "assistant", "content": line["generated_text"], "refusal": None}
-    if line.get("parsed") is not None:
-        message["parsed"] = line["parsed"]  # as OpenAI's library has it in a ParsedChatCompletion
+    message = {"role": "assistant", "content": line.generated_text, "refusal": None}
+    if line.parsed is not None:
+        message["parsed"] = line.parsed  # as OpenAI's library has it in a ParsedChatCompletion
     body = {
         "id": f"chatcmpl-{name}",
         "object": "chat.completion",
         "created": created,
-        "model": line["model"],
+        "model": line.model,
         "choices": [
             {
                 "index": 0,
                 "message": message,
                 "logprobs": None,
-                "finish_reason": line["finish_reason"] or "stop",
+                "finish_reason": line.finish_reason or "stop",
             }
         ],
-        "usage": line["usage"],
+        "usage": None if line.usage is None else line.usage.model_dump(),
     }
     return {
         **outcome,
@@ -52,7 +54,7 @@ def to_batch_response(line: dict[str, Any], created: int) -> dict[str, Any]:
     }
 
 
-def write_batch_responses(lines: Iterable[dict[str, Any]], path: Path, created: int) -> None:
+def write_batch_responses(lines: Iterable[OutputLine], path: Path, created: int) -> None:
     """Writes an OpenAI Batch output file. Arguments as of `to_batch_response`."""
     with path.open("w", encoding="utf-8") as file:
         for line in lines:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pixano_vlm.errors import OutputError
+from pixano_vlm.records.output_line import VERSION
 
 __all__ = ["RunFile", "redacted", "run_file_path"]
 
@@ -116,6 +117,7 @@ class RunFile:
             "output": output.name,
             "model": _redact(model),
             "settings": _redact(settings),
+            "output_line": VERSION,
             "versions": _versions(),
             "start": _now(),
             "end": None,

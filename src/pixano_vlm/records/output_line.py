@@ -1,14 +1,93 @@
-"""One result as one line of the output, and back. Knows the line's keys and their order, and no file."""
+"""The output line: the one definition of what a run writes for each record, and reads back. Knows no file.
+
+The fields of `OutputLine`, in their order, are the keys of a line. Tables take their columns from them, the OpenAI
+Batch output and the report read them, and `output_line.schema.json` beside this file is their JSON Schema.
+
+Compatibility: `VERSION` is in every run file. Within one major version no key is removed, renamed or given another
+type; a new key raises the minor version, and is written only where it is set. A reader ignores keys that it does not
+know.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 from zlib import crc32
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from pixano_vlm.errors import GenerationError, VLMError
+from pixano_vlm.models.vlm import VLMOutput
 from pixano_vlm.records.request import Request
 from pixano_vlm.records.result import Result
+
+__all__ = ["VERSION", "LineError", "LineUsage", "OutputLine", "error_message", "relabelled", "render", "says"]
+
+VERSION = "1.1"
+"""1.0: the first version. 1.1: `images` also lists the images in chat messages."""
+
+
+class LineUsage(BaseModel):
+    """Token counts of one record; see `UsageInfo`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    prompt_tokens: int = Field(description="Tokens in the prompt, image tokens included.")
+    completion_tokens: int = Field(description="Tokens generated.")
+    total_tokens: int = Field(description="Both together.")
+
+
+class LineError(BaseModel):
+    """Why a record failed."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="The error's class: `RecordError`, `ImageError`, `PromptError`, ...")
+    message: str = Field(description="What is wrong, beginning with where the record is.")
+
+
+class OutputLine(BaseModel):
+    """One line of an output."""
+
+    model_config = ConfigDict(extra="allow", title="Output line")
+
+    id: str = Field(description="The record's id; its line number where it has none of its own.")
+    status: Literal["ok", "error"] = Field(description="Whether the model answered.")
+    generated_text: str | None = Field(default=None, description="The answer; null where the record failed.")
+    usage: LineUsage | None = Field(default=None, description="Token counts; null where the record failed.")
+    generation_config: dict[str, Any] | None = Field(
+        default=None, description="The settings that took part in the answer."
+    )
+    finish_reason: Literal["stop", "length"] | None = Field(
+        default=None,
+        description="`stop`: the model ended by itself; `length`: max_new_tokens was reached; null: unknown.",
+    )
+    parsed: Any = Field(default=None, description="The JSON value that was asked for by `response_format`.")
+    error: LineError | None = Field(default=None, description="Why the record failed; null where it did not.")
+    flags: list[str] = Field(default_factory=list, description="Quality flags of the answer.")
+    attempts: int = Field(default=1, description="How often the record was asked.")
+    model: str | None = Field(default=None, description="The model's registered name, or its id or path.")
+    images: list[str] = Field(
+        default_factory=list,
+        description="The images as the record names them, those of its messages last; long sources shortened.",
+    )
+    metadata: dict[str, Any] = Field(
+        default_factory=dict, description="The record's own metadata and unknown keys."
+    )
+
+
+FIRST = (
+    "id", "status", "generated_text", "usage", "generation_config", "finish_reason", "parsed", "error", "flags",
+    "attempts", "model", "images", "metadata",
+)  # fmt: skip
+"""The keys of the first version, which every line has. A later one is written only where it is set."""
+
+_ANSWERED = tuple(
+    name for name in OutputLine.model_fields if name in VLMOutput.model_fields and name != "usage"
+)
+"""Fields that are the answer's own, under the same name."""
+
+_LATER = tuple(name for name in OutputLine.model_fields if name not in FIRST)
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False).encode
 _ENCODE_ASCII = json.JSONEncoder(ensure_ascii=True, allow_nan=False, check_circular=False).encode
@@ -17,7 +96,7 @@ _ENCODE_ASCII = json.JSONEncoder(ensure_ascii=True, allow_nan=False, check_circu
 def render(result: Result, model: str) -> tuple[bytes, Result]:
     """The result's line with its line end, and the result that it states.
 
-    That is `result`, or an error in its place where a model's answer cannot be written as JSON.
+    That is `result`, or an error instead where a model's answer cannot be written as JSON.
     """
     try:
         return _encode(_values(result, model)), result
@@ -47,47 +126,32 @@ def _encode(values: dict[str, Any]) -> bytes:
 
 
 def _values(result: Result, model: str) -> dict[str, Any]:
+    """A line's keys and values, in their order: plain JSON values, since a million of them are made."""
     request, output, error = result.request, result.output, result.error
-    if output is not None:
-        usage = output.usage
-        return {
-            "id": request.id,
-            "status": "ok",
-            "generated_text": output.generated_text,
-            "usage": {
-                "prompt_tokens": usage.prompt_tokens,
-                "completion_tokens": usage.completion_tokens,
-                "total_tokens": usage.total_tokens,
-            },
-            "generation_config": output.generation_config,
-            "finish_reason": output.finish_reason,
-            "parsed": output.parsed,
-            "error": None,
-            "flags": result.flags,
-            "attempts": result.attempts,
-            "model": model,
-            "images": request.images,
-            "metadata": request.metadata or {},
-        }
-    return {
-        "id": request.id,
-        "status": "error",
-        "generated_text": None,
-        "usage": None,
-        "generation_config": None,
-        "finish_reason": None,
-        "parsed": None,
-        "error": {"type": type(error).__name__, "message": error_message(request, error)},
-        "flags": [],
-        "attempts": result.attempts,
-        "model": model,
-        "images": request.images,
-        "metadata": request.metadata or {},
+    values: dict[str, Any] = dict.fromkeys(FIRST)
+    values.update(
+        id=request.id, status="error" if output is None else "ok", flags=result.flags, attempts=result.attempts,
+        model=model, images=request.images, metadata=request.metadata or {},
+    )  # fmt: skip
+    if output is None:
+        values["error"] = {"type": type(error).__name__, "message": error_message(request, error)}
+        return values
+    for name in _ANSWERED:
+        values[name] = getattr(output, name)
+    usage = output.usage
+    values["usage"] = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
     }
+    for name in _LATER:
+        if values.get(name) is None:
+            values.pop(name, None)
+    return values
 
 
 def error_message(request: Request, error: VLMError | None) -> str:
-    """An error's text, beginning with where its record stands."""
+    """An error's text, beginning with where its record is."""
     message = str(error)
     return message if message.startswith(request.where) else f"{request.where}: {message}"
 
@@ -96,7 +160,7 @@ def relabelled(line: bytes, request: Request, model: str, old: str) -> bytes:
     """The line of an answer that still holds, with the id, images and metadata its record has now.
 
     Args:
-        line: As it stands in the output.
+        line: As it is in the output.
         request: What it answers now.
         model: The model's name now.
         old: How an error's message names the record; it now names `request`.
