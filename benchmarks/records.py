@@ -87,7 +87,6 @@ def measure(folder: Path, records: int, *, stop_after: int | None, resume: bool)
         RunOptions(
             source=open_source([str(manifest_path)]),
             model=Instant(ModelDeploymentConfig(name="instant")),
-            is_loaded=True,
             output=folder / f"{records}.outputs.jsonl",
             opening=OpenOptions(resume=resume, overwrite=not resume),
             settings=GenerationSettings(temperature=0, max_new_tokens=16),

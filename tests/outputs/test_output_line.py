@@ -1,4 +1,4 @@
-"""One definition of an output line: what is written follows its published schema, and a field is carried everywhere."""
+"""The output line has one definition: what is written follows its published schema, and every field has a column."""
 
 from __future__ import annotations
 

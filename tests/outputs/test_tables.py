@@ -28,8 +28,8 @@ def line(number: int, text: str = "a cat", metadata: dict[str, Any] | None = Non
 def failed(number: int) -> OutputLine:
     return OutputLine(
         id=f"r{number}", status="error", generated_text=None, finish_reason=None, usage=None,
-        generation_config=None, parsed=None, error=LineError(type="ImageError", message="gone."), flags=[], attempts=1,
-        model="m", images=[], metadata={},
+        generation_config=None, parsed=None, error=LineError(type="ImageError", message="gone."), flags=[],
+        attempts=1, model="m", images=[], metadata={},
     )  # fmt: skip
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, ClassVar
 
 from pixano_vlm.models.deployment import ModelDeploymentConfig
@@ -16,6 +18,16 @@ class InferenceModel(ABC):
     """
 
     capability_name: ClassVar[str] = ""
+
+    is_loaded: bool = False
+    """Whether `load_model` was called, by whomever, and `unload` was not since."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Has `load_model` and `unload` of every class note that they were called."""
+        super().__init_subclass__(**options)
+        for name, value in (("load_model", True), ("unload", False)):
+            if name in cls.__dict__:
+                setattr(cls, name, _noted(cls.__dict__[name], value))
 
     def __init__(self, config: ModelDeploymentConfig) -> None:
         self.config = config
@@ -53,3 +65,13 @@ class InferenceModel(ABC):
         keeps more overrides this.
         """
         self.__dict__.pop("model", None)
+        self.is_loaded = False
+
+
+def _noted(method: Callable[[Any], None], value: bool) -> Callable[[Any], None]:
+    @wraps(method)
+    def call(self: InferenceModel) -> None:
+        method(self)
+        self.is_loaded = value
+
+    return call

@@ -12,19 +12,16 @@ __all__ = ["LazyModel", "load_weights"]
 
 
 class LazyModel:
-    """A model on its way to being loaded. A context manager; leaving it unloads what it loaded.
+    """A model that is loaded when it is asked for. A context manager; leaving it unloads what it loaded.
 
     Args:
         model: The model, which may be loaded already.
-        is_loaded: Whether it is. Such a model is left loaded.
         on_loading: Called with the model's name before it is loaded.
     """
 
-    def __init__(
-        self, model: VLMModel, *, is_loaded: bool = False, on_loading: Callable[[str], None] | None = None
-    ) -> None:
+    def __init__(self, model: VLMModel, *, on_loading: Callable[[str], None] | None = None) -> None:
         self.model = model
-        self._was_loaded = self._is_loaded = is_loaded
+        self._loaded = False
         self._on_loading = on_loading
 
     def __enter__(self) -> LazyModel:
@@ -32,8 +29,8 @@ class LazyModel:
 
     def __exit__(self, *exc: object) -> None:
         # What a model has started beside this process, and its connections, end in good order.
-        if self._is_loaded and not self._was_loaded:
-            self._is_loaded = False
+        if self._loaded:
+            self._loaded = False
             self.model.unload()
 
     def load(self) -> VLMModel:
@@ -42,11 +39,11 @@ class LazyModel:
         Raises:
             ModelLoadError: When it cannot be.
         """
-        if not self._is_loaded:
+        if not self.model.is_loaded:
             if self._on_loading is not None:
                 self._on_loading(self.model.model_name)
             load_weights(self.model)
-            self._is_loaded = True
+            self._loaded = True
         return self.model
 
 

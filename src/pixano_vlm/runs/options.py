@@ -22,8 +22,6 @@ class RunOptions:
 
     source: Source
     model: VLMModel
-    is_loaded: bool = False
-    """Whether the model is loaded already; it is then left so."""
     output: Path | TextIO | None = None
     """A file, which can be resumed; a text stream; None: results are only handed out."""
     opening: OpenOptions = field(default_factory=OpenOptions)

@@ -117,9 +117,9 @@ class Run:
             yield from self._answered(model, opened)
 
     def lazy_model(self) -> LazyModel:
-        """The run's model, not loaded yet unless it was given so."""
+        """The run's model, not loaded yet unless it was before."""
         options = self._options
-        return LazyModel(options.model, is_loaded=options.is_loaded, on_loading=self._events.loading)
+        return LazyModel(options.model, on_loading=self._events.loading)
 
     def _answered(self, model: LazyModel, opened: Opened) -> Iterator[Result]:
         options = self._options
@@ -180,7 +180,7 @@ class Run:
             options.exports, source=options.source.path, replace=opening.resume or opening.overwrite
         )
         refused = output.exists() and not (opening.resume or opening.overwrite)
-        if not options.is_loaded and not refused and weights_on_disk(options.model.config) is False:
+        if not options.model.is_loaded and not refused and weights_on_disk(options.model.config) is False:
             # The fingerprint, which resuming compares, is that of the weights: they have to be here first.
             model.load()
         name, asked = options.model.model_name, options.asked
