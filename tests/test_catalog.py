@@ -216,7 +216,7 @@ class TestConfigFiles:
             ("models:\n  name: a\n", "a mapping with a list under `models`"),
             ("", "a mapping with a list under `models`"),
             ("- 1\n", "a mapping with a list under `models`"),
-            ("models: [{name: 3}]\n", "my.yaml:1: model 3: name: input should be a valid string"),
+            ("models: [{name: 3}]\n", "my.yaml:1: model 3: name must be a string, not 3"),
         ],
     )
     def test_a_mistake_is_told_with_its_line_and_key(self, write: Write, text: str, said: str) -> None:

@@ -30,7 +30,7 @@ from pixano_vlm.models import (
     register_model,
 )
 from pixano_vlm.models.generation import DEFAULT_GENERATION
-from pixano_vlm.models.registry import CLASSES, ClassRegistry, ModelRegistry, nearest
+from pixano_vlm.models.registry import CLASSES, ClassRegistry, ModelRegistry
 
 USAGE = UsageInfo(prompt_tokens=1, completion_tokens=2, total_tokens=3)
 
@@ -308,7 +308,3 @@ class TestRegistry:
         assert registry.get("c") is None
         with pytest.raises(DuplicateModelError, match=r"already registered by b\.yaml:1"):
             registry.add(ModelDeploymentConfig(name="b"), "c.yaml:1")
-
-    def test_nearest_ignores_letter_case(self) -> None:
-        assert nearest("MY-VLM", ["other", "my-vlm"], 1) == ["my-vlm"]
-        assert nearest("xyz", ["my-vlm"]) == []

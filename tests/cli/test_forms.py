@@ -85,7 +85,7 @@ class TestSidecars:
     ) -> None:
         cli("generate", "photos", *ECHO, *ASK)
         ran = self.run(cli, *ASK)
-        assert re.search(r"files beside pictures +5\n", ran.err)
+        assert re.search(r"files beside images +5\n", ran.err)
         assert (folder / "3.txt").read_text() == "A 3?\n"
         assert "beside" not in self.run(cli, *ASK).err
 
@@ -219,7 +219,7 @@ class TestForms:
     ) -> None:
         ran = cli("generate", "m.jsonl", *ECHO, "-o", "a.jsonl")
         assert "the first GenerationError: m.jsonl:2: it was asked to fail.\n" in ran.err
-        assert "--retry-failed does failed records again" in ran.err
+        assert "hint: --retry-failed asks failed records again" in ran.err
         assert "the first" not in cli("generate", "m.jsonl", *ECHO, "-o", "b.jsonl", "--quiet").err
 
     def test_a_report_of_another_form_names_the_output_beside_it(

@@ -106,7 +106,7 @@ class TestWrongUse:
         )
 
     def test_a_setting_out_of_range(self, generate: Generate) -> None:
-        self.check(generate([{"prompt": "one"}], "--top-p", "1.5"), "--top-p 1.5")
+        self.check(generate([{"prompt": "one"}], "--top-p", "1.5"), "--top-p must be at most 1, not 1.5.")
         self.check(generate([{"prompt": "one"}], "--temperature", "nan"), "--temperature")
         self.check(generate([{"prompt": "one"}], "--max-new-tokens", "0"), "--max-new-tokens")
         self.check(generate([{"prompt": "one"}], "--limit", "many"), "--limit")

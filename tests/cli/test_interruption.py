@@ -13,8 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.fakes import FakeModel
 
 from pixano_vlm.cli.interruption import Interruption
+from pixano_vlm.cli.progress import Progress
+from pixano_vlm.cli.run import Watched
 from pixano_vlm.cli.shown import resume_command
 
 PLUGIN = Path(__file__).parent / "plugin.py"
@@ -49,11 +52,11 @@ def run(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 def test_the_first_signal_stops_in_good_order(
     run: subprocess.Popen[str], tmp_path: Path, number: signal.Signals
 ) -> None:
-    """It exits with 130, says how to go on, and every line that was written is whole."""
+    """It exits with 130, says how to resume, and every line that was written is whole."""
     run.send_signal(number)
     _, err = run.communicate(timeout=30)
     assert run.returncode == 130
-    assert "go on with: pixano-vlm generate manifest.jsonl --model echo" in err
+    assert "hint: resume with: pixano-vlm generate manifest.jsonl --model echo" in err
     assert err.rstrip().endswith("--resume")
     assert "records ok" in err
     assert "Traceback" not in err
@@ -84,9 +87,19 @@ with Interruption(lambda: print("first", flush=True)):
 
 def test_while_loading_the_first_one_is_enough() -> None:
     with Interruption(lambda: pytest.fail("nothing to end in good order")) as interruption:
-        with pytest.raises(KeyboardInterrupt), interruption.at_once():
+        interruption.ends_at_once = True
+        with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-        assert interruption.stop.is_set()
+
+
+def test_a_run_ends_at_once_only_while_its_model_loads() -> None:
+    with Interruption(lambda: None) as interruption:
+        watched = Watched(Progress(quiet=True), interruption)
+        assert not interruption.ends_at_once
+        watched.loading("echo")
+        assert interruption.ends_at_once
+        watched.loaded(FakeModel())
+        assert not interruption.ends_at_once
 
 
 def test_the_handlers_are_put_back() -> None:
@@ -122,5 +135,5 @@ def test_off_the_main_thread_signals_are_left_alone() -> None:
         (["generate", "a", "--retry-failed"], "pixano-vlm generate a --resume"),
     ],
 )
-def test_the_command_that_goes_on(args: list[str], command: str) -> None:
+def test_the_command_that_resumes(args: list[str], command: str) -> None:
     assert resume_command(args) == command

@@ -121,7 +121,7 @@ def test_quantization_is_part_of_the_fingerprint(base: Path) -> None:
 
 
 def test_an_unknown_method_is_refused_with_those_there_are(base: Path) -> None:
-    with pytest.raises(ConfigError, match="quantization: Input should be 'int8' or 'int4'"):
+    with pytest.raises(ConfigError, match=r"'quantization' of .* must be 'int8' or 'int4', not 'int3'"):
         TransformersVLMModel(
             ModelDeploymentConfig(name="tiny", model_params={"path": str(base), "quantization": "int3"})
         )

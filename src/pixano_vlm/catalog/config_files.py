@@ -15,9 +15,10 @@ from pydantic import ValidationError
 from pixano_vlm.errors import ConfigError
 from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.generation import GenerationSettings
-from pixano_vlm.models.registry import nearest
+from pixano_vlm.nearest import nearest_path
+from pixano_vlm.validation import first_problem
 
-__all__ = ["describe_problem", "read_config"]
+__all__ = ["read_config"]
 
 # libyaml's parser where PyYAML was built with it: ten times as fast, and `list` reads every file.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -53,7 +54,7 @@ def _parse(file: Path) -> tuple[yaml.Node | None, Any]:
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"there is no config file {file}.") from None
+        raise ConfigError(f"there is no config file {file}.", hint=nearest_path(file)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the config file {file} cannot be read: {error}.") from error
     loader = _Loader(text)
@@ -100,11 +101,11 @@ def _entry(file: Path, root: yaml.Node, position: int, entry: dict[str, Any]) ->
     try:
         config = ModelDeploymentConfig.model_validate(entry)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        line = _line(root, ("models", position, *problem["loc"]))
-        message, hint = describe_problem(problem, _known(problem["loc"]), "key")
+        problem = first_problem(error)
+        line = _line(root, ("models", position, *problem.location))
         raise ConfigError(
-            f"{file}:{line}: model {entry.get('name', position)!r}: {message}", hint=hint
+            f"{file}:{line}: model {entry.get('name', position)!r}: {problem.message()}",
+            hint=problem.hint(_known(problem.location)),
         ) from error
     for name in LOCAL_PATHS:
         path = config.model_params.get(name)
@@ -134,17 +135,3 @@ def _line(node: yaml.Node, location: Iterable[int | str]) -> int:
         else:
             break
     return int(line) + 1
-
-
-def describe_problem(problem: Mapping[str, Any], known: Sequence[str], noun: str) -> tuple[str, str | None]:
-    """One of pydantic's errors as a message and a hint: the key, what is wrong, the nearest known one."""
-    key = ".".join(str(step) for step in problem["loc"]) or "the whole"
-    if problem["type"] == "extra_forbidden":
-        close = nearest(str(problem["loc"][-1]), known, 1)
-        if close:
-            return f"unknown {noun} {key!r}.", f"Did you mean {close[0]!r}?"
-        return f"unknown {noun} {key!r}.", f"Known: {', '.join(known)}." if known else None
-    if problem["type"] == "missing":
-        return f"the {noun} {key!r} is missing.", None
-    text = str(problem["msg"])
-    return f"{key}: {text[:1].lower()}{text[1:]}, not {problem['input']!r}.", None

@@ -13,12 +13,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pixano_vlm.catalog.config_files import describe_problem, read_config
+from pixano_vlm.catalog.config_files import read_config
 from pixano_vlm.catalog.weights import resolve_path
 from pixano_vlm.errors import ConfigError, PixanoVLMError, UnknownModelError
 from pixano_vlm.models.deployment import ModelDeploymentConfig
-from pixano_vlm.models.registry import BUILT_IN_CLASSES, CLASSES, ModelRegistry, nearest
+from pixano_vlm.models.registry import BUILT_IN_CLASSES, CLASSES, ModelRegistry
 from pixano_vlm.models.vlm import VLMModel
+from pixano_vlm.nearest import nearest
+from pixano_vlm.validation import first_problem
 
 __all__ = ["built_in_configs", "create_model", "load_catalog", "resolve_model", "user_configs"]
 
@@ -154,6 +156,8 @@ def _refused(config: ModelDeploymentConfig, cls: type, error: ValidationError) -
     A class says what it takes in `params_class`, a pydantic model.
     """
     known = list(getattr(getattr(cls, "params_class", None), "model_fields", {}))
-    first = error.errors(include_url=False)[0]
-    message, hint = describe_problem(first, known, "parameter")
-    return ConfigError(f"model {config.name!r} ({config.model_class}): {message}", hint=hint)
+    problem = first_problem(error)
+    return ConfigError(
+        f"model {config.name!r} ({config.model_class}): {problem.message('parameter')}",
+        hint=problem.hint(known),
+    )

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pixano_vlm.errors import PixanoVLMError
-from pixano_vlm.models.registry import nearest
+from pixano_vlm.nearest import nearest
 
 __all__ = ["EXIT_INTERRUPTED", "EXIT_RUN", "EXIT_USAGE", "print_error", "run_app"]
 

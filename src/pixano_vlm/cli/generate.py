@@ -20,6 +20,7 @@ from pixano_vlm.errors import UsageError
 from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.generation import DEFAULT_GENERATION, SETTINGS, GenerationSettings
 from pixano_vlm.models.limits import Limits
+from pixano_vlm.validation import first_problem
 
 __all__ = ["generate"]
 
@@ -152,10 +153,8 @@ def _settings(
     try:
         asked = GenerationSettings(**values)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        flag = "--" + str(problem["loc"][0]).replace("_", "-")
-        text = str(problem["msg"])
-        raise UsageError(f"{flag} {problem['input']}: {text[:1].lower()}{text[1:]}.") from error
+        problem = first_problem(error)
+        raise UsageError(f"--{problem.key.replace('_', '-')} {problem.text}.") from error
     return check_settings(
         asked.over(model.generation).over(DEFAULT_GENERATION),
         f"model {model.name}: generation.response_format"

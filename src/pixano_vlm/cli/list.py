@@ -15,7 +15,8 @@ from pixano_vlm.cli.options import Config, Plugin, Traceback
 from pixano_vlm.cli.tables import draw_groups, print_table
 from pixano_vlm.errors import UsageError
 from pixano_vlm.models.deployment import ModelDeploymentConfig
-from pixano_vlm.models.registry import BUILT_IN_CLASSES, CLASSES, ModelRegistry, nearest
+from pixano_vlm.models.registry import BUILT_IN_CLASSES, CLASSES, ModelRegistry
+from pixano_vlm.nearest import nearest
 
 __all__ = ["list_models"]
 

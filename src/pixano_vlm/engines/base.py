@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from pixano_vlm.errors import ConfigError
 from pixano_vlm.models.deployment import ModelDeploymentConfig
-from pixano_vlm.models.registry import nearest
 from pixano_vlm.models.vlm import VLMModel
+from pixano_vlm.validation import first_problem
 
 __all__ = ["read_parameters", "refuse_prompt_limit"]
 
@@ -28,18 +28,15 @@ def read_parameters(config: ModelDeploymentConfig, kind: type[Params]) -> Params
     try:
         return kind(**config.model_params)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(map(str, first["loc"]))
-        known = list(kind.model_fields)
-        if first["type"] == "extra_forbidden":
-            close = nearest(name, known)
-            hint = f"Did you mean {close[0]!r}?" if close else f"Parameters are {', '.join(known)}."
+        problem = first_problem(error)
+        name, known = problem.key, list(kind.model_fields)
+        if problem.kind == "unknown":
             raise ConfigError(
-                f"model {config.name!r}: {config.model_class} has no parameter {name!r}.", hint=hint
+                f"model {config.name!r}: {config.model_class} has no parameter {name!r}.",
+                hint=problem.hint(known),
             ) from error
-        what = "is missing" if first["type"] == "missing" else f"is wrong: {first['msg']}"
         raise ConfigError(
-            f"model {config.name!r}: parameter {name!r} of {config.model_class} {what}.",
+            f"model {config.name!r}: parameter {name!r} of {config.model_class} {problem.text}.",
             hint=None if name not in known else kind.model_fields[name].description,
         ) from error
 

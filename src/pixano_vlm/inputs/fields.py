@@ -5,13 +5,13 @@ Knows no file: it is given one key or one value, and says what is wrong in words
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from functools import lru_cache
 from math import isfinite
 from typing import Any, get_args, get_origin
 
 from pixano_vlm.models.generation import SETTINGS, GenerationFields
+from pixano_vlm.nearest import CERTAIN, nearest
 from pixano_vlm.prompts.response_format import check_response_format
 
 FIELDS = frozenset({"prompt", "images", "id", "metadata", *SETTINGS})
@@ -41,7 +41,7 @@ def suggestion(key: str) -> str | None:
         return ALIASES[plain]
     if len(plain) < 4:
         return None
-    close = difflib.get_close_matches(plain, FIELDS, n=1, cutoff=0.83)
+    close = nearest(plain, FIELDS, 1, likeness=CERTAIN)
     return close[0] if close else None
 
 

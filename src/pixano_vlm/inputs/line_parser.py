@@ -25,6 +25,7 @@ from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.messages import check_messages, image_sources, map_images
 from pixano_vlm.prompts.response_format import schema_of
 from pixano_vlm.records.request import Line, Request
+from pixano_vlm.validation import first_problem
 
 
 class LineParser:
@@ -100,8 +101,7 @@ class LineParser:
         try:
             input = VLMInput(prompt=prompt, images=images or None, **settings)
         except ValidationError as error:  # CHECKS are as strict; this is for whatever they have missed
-            first = error.errors()[0]
-            raise RecordError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+            raise RecordError(first_problem(error).message()) from None
         return self.request(input)
 
     def read_id(self, values: dict[str, Any]) -> None:

@@ -7,12 +7,12 @@ and no model here can do is refused, rather than left out silently.
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from pixano_vlm.errors import RecordError
 from pixano_vlm.inputs.fields import FIELDS
 from pixano_vlm.models.generation import SETTINGS
+from pixano_vlm.nearest import did_you_mean
 
 __all__ = ["from_batch_request", "is_batch_request"]
 
@@ -62,10 +62,9 @@ def from_batch_request(values: dict[str, Any]) -> dict[str, Any]:
             continue
         name = _TAKEN.get(key)
         if name is None or name not in FIELDS:
-            close = difflib.get_close_matches(key, _TAKEN, n=1, cutoff=0.8)
             raise RecordError(
                 f"body.{key} cannot be done here.",
-                hint=f"Did you mean {close[0]!r}?" if close else "Leave it out.",
+                hint=did_you_mean(key, _TAKEN) or "Leave it out.",
             )
         if name in record:
             raise RecordError(

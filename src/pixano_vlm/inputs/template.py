@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pixano_vlm.errors import RecordError, UsageError
+from pixano_vlm.nearest import nearest
 
 __all__ = ["Template"]
 
@@ -71,7 +71,7 @@ class Template:
         there = list(known)
         for name in self._names:
             if name not in there:
-                close = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
+                close = nearest(name, there, 1)
                 fields = ", ".join(f"{{{field}}}" for field in there) or "none"
                 raise UsageError(
                     f"{self.source}: there is no field {{{name}}}.",

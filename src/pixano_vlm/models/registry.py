@@ -6,15 +6,15 @@ nothing. Knows no file: `pixano_vlm.catalog` reads configs and plugins into it.
 
 from __future__ import annotations
 
-import difflib
 import importlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from typing import TypeVar
 
 from pixano_vlm.errors import DuplicateModelError, PluginError, UnknownModelError
 from pixano_vlm.models.base import InferenceModel
 from pixano_vlm.models.deployment import ModelDeploymentConfig
+from pixano_vlm.nearest import did_you_mean
 
 ENTRY_POINT_GROUP = "pixano_vlm.models"
 
@@ -26,13 +26,6 @@ BUILT_IN_CLASSES = {
 """Class name -> the module whose import registers it."""
 
 ModelClass = TypeVar("ModelClass", bound=type[InferenceModel])
-
-
-def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """The known names that look most like `name`, best first, letter case ignored."""
-    by_lower = {candidate.lower(): candidate for candidate in known}
-    matches = difflib.get_close_matches(name.lower(), by_lower, n=count, cutoff=0.5)
-    return [by_lower[match] for match in matches]
 
 
 class ClassRegistry:
@@ -81,10 +74,10 @@ class ClassRegistry:
             self._load_entry_point(name, installed[name])
         if name in self._classes:
             return self._classes[name]
-        close = nearest(name, self.names())
+        meant = did_you_mean(name, self.names())
         raise UnknownModelError(
             f"no model class {name!r} is registered; there are: {', '.join(self.names()) or 'none'}.",
-            hint=(f"Did you mean {close[0]!r}? " if close else "")
+            hint=(f"{meant} " if meant else "")
             + "A class of your own is found with --plugin FILE_OR_MODULE.",
         )
 

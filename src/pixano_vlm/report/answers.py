@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pixano_vlm.errors import UsageError
 from pixano_vlm.report.offsets import Offsets
+from pixano_vlm.validation import first_problem
 
 __all__ = ["OutputFile", "OutputLine", "Totals"]
 
@@ -163,8 +164,7 @@ def _parse(text: bytes, name: str) -> OutputLine:
     try:
         return OutputLine.model_validate(json.loads(text))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        why = f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
+        why = first_problem(error).message().rstrip(".")
     # ValueError: not JSON, or not UTF-8. RecursionError: nested beyond what the parser takes.
     except (ValueError, RecursionError) as error:
         why = str(error)

@@ -9,7 +9,6 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from pixano_vlm.catalog import create_model, load_catalog, resolve_model
-from pixano_vlm.catalog.config_files import describe_problem
 from pixano_vlm.errors import UsageError
 from pixano_vlm.inputs.objects import open_objects
 from pixano_vlm.inputs.open import Source, open_source
@@ -24,6 +23,7 @@ from pixano_vlm.runs.model import load_weights
 from pixano_vlm.runs.open import OpenOptions, Sidecars
 from pixano_vlm.runs.options import RunOptions
 from pixano_vlm.runs.run import Run
+from pixano_vlm.validation import first_problem
 
 __all__ = ["generate", "load_model"]
 
@@ -150,9 +150,10 @@ def _settings(values: Mapping[str, Any]) -> GenerationSettings:
     try:
         return GenerationSettings(**values)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        message, hint = describe_problem(problem, list(SETTINGS), "setting")
-        raise UsageError(f"generate: {message}", hint=hint) from error
+        problem = first_problem(error)
+        raise UsageError(
+            f"generate: {problem.message('setting')}", hint=problem.hint(list(SETTINGS))
+        ) from error
 
 
 def _source(inputs: Inputs, template: Template | None, recursive: bool) -> Source:

@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar
 from pixano_vlm.engines.openai.request import ChatRequest
 from pixano_vlm.errors import GenerationError, ModelLoadError, PixanoVLMError, RunError
 from pixano_vlm.extras import import_extra
-from pixano_vlm.models.registry import nearest
+from pixano_vlm.nearest import nearest
 
 __all__ = ["ChatServer", "Patience"]
 

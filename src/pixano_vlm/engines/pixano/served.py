@@ -29,6 +29,7 @@ from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.registry import CLASSES
 from pixano_vlm.models.vlm import VLMInput, VLMModel, VLMOutput
 from pixano_vlm.prompts.messages import check_messages, map_images
+from pixano_vlm.validation import first_problem
 
 __all__ = ["OpenAIServed", "RefusedOutput", "ServedModel", "TransformersServed", "VLLMServed"]
 
@@ -97,8 +98,7 @@ class ServedModel(TheirModel):  # type: ignore[misc]  # an untyped package
             try:
                 admitted.append((place, _from_theirs(input)))
             except ValidationError as error:
-                first = error.errors(include_url=False)[0]
-                outputs[place] = _refused(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+                outputs[place] = _refused(first_problem(error).message())
             except (
                 Exception
             ) as error:  # the server's policy, and what it fetches with, say no in their own ways

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
+from pixano_vlm.engines.base import read_parameters
 from pixano_vlm.engines.transformers.adapters import apply_adapter, require_adapter
 from pixano_vlm.engines.transformers.quantization import is_quantized, quantization_config
 from pixano_vlm.errors import ConfigError, MissingPackageError, ModelLoadError, PixanoVLMError
 from pixano_vlm.models.deployment import ModelDeploymentConfig, TransformersParams
-from pixano_vlm.models.registry import nearest
 
 
 def read_params(config: ModelDeploymentConfig) -> TransformersParams:
@@ -25,21 +24,7 @@ def read_params(config: ModelDeploymentConfig) -> TransformersParams:
     Raises:
         ConfigError: When one is unknown or wrong; names it and the nearest known one.
     """
-    try:
-        return TransformersParams(**config.model_params)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        close = nearest(name, TransformersParams.model_fields) if first["type"] == "extra_forbidden" else []
-        what = (
-            f"has no parameter {name!r}" if first["type"] == "extra_forbidden" else f"{name}: {first['msg']}"
-        )
-        raise ConfigError(
-            f"model {config.name!r}: TransformersVLMModel {what}.",
-            hint=f"Did you mean {close[0]!r}?"
-            if close
-            else f"Parameters are {', '.join(TransformersParams.model_fields)}.",
-        ) from error
+    return read_parameters(config, TransformersParams)
 
 
 def choose_device(name: str) -> torch.device:

@@ -36,8 +36,9 @@ from pixano_vlm.errors import (
 from pixano_vlm.extras import import_extra
 from pixano_vlm.models.deployment import DtypeName, ModelDeploymentConfig
 from pixano_vlm.models.generation import settings_used
-from pixano_vlm.models.registry import nearest, register_model
+from pixano_vlm.models.registry import register_model
 from pixano_vlm.models.vlm import Key, UsageInfo, VLMInput, VLMModel, VLMOutput
+from pixano_vlm.nearest import nearest
 from pixano_vlm.prompts.response_format import parse_json, schema_of
 
 __all__ = ["VLLMParams", "VLLMVLMModel"]
