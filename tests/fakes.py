@@ -122,8 +122,8 @@ def run(
     ) as opened:
         job = Job(opened.remaining, load, opened.sink, stop=stop, retry_flagged=retry_flagged)
         summary = job.run(on_result)
-        if opened.backup is not None and not summary.interrupted:
-            opened.backup.settle()
+        if not summary.interrupted:
+            opened.settle()
         return summary
 
 

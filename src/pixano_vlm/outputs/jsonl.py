@@ -138,6 +138,11 @@ class JsonlSink(Sink):
         """True until the first result of a run that starts from nothing."""
         return self._fresh is not None
 
+    @property
+    def has_stale(self) -> bool:
+        """Whether records of an earlier run are still to be asked again."""
+        return self._stale > 0
+
     def drop(self, length: int) -> None:
         """A line of `length` bytes that was there counts no longer: its record is done again."""
         self._live -= length

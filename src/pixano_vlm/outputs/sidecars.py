@@ -49,6 +49,11 @@ class SidecarSink(Sink):
         """As of the sink inside."""
         return self._inner.untouched
 
+    @property
+    def has_stale(self) -> bool:
+        """As of the sink inside."""
+        return self._inner.has_stale
+
     def write(self, result: Result) -> Result:
         """Writes the result, then the file beside its image."""
         written = self._inner.write(result)

@@ -27,6 +27,11 @@ class Sink(ABC):
         """True while nothing was written, and what was there before is there still."""
         return False
 
+    @property
+    def has_stale(self) -> bool:
+        """Whether there are lines that stay until their record has a new answer."""
+        return False
+
     @abstractmethod
     def write(self, result: Result) -> Result:
         """Writes one result at once.

@@ -98,14 +98,19 @@ class Backup:
                 self._disk.unlink(new_path(self.path))
             self._fd = None
 
-    def settle(self) -> bool:
-        """Removes the file once each of its records has an answer again; whether it stays.
+    def settle(self, *, is_waited_for: bool) -> bool:
+        """Removes the file once each of its records has a new answer; whether it stays.
+
+        Args:
+            is_waited_for: Whether records are still to be asked again.
 
         Raises:
             OSError: When a file cannot be read.
         """
         if not self._disk.exists(self.path):
             return False
+        if is_waited_for:
+            return True
         with closing(HashTable()) as answered:
             for line in self._lines(self._output):
                 if line["status"] == "ok":

@@ -65,14 +65,24 @@ class Opened:
     remaining: Remaining
     notice: str | None = None
     """What is to be said of earlier answers that hold no longer."""
-    backup: Backup | None = None
+    _backup: Backup | None = field(default=None, repr=False)
     """Where their lines are kept."""
     _manifest: Manifest | None = field(default=None, repr=False)
+
+    def settle(self) -> Path | None:
+        """Ends a complete run: where lines of earlier answers are that have no new one; None: there are none.
+
+        Raises:
+            OSError: When a file cannot be read.
+        """
+        if self._backup is None or not self._backup.settle(is_waited_for=self.sink.has_stale):
+            return None
+        return self._backup.path
 
     def with_sidecars(self, sidecars: Sidecars, folder: str, model: str) -> Opened:
         """This, with a file beside each image."""
         sink = SidecarSink(self.sink, folder, sidecars.kind, model, overwrite=sidecars.overwrite)
-        return Opened(sink, SidecarRemaining(self.remaining, sink), self.notice, self.backup, self._manifest)
+        return Opened(sink, SidecarRemaining(self.remaining, sink), self.notice, self._backup, self._manifest)
 
     def __enter__(self) -> Opened:
         return self

@@ -161,8 +161,7 @@ class Run:
 
     def _settle(self, opened: Opened) -> None:
         options = self._options
-        if opened.backup is not None and opened.backup.settle():
-            self.backup = opened.backup.path
+        self.backup = opened.settle()
         if isinstance(options.output, Path) and options.exports:
             write_exports(options.output, options.exports)
 
