@@ -27,7 +27,7 @@ from pixano_vlm.cli.tables import print_facts
 from pixano_vlm.errors import ModelLoadError, PixanoVLMError, UsageError
 from pixano_vlm.models.vlm import VLMModel
 
-__all__ = ["load", "load_weights"]
+__all__ = ["load", "load_weights", "static_batches"]
 
 
 def load(
@@ -67,6 +67,8 @@ def load(
     load_weights(instance)
     facts: dict[str, Any] = {"name": chosen.name, **instance.describe()}
     facts.setdefault("load_seconds", round(time.perf_counter() - start, 3))
+    if notice := static_batches(instance):
+        sys.stderr.write(f"{notice}\n")
     report = instance.verify() if verify else None  # type: ignore[attr-defined]  # looked for above
     _print(facts, report, as_json=as_json)
     instance.unload()
@@ -109,3 +111,14 @@ def load_weights(model: VLMModel) -> None:
             f"{type(error).__name__}: {error}.",
             hint="--traceback shows where.",
         ) from error
+
+
+def static_batches(model: VLMModel) -> str | None:
+    """One line that says that a loaded model runs in static batches, and why; None where it does not.
+
+    They are as exact, and slower: records wait for others of the same shape, and for the longest of their batch.
+    """
+    facts = model.describe()
+    if facts.get("continuous_batching", True):
+        return None
+    return f"{model.model_name} runs in static batches, slower than continuous ones: {facts.get('engine_reason')}"

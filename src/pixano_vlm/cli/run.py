@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pixano_vlm.catalog import create_model, weights_on_disk
 from pixano_vlm.cli.errors import EXIT_INTERRUPTED
 from pixano_vlm.cli.interruption import Interruption
-from pixano_vlm.cli.load import load_weights
+from pixano_vlm.cli.load import load_weights, static_batches
 from pixano_vlm.cli.outcome import tell
 from pixano_vlm.cli.progress import Progress
 from pixano_vlm.errors import OutputError, UsageError
@@ -166,6 +166,8 @@ class Weights:
             self._progress.say(f"loading {self.model.model_name} ...")
             load_weights(self.model)
             self._loaded = True
+            if notice := static_batches(self.model):
+                self._progress.say(notice)
 
 
 def _run(
