@@ -45,6 +45,11 @@ class StripsConfig(PreTrainedConfig):
     vision_width: int = 48
     image_token_id: int = 0
 
+    def __post_init__(self, **kwargs: Any) -> None:
+        if isinstance(self.text_config, dict):  # as it is saved; before 5.20 nothing else reads it
+            self.text_config = Qwen3Config(**self.text_config)
+        super().__post_init__(**kwargs)
+
 
 class StripsModel(PreTrainedModel):
     config: StripsConfig

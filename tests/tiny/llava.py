@@ -63,7 +63,9 @@ def vipllava() -> Parts:
         text_config={"model_type": "llama"} | decoder(tokenizer),
         image_token_index=processor.image_token_id,
         image_seq_length=(IMAGE_SIZE // PATCH_SIZE) ** 2,
-        vision_feature_layer=[-2, -3, 1],
+        **dict.fromkeys(
+            ("vision_feature_layer", "vision_feature_layers"), [-2, -3, 1]
+        ),  # the latter before 5.23
     )
     return Parts(config, processor)
 

@@ -76,6 +76,8 @@ class JsonlOutputs(Outputs):
         with contextlib.ExitStack() as stack:
             lock = _lock(disk, beside, path)
             stack.callback(disk.close, lock)
+            if disk.exists(_new(path)):  # a power cut came while lines were put in order
+                disk.unlink(_new(path))
             old = Journal.open(disk, lock) if resume else None
             # What must be as it was for an unchanged line to be done without looking into it.
             context = {"model": model, "fingerprint": fingerprint, **manifest.context()}
