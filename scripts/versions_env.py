@@ -6,8 +6,8 @@
 
 `today` is what pip resolves with nothing pinned. `lowest` is each dependency of pyproject.toml at its lower bound,
 those of the extra `dev` too; what these depend on in turn is pip's choice. Both have torch 2.13.0, of which an index
-may have a build for CPUs alone, unless `--torch` says otherwise: a version, `lowest` or `newest`. With `--share`, torch
-is that of another environment if it has the same version: linked, not installed again.
+may have a build for CPUs alone, unless `--torch` says otherwise: a version, `lowest` or `newest`. With `--share`,
+torch is that of another environment if it has the same version: linked, not installed again.
 
 The environment is built anew at every call.
 """
@@ -94,7 +94,7 @@ def build(folder: Path, versions: str, torch: str, interpreter: str, shared: Pat
     # Not compiled: of transformers' two thousand modules the tests import a few.
     pip = (python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-compile", "-c", held)
     # torch first and by itself: pip would try many versions of it otherwise.
-    run(*pip, *(line for line in lines if line.startswith("torch==")) or ["torch"])
+    run(*pip, next((line for line in lines if line.startswith("torch==")), "torch"))
     run(*pip, "-e", f"{REPOSITORY}[dev]")
 
 
