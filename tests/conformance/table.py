@@ -190,7 +190,7 @@ class Table:
             HEAD,
             self.totals,
             self.made_with,
-            "CI runs a part of the same checks on the lowest supported versions, and on those that pip resolves today",
+            "CI runs a part of the same checks on the lowest supported versions and on those that pip resolves today",
             "(`make test-lowest`, `make test-today`).",
             "",
             "| Type | Runs | Exact | Batching | Template | Images | Videos | torchvision | Notes |",
