@@ -6,14 +6,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCHVISION_PACKAGES := num2words av
+SUITE := -n 2 -m "not slow and not models and not engines and not browser"
 NEEDING_TORCHVISION := qwen or internvl or smolvlm or onevision or mistral3 or cosmos3 or gemma4 or lfm2 or video
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-torchvision test-models test-browser test-engines lint types bench clean
+.PHONY: help install demo test test-today test-lowest test-versions test-slow test-torchvision test-models test-browser test-engines lint types bench clean
 
 help:
 	@echo "make demo       install, run the embedded model on examples/shapes, check its answers"
 	@echo "make test       the tests (under 10 minutes on 2 cores)"
+	@echo "make test-today   the same tests on what pip resolves today, in an environment of its own"
+	@echo "make test-lowest  and on the lowest versions that pyproject.toml admits"
+	@echo "make test-versions  and on every Python from 3.10 that is found, and the oldest and newest torch (long; many GB)"
 	@echo "make test-slow  the tests that take longer: every way of batching at length, runs killed 100 times"
 	@echo "make test-torchvision  the engine on models whose processors need torchvision, in an environment of its own"
 	@echo "make test-models       every architecture, adapters and quantization, in both environments"
@@ -42,7 +46,20 @@ demo: install
 	$(BIN)/python examples/shapes/check.py demo.outputs.jsonl
 
 test: install
-	$(BIN)/python -m pytest -n 2 -m "not slow and not models and not engines and not browser"
+	$(BIN)/python -m pytest $(SUITE)
+
+# Built anew at every call: what pip resolves changes from day to day. torch is linked from the first environment.
+test-today: install
+	$(BIN)/python scripts/versions_env.py $(VENV)-today today --share $(VENV)
+	$(VENV)-today/bin/python -m pytest $(SUITE)
+
+test-lowest: install
+	$(BIN)/python scripts/versions_env.py $(VENV)-lowest lowest --share $(VENV)
+	$(VENV)-lowest/bin/python -m pytest $(SUITE)
+
+# PYTHONS: interpreters, comma between, that are neither on the path nor pyenv's.
+test-versions: install
+	$(BIN)/python scripts/versions_matrix.py --pythons "$(PYTHONS)" $(ARGS)
 
 test-slow: install
 	$(BIN)/python -m pytest -n 2 -m slow
@@ -109,5 +126,5 @@ bench: install
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-torchvision $(VENV)-engines build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demo.outputs.jsonl*
+	rm -rf $(VENV) $(VENV)-torchvision $(VENV)-today $(VENV)-lowest $(VENV)-engines build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demo.outputs.jsonl*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

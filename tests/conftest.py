@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,29 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).parents[1]
+
+TOLD = (
+    "torch",
+    "transformers",
+    "typer",
+    "pydantic",
+    "pillow",
+    "rich",
+    "pyyaml",
+    "httpcore",
+    "numpy",
+    "torchvision",
+)
+"""Packages whose versions are told of every run, those that are there."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line says where the tests ran, and on which versions."""
+    versions = [f"Python {platform.python_version()}"]
+    for name in TOLD:
+        with suppress(PackageNotFoundError):
+            versions.append(f"{name} {version(name)}")
+    terminalreporter.write_line(f"ran in {Path(sys.prefix).name} on {', '.join(versions)}")
 
 
 @pytest.fixture

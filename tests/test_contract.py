@@ -43,7 +43,7 @@ def required(model: Any) -> set[str]:
 
 def defaults(model: Any) -> dict[str, Any]:
     return {
-        name: field.get_default(call_default_factory=True)
+        name: field.get_default(call_default_factory=True, validated_data={})
         for name, field in model.model_fields.items()
         if not field.is_required()
     }

@@ -14,6 +14,7 @@ from tests.batching.schemas import SCHEMAS
 from tests.batching.workload import Record, load
 from tests.tiny import build
 
+from pixano_vlm.batching.cache_argument import cache_argument
 from pixano_vlm.batching.verification import stream_tokens
 from pixano_vlm.engines.transformers.model import TransformersVLMModel
 from pixano_vlm.errors import GenerationError, RunError
@@ -66,15 +67,15 @@ def test_logits_that_are_no_numbers_are_one_records_error(
     inputs = [companion, overflown, *later]
     expected = [model.predict(input).generated_text for input in (companion, *later)]
     bad = model._require().maker.make(overflown).ids.tolist()
-    forward = network.forward
+    forward, cache = network.forward, cache_argument(network.forward)
 
     def overflowing(*args: Any, **kwargs: Any) -> Any:
         output = forward(*args, **kwargs)
         for row, ids in enumerate(kwargs["input_ids"].tolist()):
             if ids[-len(bad) :] == bad:
                 output.logits[row] = float("nan")
-                span = kwargs["past_key_values"].span
-                for layer in kwargs["past_key_values"].layers:
+                span = kwargs[cache].span
+                for layer in kwargs[cache].layers:
                     layer.values[span.rows.start + row, :, span.end - len(bad) : span.end] = float("nan")
         return output
 

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from tests.batching.workload import Record
 
+from pixano_vlm.batching.cache_argument import cache_argument
 from pixano_vlm.batching.engine import Engine
 from pixano_vlm.batching.verification import stream_tokens
 from pixano_vlm.engines.transformers.model import TransformersVLMModel
@@ -136,10 +137,10 @@ def test_a_record_too_large_alone_is_one_error_and_its_neighbours_are_answered(
     model = open_model("idefics3", max_batch_size=4)
     longest = max(model._require().maker.make(record.input).length for record in records)
     network = model._require().model
-    forward = network.forward
+    forward, cache = network.forward, cache_argument(network.forward)
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        fed, past = kwargs["input_ids"].shape[1], kwargs["past_key_values"].get_seq_length()
+        fed, past = kwargs["input_ids"].shape[1], kwargs[cache].get_seq_length()
         if fed > 1 and fed + past >= longest:
             raise torch.OutOfMemoryError("forced")
         return forward(*args, **kwargs)

@@ -4,8 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from platform import python_version
+
+PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "pillow", "numpy", "av", "timm")
+"""What a model's answers may hang on."""
+
+
+def versions() -> dict[str, str]:
+    """Versions of this environment's Python and of those `PACKAGES` that are in it."""
+    found = {"Python": python_version()}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name).split("+")[0]
+    return found
 
 
 @dataclass(slots=True)
@@ -36,6 +51,8 @@ class Finding:
     """Records that ended by an end token."""
     wrong: dict[str, list[str]] = field(default_factory=dict)
     """Kind of request -> for each record that differs or failed, how."""
+    versions: dict[str, str] = field(default_factory=versions)
+    """Package -> its version there."""
 
     @property
     def runs(self) -> bool:

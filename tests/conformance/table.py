@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import transformers
@@ -114,12 +114,17 @@ class Table:
 
     transformers: str
     rows: dict[str, Row]
+    versions: dict[str, str] = field(default_factory=dict)
+    """Package -> the version, or versions, with which the types were run."""
 
     @classmethod
     def of(cls, findings: Iterable[Finding]) -> Table:
         """The table of what was found, with the obstacle of each type that was not run."""
         by_type: dict[str, list[Finding]] = {}
+        versions: dict[str, dict[str, None]] = {}
         for finding in findings:
+            for package, version in finding.versions.items():
+                versions.setdefault(package, {})[version] = None
             by_type.setdefault(finding.type, []).append(finding)
         rows = {
             name: _row(by_type[name])
@@ -127,13 +132,15 @@ class Table:
             else Row(runs=False, exact=False, note=OBSTACLES.get(name, "not run"))
             for name in TYPES
         }
-        return cls(transformers.__version__, rows)
+        made_with = {package: " and ".join(found) for package, found in versions.items()}
+        return cls(transformers.__version__, rows, made_with)
 
     @classmethod
     def read(cls) -> Table:
         """The table in `docs/models.json`."""
         held = json.loads(JSON.read_text(encoding="utf-8"))
-        return cls(held["transformers"], {name: Row(**row) for name, row in held["types"].items()})
+        rows = {name: Row(**row) for name, row in held["types"].items()}
+        return cls(held["transformers"], rows, held["versions"])
 
     @property
     def totals(self) -> str:
@@ -146,6 +153,12 @@ class Table:
             f"{flying} are batched in flight, {sum(row.shared_prefixes for row in rows)} of them with shared "
             f"prefixes."
         )
+
+    @property
+    def made_with(self) -> str:
+        """One sentence of versions."""
+        listed = ", ".join(f"{package} {version}" for package, version in sorted(self.versions.items()))
+        return f"Made with {listed}."
 
     def differences(self, other: Table) -> list[str]:
         """What the two claim otherwise, by type. Counts of tokens hang on the torch build's rounding: no claims."""
@@ -166,6 +179,7 @@ class Table:
         """What `docs/models.json` holds."""
         held = {
             "transformers": self.transformers,
+            "versions": dict(sorted(self.versions.items())),
             "types": {name: asdict(row) for name, row in sorted(self.rows.items())},
         }
         return json.dumps(held, indent=1) + "\n"
@@ -175,6 +189,9 @@ class Table:
         lines = [
             HEAD,
             self.totals,
+            self.made_with,
+            "CI runs a part of the same checks on the lowest supported versions and on those that pip resolves today",
+            "(`make test-lowest`, `make test-today`).",
             "",
             "| Type | Runs | Exact | Batching | Template | Images | Videos | torchvision | Notes |",
             "|---|---|---|---|---|---|---|---|---|",

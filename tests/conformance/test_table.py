@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import transformers
+from tests.conformance.findings import Finding
 from tests.conformance.obstacles import OBSTACLES
 from tests.conformance.running import examine
 from tests.conformance.table import JSON, MARKDOWN, TYPES, Table
@@ -84,6 +85,21 @@ def test_the_table_has_every_type_of_the_installed_transformers_and_no_other(tab
 def test_the_page_and_the_data_are_what_the_command_writes(table: Table) -> None:
     assert MARKDOWN.read_text(encoding="utf-8") == table.to_markdown()
     assert JSON.read_text(encoding="utf-8") == table.to_json()
+
+
+def test_the_page_states_what_it_was_made_with(table: Table) -> None:
+    assert table.versions["transformers"] == table.transformers
+    assert {"Python", "torch", "torchvision", "pillow"} <= table.versions.keys()
+    page = MARKDOWN.read_text(encoding="utf-8")
+    assert all(f"{package} {version}" in page for package, version in table.versions.items())
+
+
+def test_two_environments_with_different_versions_are_both_told() -> None:
+    found = [
+        Finding("a", "llava", [], True, True, True, versions={"torch": torch, "Python": "3.11.7"})
+        for torch in ("2.13.0", "2.6.0", "2.13.0")
+    ]
+    assert Table.of(found).made_with == "Made with Python 3.11.7, torch 2.13.0 and 2.6.0."
 
 
 def test_most_types_are_exact_the_named_ones_among_them(table: Table) -> None:

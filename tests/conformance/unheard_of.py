@@ -25,8 +25,11 @@ from transformers import (
     PreTrainedModel,
     ProcessorMixin,
     Qwen3Config,
+    Qwen3Model,
 )
 from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
+
+from pixano_vlm.batching.cache_argument import cache_argument
 
 SIDE = 40
 STRIP = 8
@@ -41,6 +44,11 @@ class StripsConfig(PreTrainedConfig):
     text_config: Any = None
     vision_width: int = 48
     image_token_id: int = 0
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if isinstance(self.text_config, dict):  # as it is saved; before 5.20 nothing else reads it
+            self.text_config = Qwen3Config(**self.text_config)
+        super().__post_init__(**kwargs)
 
 
 class StripsModel(PreTrainedModel):
@@ -82,7 +90,9 @@ class StripsModel(PreTrainedModel):
         return self.language_model(inputs_embeds=embeddings, **kwargs)
 
 
-class StripsForConditionalGeneration(PreTrainedModel, GenerationMixin):
+class StripsWithHead(PreTrainedModel, GenerationMixin):
+    """All but `forward`, whose argument for the cache each release of transformers has a name for."""
+
     config: StripsConfig
     config_class = StripsConfig
     base_model_prefix = "model"
@@ -101,6 +111,42 @@ class StripsForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def get_output_embeddings(self) -> nn.Module:
         return self.lm_head
 
+    def run(self, input_ids: Tensor, logits_to_keep: int | Tensor, **inputs: Any) -> CausalLMOutputWithPast:
+        output = self.model(input_ids, **inputs)
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        cache = {CACHE: getattr(output, CACHE)}
+        return CausalLMOutputWithPast(logits=self.lm_head(output.last_hidden_state[:, kept]), **cache)
+
+
+class NamesItCache(StripsWithHead):
+    """As transformers has it from 5.24."""
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        pixel_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        cache: Any = None,
+        logits_to_keep: int | Tensor = 0,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        return self.run(
+            input_ids,
+            logits_to_keep,
+            pixel_values=pixel_values,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            cache=cache,
+            mm_encoder_outputs=mm_encoder_outputs,
+            **kwargs,
+        )
+
+
+class NamesItPastKeyValues(StripsWithHead):
+    """As transformers had it before."""
+
     def forward(
         self,
         input_ids: Tensor,
@@ -112,8 +158,9 @@ class StripsForConditionalGeneration(PreTrainedModel, GenerationMixin):
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        output = self.model(
+        return self.run(
             input_ids,
+            logits_to_keep,
             pixel_values=pixel_values,
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -121,9 +168,10 @@ class StripsForConditionalGeneration(PreTrainedModel, GenerationMixin):
             mm_encoder_outputs=mm_encoder_outputs,
             **kwargs,
         )
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.lm_head(output.last_hidden_state[:, kept])
-        return CausalLMOutputWithPast(logits=logits, past_key_values=output.past_key_values)
+
+
+CACHE = cache_argument(Qwen3Model.forward)
+INSTALLED = NamesItCache if CACHE == "cache" else NamesItPastKeyValues
 
 
 class StripsProcessor(ProcessorMixin):
@@ -139,10 +187,10 @@ class StripsProcessor(ProcessorMixin):
         return f"<picture>{self.image_token * TOKENS}</picture>"
 
 
-def write_unheard_of(folder: Path) -> Path:
+def write_unheard_of(folder: Path, model: type[StripsWithHead] = INSTALLED) -> Path:
     """Registers the architecture as a package that brings one does, and writes a checkpoint of it."""
     AutoConfig.register("unheard_of", StripsConfig, exist_ok=True)
-    AutoModelForImageTextToText.register(StripsConfig, StripsForConditionalGeneration, exist_ok=True)
+    AutoModelForImageTextToText.register(StripsConfig, model, exist_ok=True)
     AutoProcessor.register(StripsConfig, StripsProcessor, exist_ok=True)
     chat = chatml("<strip>")
     tokenizer = tiny_tokenizer(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file
 
 from pixano_vlm.engines.transformers import loading
@@ -89,6 +90,15 @@ def test_a_checkpoint_of_a_kind_that_is_no_vision_language_model_is_a_failure_to
     (copied / "config.json").write_text(json.dumps({"model_type": "bert"}), encoding="utf-8")
     with pytest.raises(ModelLoadError, match="BertConfig"):
         load_model(params(copied))
+
+
+def test_an_architecture_of_a_later_transformers_is_named_with_the_release_that_is_here(copied: Path) -> None:
+    (copied / "config.json").write_text(json.dumps({"model_type": "of_next_year"}), encoding="utf-8")
+    with pytest.raises(ModelLoadError) as raised:
+        load_model(params(copied))
+    release = transformers.__version__
+    assert f"transformers {release} does not know its architecture, 'of_next_year'" in str(raised.value)
+    assert raised.value.hint == "A later release may: pip install -U transformers."
 
 
 def test_code_that_comes_with_a_checkpoint_is_not_run_unasked(copied: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tests.fakes import FakeDisk, FakeModel, PowerCut, run
@@ -625,6 +625,14 @@ interruption = st.tuples(st.sampled_from(["cut", "kill", "stop"]), st.integers(0
 edit = st.lists(st.tuples(st.integers(0, 20), st.none() | line), max_size=2)
 
 
+@example(  # cut while the lines were put in order, which the next run finds in order
+    lines=[{"prompt": "question 0", "id": "id0"}],
+    interruptions=[(("stop", 0, False), [(0, None)]), (("cut", 10, False), [])],
+    window=1,
+    shuffle=None,
+    seed=0,
+    sync_each=False,
+)
 @given(
     lines=st.lists(line, max_size=14),
     interruptions=st.lists(st.tuples(interruption, edit), max_size=5),

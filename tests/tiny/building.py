@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import transformers
+from packaging.version import Version
 from transformers import AutoModelForImageTextToText, PreTrainedConfig, ProcessorMixin
 
 PROJECTION_GAIN = (
@@ -54,6 +55,8 @@ class Builder:
         name: the folder's name; the model type, with a suffix for a variant.
         parts: builds config and processor.
         needs: packages without which the processor cannot be built.
+        since: the release of transformers that brought it, or that does without torchvision for it, where that is
+            later than the lowest that is tested.
         min_images: 1 where the processor or the model refuses text alone.
         max_images: the most images one record may have; None where there is no limit.
         chat: whether the checkpoint has a chat template.
@@ -63,6 +66,7 @@ class Builder:
     name: str
     parts: Callable[[], Parts]
     needs: tuple[str, ...] = ()
+    since: str = ""
     min_images: int = 0
     max_images: int | None = None
     chat: bool = True
@@ -71,7 +75,10 @@ class Builder:
     @property
     def missing(self) -> list[str]:
         """The packages this architecture needs and this environment lacks."""
-        return [package for package in self.needs if not has(package)]
+        packages = [package for package in self.needs if not has(package)]
+        if self.since and Version(transformers.__version__) < Version(self.since):
+            packages.append(f"transformers {self.since}")
+        return packages
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import transformers
 from tests.tiny.building import Parts, image_processor, video_processor
 from tests.tiny.layouts import IMAGE_SIZE, PATCH_SIZE, decoder, encoder, template
 from tests.tiny.tokenizer import tiny_tokenizer
@@ -10,10 +11,8 @@ from transformers import (
     Gemma3Processor,
     Gemma4AudioFeatureExtractor,
     Gemma4Config,
-    Gemma4Processor,
     Gemma4UnifiedAudioFeatureExtractor,
     Gemma4UnifiedConfig,
-    Gemma4UnifiedProcessor,
     PaliGemmaConfig,
     PaliGemmaProcessor,
     T5Gemma2Config,
@@ -138,7 +137,7 @@ def gemma4() -> Parts:
     """Gemma 4: images at their own shape, inputs for each layer, last layers that reuse keys and values."""
     tokenizer, chat = _gemma4_tokenizer()
     sizes = {"patch_size": 4, "max_soft_tokens": 70, "pooling_kernel_size": 2}
-    processor = Gemma4Processor(
+    processor = transformers.Gemma4Processor(  # before 5.21 its module needs torchvision
         Gemma4AudioFeatureExtractor(),
         image_processor("Gemma4", **sizes),
         tokenizer,
@@ -198,7 +197,7 @@ def gemma4_unified() -> Parts:
     """Gemma 4 without towers: patches go to the decoder through one projection."""
     tokenizer, chat = _gemma4_tokenizer()
     sizes = {"patch_size": 4, "max_soft_tokens": 70, "pooling_kernel_size": 2}
-    processor = Gemma4UnifiedProcessor(
+    processor = transformers.Gemma4UnifiedProcessor(
         Gemma4UnifiedAudioFeatureExtractor(),
         image_processor("Gemma4Unified", **sizes),
         tokenizer,

@@ -1,13 +1,12 @@
 """Granite's two, LLaVA-NeXT with a Q-Former and Idefics3 with a second route, and HunYuan-VL."""
 
+import transformers
 from tests.tiny.building import Parts, image_processor
 from tests.tiny.layouts import IMAGE_SIZE, PATCH_SIZE, decoder, encoder, template
 from tests.tiny.tokenizer import tiny_tokenizer
 from transformers import (
     Granite4VisionConfig,
     Granite4VisionProcessor,
-    GraniteDoclingConfig,
-    GraniteDoclingProcessor,
     HunYuanVLConfig,
     HunYuanVLProcessor,
 )
@@ -60,13 +59,13 @@ def granite_docling() -> Parts:
     tokens += [f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)]
     tokenizer = tiny_tokenizer(tokens, bos=None, eos="<|end_of_text|>", chat_template=chat)
     scale = 2
-    processor = GraniteDoclingProcessor(
+    processor = transformers.GraniteDoclingProcessor(
         image_processor("GraniteDocling", size=SQUARE, min_patches=1, max_patches=4),
         tokenizer,
         image_seq_len=(IMAGE_SIZE // PATCH_SIZE // scale) ** 2,
         chat_template=chat,
     )
-    config = GraniteDoclingConfig(
+    config = transformers.GraniteDoclingConfig(
         vision_config=encoder(out_hidden_size=64, scale_factor=scale),
         text_config=decoder(tokenizer, attention_multiplier=0.25),
         image_token_id=processor.image_token_id,

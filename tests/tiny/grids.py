@@ -5,6 +5,7 @@ text model of its own.
 from collections.abc import Mapping
 from typing import Any
 
+import transformers
 from tests.tiny.building import Parts, image_processor, video_processor
 from tests.tiny.layouts import PATCH_SIZE, chatml, decoder, encoder
 from tests.tiny.tokenizer import tiny_tokenizer
@@ -19,9 +20,6 @@ from transformers import (
     MiniMaxM3VLProcessor,
     MuseGlimmerConfig,
     MuseGlimmerProcessor,
-    MuseSparkConfig,
-    MuseSparkFeatureExtractor,
-    MuseSparkProcessor,
 )
 
 MERGE = 2
@@ -243,5 +241,9 @@ def muse_spark() -> Parts:
         "out_hidden_size": 64,
     }
     return muse(
-        MuseSparkConfig, MuseSparkProcessor, MuseSparkFeatureExtractor(), text=experts, audio_config=audio
+        transformers.MuseSparkConfig,
+        transformers.MuseSparkProcessor,
+        transformers.MuseSparkFeatureExtractor(),
+        text=experts,
+        audio_config=audio,
     )

@@ -2,12 +2,11 @@
 
 from typing import Any
 
+import transformers
 from tests.tiny.building import Parts, image_processor
 from tests.tiny.layouts import PATCH_SIZE, chatml, decoder
 from tests.tiny.tokenizer import tiny_tokenizer
 from transformers import (
-    Inkling2Config,
-    Inkling2Processor,
     InklingConfig,
     InklingFeatureExtractor,
     InklingProcessor,
@@ -81,13 +80,13 @@ def inkling2() -> Parts:
     """Inkling 2: relative positions, residual blocks attended to, convolutions, clipped queries and keys."""
     tokenizer = _tokenizer("<|image|>", "<|image|>")
     images = image_processor("Inkling2", size=SQUARE)
-    processor = Inkling2Processor(
+    processor = transformers.Inkling2Processor(
         images, tokenizer, chat_template=tokenizer.chat_template, image_token="<|image|>"
     )
     text = {"unpadded_vocab_size": len(tokenizer), "n_layers_per_attn_res_block": 2}
     sizes = decoder(tokenizer) | ATTENTION | text
     del sizes["intermediate_size"]
-    config = Inkling2Config(
+    config = transformers.Inkling2Config(
         text_config=sizes,
         vision_config={
             "hidden_size": 32,

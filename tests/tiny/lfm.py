@@ -1,9 +1,10 @@
 """LFM2-VL: SigLIP 2 at the image's own shape, short convolutions and attention in the decoder."""
 
+import transformers
 from tests.tiny.building import Parts, image_processor, video_processor
 from tests.tiny.layouts import PATCH_SIZE, chatml, decoder, encoder
 from tests.tiny.tokenizer import tiny_tokenizer
-from transformers import Lfm2VlConfig, Lfm2VlProcessor, Lfm3VlConfig, Lfm3VlProcessor
+from transformers import Lfm2VlConfig, Lfm2VlProcessor
 
 TILE = 32
 
@@ -52,7 +53,7 @@ def lfm3_vl() -> Parts:
     )
     pixels = {"shortest_edge": (4 * PATCH_SIZE) ** 2, "longest_edge": (10 * PATCH_SIZE) ** 2}
     sizes = {"patch_size": PATCH_SIZE, "merge_size": 2, "temporal_patch_size": 2, "size": pixels}
-    processor = Lfm3VlProcessor(
+    processor = transformers.Lfm3VlProcessor(
         image_processor("Qwen2VL", **sizes),
         tokenizer,
         video_processor("Qwen3VL", **sizes),
@@ -60,7 +61,7 @@ def lfm3_vl() -> Parts:
     )
     vision = encoder(num_key_value_heads=1, patch_size=PATCH_SIZE, layer_types=["conv", "full_attention"])
     del vision["image_size"]
-    config = Lfm3VlConfig(
+    config = transformers.Lfm3VlConfig(
         vision_config=vision,
         text_config={"model_type": "lfm3", "sliding_window": 24}
         | decoder(

@@ -63,7 +63,8 @@ def vipllava() -> Parts:
         text_config={"model_type": "llama"} | decoder(tokenizer),
         image_token_index=processor.image_token_id,
         image_seq_length=(IMAGE_SIZE // PATCH_SIZE) ** 2,
-        vision_feature_layer=[-2, -3, 1],
+        # The latter before 5.23.
+        **{name: [-2, -3, 1] for name in ("vision_feature_layer", "vision_feature_layers")},
     )
     return Parts(config, processor)
 

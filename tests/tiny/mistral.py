@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import transformers
 from tests.tiny.building import Parts, image_processor
 from tests.tiny.layouts import PATCH_SIZE, chatml, decoder, encoder
 from tests.tiny.tokenizer import tiny_tokenizer
@@ -9,7 +10,6 @@ from transformers import (
     LightOnOcrConfig,
     LightOnOcrProcessor,
     Mistral3Config,
-    MistralLarge4Config,
     PixtralProcessor,
 )
 
@@ -56,7 +56,7 @@ def mistral_large4() -> Parts:
     tokenizer, processor = _pixtral_processor()
     text = decoder(tokenizer, num_key_value_heads=4, num_hidden_layers=3)
     del text["head_dim"]
-    config = MistralLarge4Config(
+    config = transformers.MistralLarge4Config(
         vision_config={"model_type": "pixtral", "head_dim": 16} | encoder(image_size=LARGEST),
         text_config=text
         | {

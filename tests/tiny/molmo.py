@@ -1,9 +1,9 @@
 """Molmo 2: overlapping crops whose patches are pooled by attention."""
 
+import transformers
 from tests.tiny.building import Parts, image_processor, video_processor
 from tests.tiny.layouts import IMAGE_SIZE, PATCH_SIZE, chatml, decoder, encoder
 from tests.tiny.tokenizer import tiny_tokenizer
-from transformers import Molmo2Config, Molmo2Processor
 
 SQUARE = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
 PLACES = (
@@ -24,7 +24,7 @@ def molmo2() -> Parts:
     tokens = ["<|im_start|>", *PLACES, "<|image|>", "<|video|>"]
     tokenizer = tiny_tokenizer(tokens, bos="<|endoftext|>", eos="<|im_end|>", chat_template=chat)
     patches = {"patch_size": PATCH_SIZE, "size": SQUARE}
-    processor = Molmo2Processor(
+    processor = transformers.Molmo2Processor(
         image_processor("Molmo2", **patches, max_crops=2, overlap_margins=[1, 1], pooling_size=[2, 2]),
         video_processor("Molmo2", **patches, pooling_size=[3, 3]),
         tokenizer,
@@ -32,7 +32,7 @@ def molmo2() -> Parts:
     )
     ids = dict(zip(PLACES, tokenizer.convert_tokens_to_ids(list(PLACES)), strict=True))
     vision = encoder(image_size=[IMAGE_SIZE, IMAGE_SIZE], num_key_value_heads=2, head_dim=16)
-    config = Molmo2Config(
+    config = transformers.Molmo2Config(
         vision_config=vision,
         adapter_config={
             "vision_feature_layer": [0, 1],

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import transformers
 from tests.tiny.building import Parts, image_processor
 from tests.tiny.layouts import PATCH_SIZE, chatml, decoder, encoder
 from tests.tiny.tokenizer import tiny_tokenizer
@@ -12,8 +13,6 @@ from transformers import (
     PPChart2TableProcessor,
     Step3p7Config,
     Step3p7Processor,
-    UnlimitedOcrConfig,
-    UnlimitedOcrProcessor,
 )
 
 PATCH = 2
@@ -72,7 +71,7 @@ def unlimited_ocr() -> Parts:
     """Unlimited OCR: CLIP behind SAM's features; only the last tokens and the image are attended."""
     tokenizer = _template_tokenizer("<image>", image="<image>\n")
     whole, tile = 8 * PATCH * SHRINK, 4 * PATCH * SHRINK
-    processor = UnlimitedOcrProcessor(
+    processor = transformers.UnlimitedOcrProcessor(
         image_processor("UnlimitedOcr", size={"height": whole, "width": whole}, tile_size=tile),
         tokenizer,
         chat_template=tokenizer.chat_template,
@@ -82,7 +81,7 @@ def unlimited_ocr() -> Parts:
     sam = _sam(whole, downsample_channels=[24, 32])
     del sam["intermediate_size"]
     clip = encoder(image_size=whole, patch_size=PATCH * SHRINK)
-    config = UnlimitedOcrConfig(
+    config = transformers.UnlimitedOcrConfig(
         vision_config={"sam_config": sam, "encoder_config": clip},
         text_config=decoder(tokenizer, num_key_value_heads=4)
         | EXPERTS

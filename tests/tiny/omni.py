@@ -4,13 +4,11 @@ Note, Nemotron-H Omni.
 
 from typing import Any
 
+import transformers
 from tests.tiny.building import Parts, image_processor, video_processor
 from tests.tiny.layouts import PATCH_SIZE, chatml, decoder
 from tests.tiny.tokenizer import tiny_tokenizer
 from transformers import (
-    Dots3NoteConfig,
-    Dots3NoteFeatureExtractor,
-    Dots3NoteProcessor,
     NemotronH_Omni_Reasoning_V3_Config,
     NemotronH_Omni_Reasoning_V3Processor,
     ParakeetFeatureExtractor,
@@ -131,11 +129,11 @@ def dots3_note() -> Parts:
         chat_template=chat,
     )
     sizes = {"patch_size": PATCH_SIZE, "merge_size": MERGE, "temporal_patch_size": 1, "size": PIXELS}
-    processor = Dots3NoteProcessor(
+    processor = transformers.Dots3NoteProcessor(
         image_processor("Qwen2VL", **sizes),
         tokenizer,
         video_processor("Qwen2VL", **sizes),
-        Dots3NoteFeatureExtractor(feature_size=16),
+        transformers.Dots3NoteFeatureExtractor(feature_size=16),
         chat_template=chat,
     )
     latent = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "v_head_dim": 16, "head_dim": 16}
@@ -154,7 +152,7 @@ def dots3_note() -> Parts:
     }
     sliding = {f"swa_{name}": size for name, size in latent.items()}
     heads = {"swa_num_attention_heads": 4, "swa_num_key_value_heads": 4}
-    config = Dots3NoteConfig(
+    config = transformers.Dots3NoteConfig(
         text_config=decoder(tokenizer) | latent | text | sliding | heads,
         vision_config={
             "hidden_size": 32,

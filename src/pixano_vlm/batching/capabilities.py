@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 from transformers.cache_utils import CacheLayerMixin, DynamicCache, LinearAttentionCacheLayerMixin
 
+from pixano_vlm.batching.cache_argument import CACHE_NAMES, cache_argument
 from pixano_vlm.batching.engine import Engine, Plan
 from pixano_vlm.batching.kv_cache import LayerKind
 from pixano_vlm.batching.prepare import PromptMaker
@@ -82,9 +83,9 @@ def obstacle(model: Any) -> str | None:
     if getattr(model.config, "is_encoder_decoder", False):
         return "it is an encoder-decoder"
     arguments = inspect.signature(model.forward).parameters
-    missing = [
-        n for n in ("input_ids", "attention_mask", "position_ids", "past_key_values") if n not in arguments
-    ]
+    missing = [name for name in ("input_ids", "attention_mask", "position_ids") if name not in arguments]
+    if cache_argument(model.forward) is None:
+        missing.append(" or ".join(CACHE_NAMES))
     if missing:
         return f"its forward takes no {', '.join(missing)}"
     try:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixano_vlm.batching.cache_argument import cache_argument, pass_cache
 from pixano_vlm.batching.kv_cache import CacheWindow, LayerKind, SlotCache
 from pixano_vlm.batching.prefix import PrefixStore
 from pixano_vlm.batching.sampling import attach_sampling
@@ -69,6 +70,9 @@ class ModelRunner:
         self._model = model
         self._device = model.device
         self._arguments = frozenset(inspect.signature(model.forward).parameters)
+        self._cache_argument = cache_argument(model.forward)
+        # A class of someone else's may take it on, unnamed, to transformers' own.
+        self._prepared_as = cache_argument(model.prepare_inputs_for_generation) or self._cache_argument
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in self._arguments else {}
         self._image_token = getattr(model.config, "image_token_id", None)
         self.cache = SlotCache(kinds)
@@ -218,10 +222,12 @@ class ModelRunner:
     # -- both ------------------------------------------------------------------------------------------------
 
     def _forward(self, tensors: dict[str, Any], window: CacheWindow, **options: Any) -> Tensor:
+        assert self._cache_argument is not None  # a model without one is not batched by an engine
+        assert self._prepared_as is not None
         inputs = self._model.prepare_inputs_for_generation(
-            **tensors, **options, past_key_values=window, use_cache=True, **self._last_only
+            **tensors, **options, **{self._prepared_as: window}, use_cache=True, **self._last_only
         )
-        logits: Tensor = self._model(**inputs).logits[:, -1]
+        logits: Tensor = self._model(**pass_cache(inputs, self._cache_argument)).logits[:, -1]
         self.cache.commit()
         return logits
 

@@ -24,9 +24,10 @@ from pixano_vlm.cli.options import (
 )
 from pixano_vlm.cli.tables import print_facts
 from pixano_vlm.errors import UsageError
+from pixano_vlm.models.vlm import VLMModel
 from pixano_vlm.runs.model import load_weights
 
-__all__ = ["load"]
+__all__ = ["load", "static_batches"]
 
 
 def load(
@@ -66,6 +67,8 @@ def load(
     load_weights(instance)
     facts: dict[str, Any] = {"name": chosen.name, **instance.describe()}
     facts.setdefault("load_seconds", round(time.perf_counter() - start, 3))
+    if notice := static_batches(instance):
+        sys.stderr.write(f"{notice}\n")
     report = instance.verify() if verify else None  # type: ignore[attr-defined]  # looked for above
     _print(facts, report, as_json=as_json)
     instance.unload()
@@ -87,3 +90,14 @@ def _print(facts: dict[str, Any], report: Any, *, as_json: bool) -> None:
 
 def _print_table(facts: dict[str, Any], title: str) -> None:
     print_facts({name.replace("_", " "): value for name, value in facts.items()}, title=title)
+
+
+def static_batches(model: VLMModel) -> str | None:
+    """One line that says that a loaded model runs in static batches, and why; None where it does not.
+
+    They are as exact, and slower: records wait for others of the same shape, and for the longest of their batch.
+    """
+    facts = model.describe()
+    if facts.get("continuous_batching", True):
+        return None
+    return f"{model.model_name} runs in static batches, slower than continuous ones: {facts.get('engine_reason')}"

@@ -38,7 +38,8 @@ class DtypeChoice(str, Enum):
 def complete_model(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """For a shell's completion: the registered models whose names begin so, each with what it is."""
     try:
-        catalog = load_catalog(context.params.get("config") or [])
+        # Not yet paths, in typer before 0.29.
+        catalog = load_catalog([Path(config) for config in context.params.get("config") or []])
     except PixanoVLMError:  # the command itself will tell
         catalog = load_catalog()
     return [(model.name, model.description) for model in catalog if model.name.startswith(incomplete)]

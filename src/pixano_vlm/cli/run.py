@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pixano_vlm.cli.errors import EXIT_INTERRUPTED
 from pixano_vlm.cli.interruption import Interruption
+from pixano_vlm.cli.load import static_batches
 from pixano_vlm.cli.outcome import print_outcome
 from pixano_vlm.cli.progress import Progress
 from pixano_vlm.cli.shown import Shown
@@ -45,6 +46,8 @@ class Watched(RunEvents):
         """Rates count from here."""
         if self._interruption is not None:
             self._interruption.ends_at_once = False
+        if notice := static_batches(model):
+            self._progress.say(notice)
         self._progress.begin()
 
 

@@ -139,7 +139,11 @@ class VLMModel(InferenceModel):
         return None
 
     def describe(self) -> dict[str, str | int | float | bool | None]:
-        """Facts about the loaded model for people: the rows that `pixano-vlm load` prints, in order."""
+        """Facts about the loaded model for people: the rows that `pixano-vlm load` prints, in order.
+
+        An engine that has another way to batch than its best says in `continuous_batching` which one it is, and in
+        `engine_reason` why: where it is false, `generate` and `load` tell the user.
+        """
         return {"class": type(self).__name__}
 
     def fingerprint(self) -> str:

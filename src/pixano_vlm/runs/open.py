@@ -173,6 +173,7 @@ class _Opening:
         fresh = Fresh(disk, self.path, lock, had_journal=had_journal, had_output=had_output)
         with contextlib.ExitStack() as undo:
             undo.callback(fresh.abandon)
+            self._tidy()
             journal = self._journal(self.context, undo)
             fd = disk.open(self.path, create=True)
             undo.pop_all()
@@ -195,6 +196,7 @@ class _Opening:
         with contextlib.ExitStack() as locked:
             lock = _lock(disk, self.beside, self.path)
             locked.callback(disk.close, lock)
+            self._tidy()
             old = Journal.open(disk, lock)
             with contextlib.ExitStack() as undo:
                 new = self._journal(self.context if old is None else self._context(old), undo)
@@ -226,6 +228,10 @@ class _Opening:
         )
         remaining: Remaining = JournalRemaining(self.manifest, sink, found, self.model, options.limit)
         return Opened(sink, remaining, notice, backup, self.manifest)
+
+    def _tidy(self) -> None:
+        if self.disk.exists(new_path(self.path)):  # a power cut came while lines were put in order
+            self.disk.unlink(new_path(self.path))
 
     def _journal(self, context: Mapping[str, Any], undo: contextlib.ExitStack) -> Journal:
         journal = Journal.create(self.disk, new_path(self.beside), dict(context), self.facts)

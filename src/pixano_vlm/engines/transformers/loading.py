@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 
 from pixano_vlm.engines.base import read_parameters
 from pixano_vlm.engines.transformers.adapters import apply_adapter, require_adapter
@@ -134,6 +135,11 @@ def explain(error: Exception, params: TransformersParams, part: str) -> ModelLoa
             f"{where}: the installed torchvision does not match torch {torch.__version__}.",
             hint="Install the pair that belongs together: pip install -U torch torchvision.",
         )
+    if (unknown := _unknown_type(params)) is not None:
+        return ModelLoadError(
+            f"{where}: transformers {transformers.__version__} does not know its architecture, {unknown!r}.",
+            hint="A later release may: pip install -U transformers.",
+        )
     packages = _missing_packages(error, text)
     if packages:
         names = " ".join(packages)
@@ -162,6 +168,19 @@ def explain(error: Exception, params: TransformersParams, part: str) -> ModelLoa
             hint = "It is not on this machine, and local_files_only is set."
         return ModelLoadError(f"{where}: {text[:300]}", hint=hint)
     return ModelLoadError(f"{where}: {type(error).__name__}: {text[:500]}")
+
+
+def _unknown_type(params: TransformersParams) -> str | None:
+    """The type of a checkpoint on this machine that the installed transformers does not know; None for others."""
+    try:
+        config, _ = transformers.PreTrainedConfig.get_config_dict(
+            params.path, revision=params.revision, cache_dir=params.cache_dir, local_files_only=True
+        )
+    except Exception:  # whatever keeps the config from being read is told by what was raised before
+        return None
+    name = config.get("model_type")
+    # One that brings code of its own is not transformers' to know.
+    return None if name is None or name in transformers.CONFIG_MAPPING or "auto_map" in config else str(name)
 
 
 def _missing_packages(error: Exception, text: str) -> list[str]:

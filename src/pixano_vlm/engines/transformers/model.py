@@ -245,7 +245,7 @@ class TransformersVLMModel(VLMModel):
             images = (
                 "images encoded once" if capabilities.image_features else "images encoded with each prompt"
             )
-            engine = f"in-flight batching, {images}, {sharing}" + (
+            engine = f"continuous batching, {images}, {sharing}" + (
                 ", packed weights" if capabilities.kernels else ""
             )
         else:
@@ -264,6 +264,7 @@ class TransformersVLMModel(VLMModel):
             "context_length": loaded.plan.context,
             "image_token": getattr(loaded.processor, "image_token", None),
             "engine": engine,
+            "continuous_batching": capabilities.in_flight,
             "engine_reason": capabilities.reason,
         }
 
