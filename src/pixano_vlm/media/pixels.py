@@ -18,7 +18,6 @@ from pixano_vlm.media.pages import frames_of, no_such_page
 from pixano_vlm.media.pillow import no_limit_of_pillow, open_with_pillow
 from pixano_vlm.media.png import without_bulk
 from pixano_vlm.media.rgb import as_rgb, opaque_if_clear, to_rgb, turn_to_upright, upright
-from pixano_vlm.media.sources import shortened
 from pixano_vlm.models.limits import Limits
 
 __all__ = ["Decoded", "check_size", "decode_image", "decode_page", "open_image", "to_rgb", "turn_to_upright"]
@@ -54,7 +53,6 @@ def decode_page(data: bytes, limits: Limits, name: str, page: int = 1) -> Decode
         ImageError: When it is damaged, of a format that is not read, larger than `limits.max_image_pixels`, or has
             no such page.
     """
-    name = shortened(name)
     format = _known_format(data, name)
     try:
         return _decode(format, data, limits, name, page)

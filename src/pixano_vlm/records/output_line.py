@@ -130,7 +130,7 @@ def _values(result: Result, model: str) -> dict[str, Any]:
     request, output, error = result.request, result.output, result.error
     values: dict[str, Any] = dict.fromkeys(FIRST)
     values.update(
-        id=request.id, status="error" if output is None else "ok", flags=result.flags, attempts=result.attempts,
+        id=request.id, status="error" if output is None else "ok", flags=[*result.flags, *result.image_flags], attempts=result.attempts,
         model=model, images=request.images, metadata=request.metadata or {},
     )  # fmt: skip
     if output is None:

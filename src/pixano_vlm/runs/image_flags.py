@@ -1,0 +1,33 @@
+"""Quality flags of the images that an answer is about, noted while they were opened.
+
+`pages_not_read`: its first page was read, of several, and nobody said which. `range_guessed`: its file does not say
+what is white (12 bits in a file of 16, numbers without a range), so its brightness was found from its values.
+"""
+
+from __future__ import annotations
+
+from pixano_vlm.media.notes import NOTES
+from pixano_vlm.models.vlm import VLMInput
+from pixano_vlm.prompts.messages import image_sources
+
+__all__ = ["PAGES_NOT_READ", "RANGE_GUESSED", "image_flags"]
+
+PAGES_NOT_READ = "pages_not_read"
+RANGE_GUESSED = "range_guessed"
+
+
+def image_flags(input: VLMInput | None) -> tuple[str, ...]:
+    """The flags of a request's images, none for normal ones."""
+    if input is None or not NOTES:
+        return ()
+    listed = input.images or ()
+    notes = [
+        NOTES.of(source)
+        for source in (*listed, *(image_sources(input.prompt) if isinstance(input.prompt, list) else ()))
+    ]
+    flags = []
+    if any(note.pages_not_read for note in notes):
+        flags.append(PAGES_NOT_READ)
+    if any(note.is_range_guessed for note in notes):
+        flags.append(RANGE_GUESSED)
+    return tuple(flags)
