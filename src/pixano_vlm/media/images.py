@@ -63,7 +63,7 @@ class UndecodedImage:
             return Decoded(self.pixels)
         decoded = decode_page(self.data, limits, self.name, self.page or 1)
         not_read = decoded.pages - 1 if self.page is None else 0
-        NOTES.put(self.source, Note(not_read, decoded.is_range_guessed))
+        NOTES.put(self.source, Note(not_read, decoded.is_guessed))
         return decoded
 
 

@@ -22,8 +22,8 @@ class Note:
 
     pages_not_read: int = 0
     """Pages of its file that nobody asked for."""
-    is_range_guessed: bool = False
-    """Whether its brightness was found from its values."""
+    is_guessed: bool = False
+    """Whether its file leaves open what its samples mean."""
 
 
 class Notes:

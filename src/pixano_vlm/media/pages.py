@@ -19,6 +19,7 @@ __all__ = ["MOST_PAGES", "frames_of", "no_such_page"]
 MOST_PAGES = 10_000
 """Pages of one file that are counted."""
 
+_UNREADABLE = (OSError, SyntaxError, ValueError, KeyError, TypeError)
 _SUBFILE, _OLD_SUBFILE = 254, 255
 _SMALLER_OR_MASK = 0b101
 _OLD_SMALLER = 2
@@ -52,12 +53,13 @@ def _tiff_frames(image: Any) -> Sequence[int]:
         except EOFError:
             break
         # A page that Pillow cannot make sense of is a page, which says so when its turn comes.
-        except (OSError, SyntaxError, ValueError, KeyError, TypeError):
-            pages.append(frame)
-            break
+        except _UNREADABLE:
+            if image.tell() != frame:
+                pages.append(frame)
+                break
         if not _is_smaller_copy(image.tag_v2):
             pages.append(frame)
-    with suppress(OSError, SyntaxError, ValueError, KeyError, TypeError, EOFError):
+    with suppress(EOFError, *_UNREADABLE):
         image.seek(first)
     return pages or [0]
 

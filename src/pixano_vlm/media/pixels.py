@@ -13,7 +13,7 @@ from PIL import Image
 
 from pixano_vlm.errors import ImageError
 from pixano_vlm.media.formats import FORMATS, Format, looks_like, missing_package, sniff
-from pixano_vlm.media.headers import icon_entries, jpeg_xl_is_animated, jpeg_xl_size, webp_size
+from pixano_vlm.media.headers import icon_entries, jpeg_xl_is_animated, jpeg_xl_size, tiff_is_cut, webp_size
 from pixano_vlm.media.pages import frames_of, no_such_page
 from pixano_vlm.media.pillow import no_limit_of_pillow, open_with_pillow
 from pixano_vlm.media.png import without_bulk
@@ -31,8 +31,8 @@ class Decoded:
     """Upright, RGB."""
     pages: int = 1
     """How many the file has."""
-    is_range_guessed: bool = False
-    """Whether its brightness was found from its values, because the file does not say what is white."""
+    is_guessed: bool = False
+    """Whether its file leaves open what its samples mean: what is white, or which way inks run."""
 
 
 def decode_image(data: bytes, limits: Limits, name: str) -> Image.Image:
@@ -171,6 +171,8 @@ def _is_truncated(error: Exception, format: Format, data: bytes) -> bool:
     text = str(error).lower()
     if isinstance(error, (EOFError, struct.error)) or any(words in text for words in _CUT_WORDS):
         return True
+    if format.name == "TIFF":
+        return tiff_is_cut(data)
     if format.name == "PNG":
         return b"IEND" not in data[-16:]
     if format.name == "WEBP":

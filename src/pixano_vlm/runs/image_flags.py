@@ -1,7 +1,8 @@
 """Quality flags of the images that an answer is about, noted while they were opened.
 
-`pages_not_read`: its first page was read, of several, and nobody said which. `range_guessed`: its file does not say
-what is white (12 bits in a file of 16, numbers without a range), so its brightness was found from its values.
+`pages_not_read`: its first page was read, of several, and nobody said which. `colours_guessed`: its file
+leaves open what its samples mean (12 bits in a file of 16, numbers without a range, inks without Adobe's mark), so
+that it was guessed from their values.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from pixano_vlm.media.notes import NOTES
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.messages import image_sources
 
-__all__ = ["PAGES_NOT_READ", "RANGE_GUESSED", "image_flags"]
+__all__ = ["COLOURS_GUESSED", "PAGES_NOT_READ", "image_flags"]
 
 PAGES_NOT_READ = "pages_not_read"
-RANGE_GUESSED = "range_guessed"
+COLOURS_GUESSED = "colours_guessed"
 
 
 def image_flags(input: VLMInput | None) -> tuple[str, ...]:
@@ -28,6 +29,6 @@ def image_flags(input: VLMInput | None) -> tuple[str, ...]:
     flags = []
     if any(note.pages_not_read for note in notes):
         flags.append(PAGES_NOT_READ)
-    if any(note.is_range_guessed for note in notes):
-        flags.append(RANGE_GUESSED)
+    if any(note.is_guessed for note in notes):
+        flags.append(COLOURS_GUESSED)
     return tuple(flags)

@@ -124,7 +124,7 @@ class RequestWriter:
         # error before it is sent, and every engine is shown the same upright RGB image.
         decoded = encoded.decode(limits)
         image, data = decoded.image, encoded.data
-        kind = None if data is None or decoded.is_range_guessed or encoded.page else _kind_if_plain(data)
+        kind = None if data is None or decoded.is_guessed or encoded.page else _kind_if_plain(data)
         if self._max_side is not None and max(image.size) > self._max_side:
             image.thumbnail((self._max_side, self._max_side), Image.Resampling.LANCZOS)
             data, kind = _encode(image, "JPEG" if kind == "image/jpeg" else "PNG")
