@@ -15,7 +15,7 @@ from pixano_vlm.errors import ImageError
 from pixano_vlm.media.formats import FORMATS, Format, looks_like, missing_package, sniff
 from pixano_vlm.media.headers import icon_entries, jpeg_xl_is_animated, jpeg_xl_size, tiff_is_cut, webp_size
 from pixano_vlm.media.pages import frames_of, no_such_page
-from pixano_vlm.media.pillow import no_limit_of_pillow, open_with_pillow
+from pixano_vlm.media.pillow import no_limit_of_pillow, open_with_pillow, turn_to_frame
 from pixano_vlm.media.png import without_bulk
 from pixano_vlm.media.rgb import as_rgb, opaque_if_clear, to_rgb, turn_to_upright, upright
 from pixano_vlm.models.limits import Limits
@@ -108,12 +108,12 @@ def _decode(format: Format, data: bytes, limits: Limits, name: str, page: int) -
     elif format.name == "WEBP" and (size := webp_size(data)) is not None:
         check_size(size, limits, name)
     image = open_with_pillow(format, data)
-    frames = frames_of(image)
+    with no_limit_of_pillow(image.size):
+        frames = frames_of(image)
     pages = 2 if format.name == "JXL" and jpeg_xl_is_animated(data) else len(frames)
     if not 1 <= page <= len(frames):
         raise no_such_page(name, page, pages)
-    if image.tell() != frames[page - 1]:
-        image.seek(frames[page - 1])
+    turn_to_frame(image, frames[page - 1])
     check_size(image.size, limits, name)
     with no_limit_of_pillow(image.size):
         image.load()

@@ -17,18 +17,14 @@ PAGES_NOT_READ = "pages_not_read"
 COLOURS_GUESSED = "colours_guessed"
 
 
-def image_flags(input: VLMInput | None) -> tuple[str, ...]:
-    """The flags of a request's images, none for normal ones."""
+def image_flags(input: VLMInput | None) -> tuple[tuple[str, ...], int]:
+    """The flags of a request's images, none for normal ones, and how many pages were not read."""
     if input is None or not NOTES:
-        return ()
-    listed = input.images or ()
-    notes = [
-        NOTES.of(source)
-        for source in (*listed, *(image_sources(input.prompt) if isinstance(input.prompt, list) else ()))
-    ]
-    flags = []
-    if any(note.pages_not_read for note in notes):
-        flags.append(PAGES_NOT_READ)
+        return (), 0
+    in_messages = image_sources(input.prompt) if isinstance(input.prompt, list) else ()
+    notes = [NOTES.of(source) for source in (*(input.images or ()), *in_messages)]
+    pages_not_read = sum(note.pages_not_read for note in notes)
+    flags = (PAGES_NOT_READ,) if pages_not_read else ()
     if any(note.is_guessed for note in notes):
-        flags.append(COLOURS_GUESSED)
-    return tuple(flags)
+        flags = (*flags, COLOURS_GUESSED)
+    return flags, pages_not_read

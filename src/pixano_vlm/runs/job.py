@@ -193,9 +193,11 @@ class Job:
             asked = None if request.input is None else request.input.response_format
             if asked is not None and answer.parsed is None:  # a model class need not look at what it wrote
                 answer = answer.model_copy(update={"parsed": parse_json(answer.generated_text)})
+            noted, pages_not_read = image_flags(request.input)
             result = Result(
-                request, output=answer, flags=flags_of(answer, asked), image_flags=image_flags(request.input)
-            )
+                request, output=answer, flags=flags_of(answer, asked), image_flags=noted,
+                pages_not_read=pages_not_read,
+            )  # fmt: skip
         first = self._flagged.pop(request.index, None)
         if first is not None:
             better = result if result.ok and len(result.flags) < len(first.flags) else first
