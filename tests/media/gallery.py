@@ -460,3 +460,7 @@ def refused() -> Iterator[Case]:
     yield Case("pointer.jpg", b"version https://git-lfs.github.com/spec/v1\n", None, told="git lfs pull")
     yield Case("movie.jpg", b"\0\0\0\x20ftypisom" + bytes(40), None, told="looks like a video")
     yield Case("wrong-sum.png", whole[:-30] + b"\0\0\0\0" + whole[-26:], None, told="damaged")
+
+
+CASES = cases()
+CASES_BY_NAME = {case.name: case for case in CASES}

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tests.media.files import page, tiff
-from tests.media.gallery import GREY, RGB, Case, cases, grey, saved
+from tests.media.gallery import CASES, GREY, RGB, Case, grey, saved
 
 from pixano_vlm.errors import ImageError
 from pixano_vlm.media import formats
@@ -21,7 +21,6 @@ from pixano_vlm.media.formats import FORMATS, Format
 from pixano_vlm.media.pixels import decode_page
 from pixano_vlm.models.limits import Limits
 
-CASES = cases()
 GOOD = [case for case in CASES if case.pixels is not None]
 BAD = [case for case in CASES if case.pixels is None]
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.media.files import Array
-from tests.media.gallery import Case, cases
+from tests.media.gallery import CASES, Case
 
 from pixano_vlm.media.pixels import decode_page
 from pixano_vlm.models.limits import Limits
 
 pytestmark = pytest.mark.images
-COMPARED = [case for case in cases() if case.pixels is not None and case.magick]
+COMPARED = [case for case in CASES if case.pixels is not None and case.magick]
 
 NEAR = 2
 """Most difference of a sample, of 255."""

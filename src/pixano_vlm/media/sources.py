@@ -60,7 +60,7 @@ def from_base64(source: str) -> str:
     """`source`, or, of an image that is written as base64 alone, its data URL.
 
     Base64 may be URL-safe, in lines as in a mail, and in what is left of a data URL or of Python's print of bytes.
-    Only what begins as an image does is taken for one, so that no path is.
+    Only what begins as an image does, or is marked as base64, is taken for one, so that no path is.
     """
     if len(source) < _SHORTEST_BASE64 or is_url(source):
         return source
@@ -70,12 +70,15 @@ def from_base64(source: str) -> str:
     if lead["quote"]:
         end = source.rfind(lead["quote"])
     head = "".join(source[start : start + 2 * _HEAD].split())[:_HEAD]
-    if _NOT_BASE64.search(head) or not _begins_an_image(head) or _NOT_BASE64.search(source, start, end):
+    is_known = "base64" in lead[0].lower() or _begins_an_image(head)
+    if not is_known or _NOT_BASE64.search(source, start, end):
         return source
     return f"data:;base64,{source[start:end]}"
 
 
 def _begins_an_image(head: str) -> bool:
+    if _NOT_BASE64.search(head):
+        return False
     plain = head.rstrip("=").translate(str.maketrans("-_", "+/"))
     plain = plain[: len(plain) // 4 * 4]
     try:
