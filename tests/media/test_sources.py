@@ -65,7 +65,7 @@ def test_every_format_is_known_in_base64(format: str) -> None:
     "path",
     [
         "images/cat.jpg", "/data/" + "a" * 200, "9j/" + "photos/" * 30 + "x", "UklGR/" * 20 + "a", "cat", "",
-        "iVBORw0KGgo", "https://example.org/" + TEXT[:60], "C:/images/cat", "a" * 300, 
+        "iVBORw0KGgo", "https://example.org/" + TEXT[:60], "C:/images/cat", "a" * 300,
         "/9j/4AAQ/" + "folder/" * 10 + "image.jpg",
     ],
 )  # fmt: skip
