@@ -6,11 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCHVISION_PACKAGES := num2words av
-SUITE := -n 2 -m "not slow and not models and not engines and not browser"
+SUITE := -n 2 -m "not slow and not models and not engines and not browser and not images"
 NEEDING_TORCHVISION := qwen or internvl or smolvlm or onevision or mistral3 or cosmos3 or gemma4 or lfm2 or video
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-today test-lowest test-versions test-slow test-torchvision test-models test-browser test-engines lint types bench clean
+.PHONY: help install demo test test-today test-lowest test-versions test-slow test-torchvision test-models test-browser test-images test-engines lint types bench clean
 
 help:
 	@echo "make demo       install, run the embedded model on examples/shapes, check its answers"
@@ -22,6 +22,7 @@ help:
 	@echo "make test-torchvision  the engine on models whose processors need torchvision, in an environment of its own"
 	@echo "make test-models       every architecture, adapters and quantization, in both environments"
 	@echo "make test-browser      the report page in Chromium (apt-get install chromium chromium-driver)"
+	@echo "make test-images        image files, compared with other decoders (apt-get install imagemagick libheif-examples libjxl-tools)"
 	@echo "make test-engines      vLLM on the CPU, a server, Ray and the Pixano server, in environments of their own (8 GB)"
 	@echo "make lint       ruff: rules and format"
 	@echo "make types      mypy, strict"
@@ -105,6 +106,11 @@ $(VENV)/.browser-installed: $(STAMP)
 test-browser: $(VENV)/.browser-installed
 	@$(BIN)/python -c "import sys; from tests.report.browser import why_not; sys.exit(why_not())"
 	$(BIN)/python -m pytest -n 0 -m browser tests/report
+
+# Without these decoders the tests would fail one by one.
+test-images: install
+	@for tool in convert heif-convert djxl; do command -v $$tool >/dev/null || { echo "install $$tool: apt-get install imagemagick libheif-examples libjxl-tools" >&2; exit 1; }; done
+	$(BIN)/python -m pytest -n 2 -m images tests/media
 
 $(VENV)-engines/.installed: scripts/engines_env.py scripts/torchvision_env.py pyproject.toml constraints.txt
 	$(PYTHON) scripts/engines_env.py $(VENV)-engines

@@ -62,7 +62,7 @@ def test_columns_are_typed_and_what_failed_is_null(tmp_path: Path) -> None:
     }
     assert list(types) == list(COLUMNS)
     assert {name for name, kind in types.items() if kind == "int64"} == {
-        "prompt_tokens", "completion_tokens", "total_tokens", "attempts",
+        "prompt_tokens", "completion_tokens", "total_tokens", "attempts", "pages_not_read",
     }  # fmt: skip
     assert types["images"] == types["flags"] == "list<item: string>"
     frame = pandas.read_parquet(tmp_path / "t.parquet")

@@ -18,7 +18,17 @@ from pixano_vlm.inputs.decode import decode_line, json_kind
 from pixano_vlm.inputs.fields import CHECKS, FIELDS, check_id, check_images, suggestion
 from pixano_vlm.inputs.openai_batch import from_batch_request, is_batch_request
 from pixano_vlm.inputs.rules import Rules
-from pixano_vlm.media.sources import confine, is_url, local_path, shortened
+from pixano_vlm.media.sources import (
+    check_is_path,
+    confine,
+    file_and_page,
+    from_base64,
+    is_data_url,
+    is_url,
+    local_path,
+    shortened,
+    with_page,
+)
 from pixano_vlm.media.stamps import FileStamp, stamp
 from pixano_vlm.models.generation import SETTINGS
 from pixano_vlm.models.vlm import VLMInput
@@ -157,18 +167,21 @@ class LineParser:
 
     def resolve(self, source: str) -> str:
         """An image source with its path made absolute and confined; the file's stamp is kept."""
+        source = from_base64(source)
         if is_url(source):
-            if not self.rules.limits.allow_urls and not source[:5].lower().startswith("data:"):
-                raise ImageError(f"{source} is a URL, and URLs are not allowed in this run.")
+            if not self.rules.limits.allow_urls and not is_data_url(source):
+                raise ImageError(f"{shortened(source)} is a URL, and URLs are not allowed in this run.")
             return source
         try:
             path = os.path.normpath(os.path.join(self.rules.base_dir, local_path(source)))  # noqa: PTH118 - hot
         except ValueError as error:
-            raise ImageError(f"{source}: {error}.") from None
+            raise ImageError(f"{shortened(source)}: {error}.") from None
+        check_is_path(path)
+        path, page = file_and_page(path)
         if self.rules.root is not None:
             confine(path, self.rules.root)
         self.files.append(stamp(path))
-        return path
+        return path if page is None else with_page(path, page)
 
     def read_prompt(self, values: dict[str, Any], images: int) -> str | list[dict[str, Any]]:
         """The prompt; `images` is how many the line lists, which its placeholders must match."""

@@ -5,9 +5,10 @@ Reads bytes; decodes no pixel.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
-__all__ = ["icon_entries", "jpeg_xl_is_animated", "jpeg_xl_size", "webp_size"]
+__all__ = ["icon_entries", "jpeg_xl_is_animated", "jpeg_xl_size", "tiff_is_cut", "webp_size"]
 
 _JXL_RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
@@ -117,3 +118,38 @@ def webp_size(data: bytes) -> tuple[int, int] | None:
         width, height = (int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (26, 28))
         return width, height
     return None
+
+
+_TIFF_OFFSETS = {273: 279, 324: 325}
+"""Tags of where strips and tiles are, and of how long they are."""
+_TIFF_SIZES = {3: "H", 4: "I"}
+
+
+def tiff_is_cut(data: bytes) -> bool:
+    """Whether a TIFF file ends before what its first page needs; False where that cannot be told."""
+    order = "<" if data.startswith(b"II") else ">"
+    if data[2:4] not in (b"*\0", b"\0*"):
+        return False
+    at = struct.unpack_from(f"{order}I", data.ljust(8, b"\0"), 4)[0]
+    if at + 2 > len(data):
+        return True
+    end = at + 2 + 12 * struct.unpack_from(f"{order}H", data, at)[0]
+    if end > len(data):
+        return True
+    values: dict[int, tuple[int, ...]] = {}
+    for entry in range(at + 2, end, 12):
+        tag, kind, count = struct.unpack_from(f"{order}HHI", data, entry)
+        if kind not in _TIFF_SIZES:
+            continue
+        form = f"{order}{count}{_TIFF_SIZES[kind]}"
+        size = count * struct.calcsize(_TIFF_SIZES[kind])
+        place = entry + 8 if size <= 4 else struct.unpack_from(f"{order}I", data, entry + 8)[0]
+        if place + size > len(data):
+            return True
+        if tag in _TIFF_OFFSETS or tag in _TIFF_OFFSETS.values():
+            values[tag] = struct.unpack_from(form, data, place)
+    return any(
+        start + length > len(data)
+        for offsets, lengths in _TIFF_OFFSETS.items()
+        for start, length in zip(values.get(offsets, ()), values.get(lengths, ()), strict=False)
+    )

@@ -22,6 +22,8 @@ from urllib.parse import quote, urljoin, urlsplit
 import httpcore
 
 from pixano_vlm.errors import ImageError
+from pixano_vlm.media.formats import sniff
+from pixano_vlm.media.sources import shortened
 from pixano_vlm.models.limits import Limits
 
 MAX_REDIRECTS = 5
@@ -33,8 +35,7 @@ _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _OK = 200
 _NAT64 = IPv6Network("64:ff9b::/96")
-_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"P1", b"P2", b"P3", b"P4",
-             b"P5", b"P6")  # fmt: skip
+_SMALLER = "Make it smaller, or raise --max-image-bytes."
 _deadline = threading.local()
 
 
@@ -71,11 +72,11 @@ def fetch(url: str, limits: Limits) -> bytes:
             pause = error.wait if error.wait is not None else wait * random.uniform(0.75, 1.25)
             if attempt == limits.fetch_attempts or time.monotonic() + pause >= end:
                 raise ImageError(
-                    f"{url} cannot be fetched{tries}: {error}.", hint="Try again later."
+                    f"{shortened(url)} cannot be fetched{tries}: {error}.", hint="Try again later."
                 ) from None
             time.sleep(pause)
             wait = min(2 * wait, MAX_WAIT)
-    raise ImageError(f"{url} cannot be fetched: no try is allowed.", hint="Raise fetch_attempts.")
+    raise ImageError(f"{shortened(url)} cannot be fetched: no try is allowed.", hint="Raise fetch_attempts.")
 
 
 def _fetch_once(url: str, limits: Limits, end: float) -> bytes:
@@ -95,21 +96,22 @@ def _fetch_once(url: str, limits: Limits, end: float) -> bytes:
                 return _body(url, response.iter_stream(), headers, limits, end)
         except _Refused as error:
             raise ImageError(
-                f"{url} may not be fetched: {error}.",
+                f"{shortened(url)} may not be fetched: {error}.",
                 hint="Only public addresses may be, unless private ones are allowed.",
             ) from None
         except (httpcore.TimeoutException, TimeoutError):
             raise _Passing(f"no complete answer within {limits.fetch_timeout:g} seconds") from None
         except ssl.SSLError as error:
-            raise ImageError(f"{url} cannot be fetched: {error.reason or error}.") from None
+            raise ImageError(f"{shortened(url)} cannot be fetched: {error.reason or error}.") from None
         except httpcore.ConnectError as error:
             if isinstance(error.__cause__ or error.__context__, ssl.SSLError):
-                raise ImageError(f"{url} cannot be fetched: {error}.") from None
+                raise ImageError(f"{shortened(url)} cannot be fetched: {error}.") from None
             raise _Passing(f"no connection: {error}") from None
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
             raise _Passing(f"the connection broke: {str(error) or type(error).__name__}") from None
     raise ImageError(
-        f"{url} cannot be fetched: more than {MAX_REDIRECTS} redirects.", hint="Give its final URL."
+        f"{shortened(url)} cannot be fetched: more than {MAX_REDIRECTS} redirects.",
+        hint="Give its final URL.",
     )
 
 
@@ -120,14 +122,14 @@ def _parse(place: str, url: str) -> httpcore.URL:
         host, port = parts.hostname, parts.port
         name = (host or "").encode("ascii" if (host or "").isascii() else "idna")
     except (ValueError, UnicodeError) as error:
-        raise ImageError(f"{url}{came} is not a URL: {error}.") from None
+        raise ImageError(f"{shortened(url)}{came} is not a URL: {error}.") from None
     if parts.scheme.lower() not in ("http", "https"):
         raise ImageError(
-            f"{url}{came} is a {parts.scheme}: URL.",
+            f"{shortened(url)}{came} is a {parts.scheme}: URL.",
             hint="Give an http:, https:, s3:, gs: or data: URL, or a path.",
         )
     if not name:
-        raise ImageError(f"{url}{came} names no host.")
+        raise ImageError(f"{shortened(url)}{came} names no host.")
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
     if parts.query:
         path += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~-._?")
@@ -162,7 +164,9 @@ def _check_status(url: str, status: int, headers: dict[bytes, bytes]) -> None:
     if status in _PASSING:
         raise _Passing(f"the server answers {status}", _retry_after(headers.get(b"retry-after")))
     if status != _OK:
-        raise ImageError(f"{url} cannot be fetched: the server answers {status}.", hint="Check the URL.")
+        raise ImageError(
+            f"{shortened(url)} cannot be fetched: the server answers {status}.", hint="Check the URL."
+        )
 
 
 def _retry_after(value: bytes | None) -> float | None:
@@ -183,22 +187,27 @@ def _body(
     most = limits.max_image_bytes
     encoding = headers.get(b"content-encoding", b"identity").lower()
     if encoding != b"identity":
-        raise ImageError(f"{url} cannot be fetched: the server packs it as {encoding.decode('latin-1')}.")
+        raise ImageError(
+            f"{shortened(url)} cannot be fetched: the server packs it as {encoding.decode('latin-1')}."
+        )
     length = headers.get(b"content-length", b"")
     if length.isdigit() and int(length) > most:
-        raise ImageError(f"{url} holds {int(length):,} bytes, and the limit is {most:,}.")
+        raise ImageError(
+            f"{shortened(url)} holds {int(length):,} bytes, and the limit is {most:,}.", hint=_SMALLER
+        )
     pieces, total = [], 0
     for piece in stream:
         pieces.append(piece)
         total += len(piece)
         if total > most:
-            raise ImageError(f"{url} holds more bytes than the limit of {most:,}.")
+            raise ImageError(f"{shortened(url)} holds more bytes than the limit of {most:,}.", hint=_SMALLER)
         _left(end)
     data = b"".join(pieces)
     kind = headers.get(b"content-type", b"").decode("latin-1").split(";")[0].strip().lower()
-    is_text = kind.startswith("text/") or kind in ("application/json", "application/pdf")
-    if is_text and not data.startswith(_PICTURES):
-        raise ImageError(f"{url} is not an image: the server sends {kind}.", hint="Give the image's own URL.")
+    if (kind.startswith("text/") or kind == "application/json") and sniff(data) is None:
+        raise ImageError(
+            f"{shortened(url)} is not an image: the server sends {kind}.", hint="Give the image's own URL."
+        )
     return data
 
 

@@ -1,4 +1,4 @@
-"""The pages of a file that holds more than one image, and how one of them is named: `scan.tif#page=2`.
+"""The pages of a file that holds more than one image.
 
 A page is what a person would call one: a frame of an animation, a page of a TIFF file, an image of a HEIC file. The
 smaller copies that files carry of an image, and what cameras put behind it, are none.
@@ -6,7 +6,6 @@ smaller copies that files carry of an image, and what cameras put behind it, are
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -15,30 +14,17 @@ from PIL import Image
 
 from pixano_vlm.errors import ImageError
 
-__all__ = ["MOST_PAGES", "frames_of", "no_such_page", "split_page", "with_page"]
+__all__ = ["MOST_PAGES", "frames_of", "no_such_page"]
 
 MOST_PAGES = 10_000
 """Pages of one file that are counted."""
 
-_PAGE = re.compile(r"#page=([0-9]{1,9})\Z")
+_UNREADABLE = (OSError, SyntaxError, ValueError, KeyError, TypeError)
 _SUBFILE, _OLD_SUBFILE = 254, 255
 _SMALLER_OR_MASK = 0b101
 _OLD_SMALLER = 2
 _MP_ENTRIES = 0xB002
 _MULTI_FRAME = "Multi-Frame"
-
-
-def split_page(source: str) -> tuple[str, int | None]:
-    """A source without the page that it names, and that page, from 1; None where it names none."""
-    if "#page=" not in source[-15:]:
-        return source, None
-    found = _PAGE.search(source)
-    return (source, None) if found is None else (source[: found.start()], int(found[1]))
-
-
-def with_page(source: str, page: int) -> str:
-    """The source that names one page of another."""
-    return f"{source}#page={page}"
 
 
 def no_such_page(name: str, page: int, pages: int) -> ImageError:
@@ -67,12 +53,13 @@ def _tiff_frames(image: Any) -> Sequence[int]:
         except EOFError:
             break
         # A page that Pillow cannot make sense of is a page, which says so when its turn comes.
-        except (OSError, SyntaxError, ValueError, KeyError, TypeError):
-            pages.append(frame)
-            break
+        except _UNREADABLE:
+            if image.tell() != frame:
+                pages.append(frame)
+                break
         if not _is_smaller_copy(image.tag_v2):
             pages.append(frame)
-    with suppress(OSError, SyntaxError, ValueError, KeyError, TypeError, EOFError):
+    with suppress(EOFError, *_UNREADABLE):
         image.seek(first)
     return pages or [0]
 

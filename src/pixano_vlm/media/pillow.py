@@ -13,7 +13,7 @@ from PIL import Image
 
 from pixano_vlm.media.formats import Format
 
-__all__ = ["no_limit_of_pillow", "open_with_pillow"]
+__all__ = ["no_limit_of_pillow", "open_with_pillow", "turn_to_frame"]
 
 # Decoders warn of metadata that they cannot read. The image is what is wanted, and a run over a million images has
 # better things to say.
@@ -35,6 +35,17 @@ def open_with_pillow(format: Format, data: bytes) -> Image.Image:
     except _TOO_LARGE:
         with _LIMIT:
             return factory(BytesIO(data), b"")
+
+
+def turn_to_frame(image: Image.Image, frame: int) -> None:
+    """Makes a frame the one that is decoded next."""
+    if image.tell() == frame:
+        return
+    try:
+        image.seek(frame)
+    except _TOO_LARGE:
+        with _LIMIT:
+            image.seek(frame)
 
 
 def _opener(format: Format) -> Callable[[BytesIO, bytes], Image.Image]:

@@ -13,12 +13,11 @@ from PIL import Image
 
 from pixano_vlm.errors import ImageError
 from pixano_vlm.media.formats import FORMATS, Format, looks_like, missing_package, sniff
-from pixano_vlm.media.headers import icon_entries, jpeg_xl_is_animated, jpeg_xl_size, webp_size
+from pixano_vlm.media.headers import icon_entries, jpeg_xl_is_animated, jpeg_xl_size, tiff_is_cut, webp_size
 from pixano_vlm.media.pages import frames_of, no_such_page
-from pixano_vlm.media.pillow import no_limit_of_pillow, open_with_pillow
+from pixano_vlm.media.pillow import no_limit_of_pillow, open_with_pillow, turn_to_frame
 from pixano_vlm.media.png import without_bulk
 from pixano_vlm.media.rgb import as_rgb, opaque_if_clear, to_rgb, turn_to_upright, upright
-from pixano_vlm.media.sources import shortened
 from pixano_vlm.models.limits import Limits
 
 __all__ = ["Decoded", "check_size", "decode_image", "decode_page", "open_image", "to_rgb", "turn_to_upright"]
@@ -32,8 +31,8 @@ class Decoded:
     """Upright, RGB."""
     pages: int = 1
     """How many the file has."""
-    is_range_guessed: bool = False
-    """Whether its brightness was found from its values, because the file does not say what is white."""
+    is_guessed: bool = False
+    """Whether its file leaves open what its samples mean: what is white, or which way inks run."""
 
 
 def decode_image(data: bytes, limits: Limits, name: str) -> Image.Image:
@@ -54,7 +53,6 @@ def decode_page(data: bytes, limits: Limits, name: str, page: int = 1) -> Decode
         ImageError: When it is damaged, of a format that is not read, larger than `limits.max_image_pixels`, or has
             no such page.
     """
-    name = shortened(name)
     format = _known_format(data, name)
     try:
         return _decode(format, data, limits, name, page)
@@ -110,12 +108,12 @@ def _decode(format: Format, data: bytes, limits: Limits, name: str, page: int) -
     elif format.name == "WEBP" and (size := webp_size(data)) is not None:
         check_size(size, limits, name)
     image = open_with_pillow(format, data)
-    frames = frames_of(image)
+    with no_limit_of_pillow(image.size):
+        frames = frames_of(image)
     pages = 2 if format.name == "JXL" and jpeg_xl_is_animated(data) else len(frames)
     if not 1 <= page <= len(frames):
         raise no_such_page(name, page, pages)
-    if image.tell() != frames[page - 1]:
-        image.seek(frames[page - 1])
+    turn_to_frame(image, frames[page - 1])
     check_size(image.size, limits, name)
     with no_limit_of_pillow(image.size):
         image.load()
@@ -173,6 +171,8 @@ def _is_truncated(error: Exception, format: Format, data: bytes) -> bool:
     text = str(error).lower()
     if isinstance(error, (EOFError, struct.error)) or any(words in text for words in _CUT_WORDS):
         return True
+    if format.name == "TIFF":
+        return tiff_is_cut(data)
     if format.name == "PNG":
         return b"IEND" not in data[-16:]
     if format.name == "WEBP":

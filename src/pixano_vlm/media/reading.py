@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import os
 import re
 import stat
@@ -16,7 +17,16 @@ from typing import Literal
 from urllib.parse import unquote_to_bytes
 
 from pixano_vlm.errors import ImageError
-from pixano_vlm.media.sources import confine, is_url, local_path, shortened
+from pixano_vlm.media.sources import (
+    check_is_path,
+    confine,
+    from_base64,
+    is_data_url,
+    is_url,
+    local_path,
+    not_a_source,
+    shortened,
+)
 from pixano_vlm.media.stamps import DIGESTS, FileStamp, image_digest, stamp_of
 from pixano_vlm.media.stores import is_store_url, read_object
 from pixano_vlm.models.limits import Limits
@@ -45,13 +55,16 @@ def read_bytes(
     """
     if isinstance(source, bytes):
         return _hashed(_checked_size(source, f"the {kind}", limits))
+    if isinstance(source, str):
+        source = from_base64(source)
     if isinstance(source, str) and is_url(source):
-        is_data = source[:5].lower() == "data:"
+        is_data = is_data_url(source)
         return _hashed(_read_data_url(source, limits, kind) if is_data else _fetch(source, limits))
     try:
         path = local_path(source) if isinstance(source, str) else str(source)
     except ValueError as error:
-        raise ImageError(f"{source}: {error}.", hint="Give a path.") from None
+        raise ImageError(f"{shortened(str(source))}: {error}.", hint="Give a path.") from None
+    check_is_path(path)
     return _read_file(path, limits)
 
 
@@ -61,17 +74,17 @@ def _hashed(data: bytes) -> tuple[bytes, bytes]:
 
 def _fetch(url: str, limits: Limits) -> bytes:
     if not limits.allow_urls:
-        raise ImageError(f"{url} is a URL, and URLs are not allowed in this run.")
+        raise ImageError(f"{shortened(url)} is a URL, and URLs are not allowed in this run.")
     if is_store_url(url):
         if limits.image_root is not None:
             # A store is read with the user's own rights, as files are: a root for these is none for that.
             raise ImageError(
-                f"{url} lies outside the image root {limits.image_root}.", hint="Use a local copy."
+                f"{shortened(url)} lies outside the image root {limits.image_root}.", hint="Use a local copy."
             )
-        return _checked_size(read_object(url, limits), url, limits)
+        return _checked_size(read_object(url, limits), shortened(url), limits)
     from pixano_vlm.media.http import fetch
 
-    return _checked_size(fetch(url, limits), url, limits)
+    return _checked_size(fetch(url, limits), shortened(url), limits)
 
 
 def _checked_size(data: bytes, name: str, limits: Limits) -> bytes:
@@ -84,7 +97,8 @@ def _checked_size(data: bytes, name: str, limits: Limits) -> bytes:
 
 def _too_large(name: str, size: str, limits: Limits) -> ImageError:
     return ImageError(
-        f"{name} holds {size} bytes, and the limit is {limits.max_image_bytes:,}.", hint="Make it smaller."
+        f"{name} holds {size} bytes, and the limit is {limits.max_image_bytes:,}.",
+        hint="Make it smaller, or raise --max-image-bytes.",
     )
 
 
@@ -125,9 +139,9 @@ _KINDS = (
 def _check_regular(path: str, status: os.stat_result, limits: Limits) -> None:
     for is_kind, words in _KINDS:
         if is_kind(status.st_mode):
-            raise ImageError(f"{path} {words}, not an image file.", hint="Name a regular file.")
+            raise ImageError(f"{shortened(path)} {words}, not an image file.", hint="Name a regular file.")
     if status.st_size > limits.max_image_bytes:
-        raise _too_large(path, f"{status.st_size:,}", limits)
+        raise _too_large(shortened(path), f"{status.st_size:,}", limits)
 
 
 def _read_file(path: str, limits: Limits) -> tuple[bytes, bytes]:
@@ -146,13 +160,15 @@ def _read_file(path: str, limits: Limits) -> tuple[bytes, bytes]:
             _check_regular(path, status, limits)
             data = _read_all(file.read, status.st_size, limits.max_image_bytes)
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            raise not_a_source(path) from None
         cause = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
         raise ImageError(
-            f"{path} cannot be read: {cause}.",
+            f"{shortened(path)} cannot be read: {cause}.",
             hint="Paths are relative to the manifest's folder." if missing else "Check the file.",
         ) from None
-    data = _checked_size(data, path, limits)
+    data = _checked_size(data, shortened(path), limits)
     return data, DIGESTS.of(stamp_of(path, status), data)
 
 

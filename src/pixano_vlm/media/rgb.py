@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from PIL import Image, ImageChops, ImageCms
+from PIL import Image, ImageCms
 
 from pixano_vlm.media.depth import greys_of, stretched
 from pixano_vlm.media.png import bit_depth
@@ -57,7 +57,7 @@ def as_rgb(image: Image.Image, data: bytes) -> tuple[Image.Image, bool]:
         data: The file that it comes from, whose header says what Pillow does not; empty where there is none.
 
     Returns:
-        The pixels; and whether their range was guessed from their values.
+        The pixels; and whether the file leaves open what they mean, so that it was guessed.
 
     Raises:
         ValueError: When the image has no usable value.
@@ -68,9 +68,9 @@ def as_rgb(image: Image.Image, data: bytes) -> tuple[Image.Image, bool]:
     guessed = False
     if _has_sixteen_bits(image, data):
         image, guessed = stretched(image)
-    if image.format in ("JPEG", "MPO") and image.mode == "CMYK" and "adobe" not in image.info:
-        # Adobe's programs write inks upside down and leave their mark; Pillow takes every file for one of theirs.
-        image = ImageChops.invert(image)
+    # Adobe's programs write inks upside down and leave their mark. Every decoder takes a file without it for one of
+    # theirs that has lost it, which is a guess.
+    guessed |= image.format in ("JPEG", "MPO") and image.mode == "CMYK" and "adobe" not in image.info
     if image.format == "TGA":
         image = opaque_if_clear(image)
     return _eight_bit_rgb(image), guessed

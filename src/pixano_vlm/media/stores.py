@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from pixano_vlm.errors import ImageError
+from pixano_vlm.media.sources import shortened
 from pixano_vlm.models.limits import Limits
 
 __all__ = ["STORES", "is_store_url", "read_object"]
@@ -54,7 +55,7 @@ def read_object(url: str, limits: Limits) -> bytes:
             data = bytes(store.cat_file(path, **options))
         except FileNotFoundError:
             raise ImageError(
-                f"{url} cannot be read: there is no such object.", hint="Check the URL."
+                f"{shortened(url)} cannot be read: there is no such object.", hint="Check the URL."
             ) from None
         # Each store's package has exceptions of its own; of few can it be told here that they will not pass.
         except Exception as error:
@@ -63,24 +64,25 @@ def read_object(url: str, limits: Limits) -> bytes:
                 or getattr(error, "errno", None) == errno.EINVAL
             ):
                 raise ImageError(
-                    f"{url} cannot be read: {_cause(error)}.",
+                    f"{shortened(url)} cannot be read: {_cause(error)}.",
                     hint="Check the URL; the store's credentials decide what may be read.",
                 ) from None
             pause = wait * random.uniform(0.75, 1.25)
             if attempt == limits.fetch_attempts or time.monotonic() + pause >= end:
                 tries = "" if attempt == 1 else f" after {attempt} tries"
                 raise ImageError(
-                    f"{url} cannot be read{tries}: {_cause(error)}.", hint="Try again later."
+                    f"{shortened(url)} cannot be read{tries}: {_cause(error)}.", hint="Try again later."
                 ) from None
             time.sleep(pause)
             wait *= 2
         else:
             if len(data) > most:
                 raise ImageError(
-                    f"{url} holds more bytes than the limit of {most:,}.", hint="Make it smaller."
+                    f"{shortened(url)} holds more bytes than the limit of {most:,}.",
+                    hint="Make it smaller, or raise --max-image-bytes.",
                 )
             return data
-    raise ImageError(f"{url} cannot be read: no try is allowed.", hint="Raise fetch_attempts.")
+    raise ImageError(f"{shortened(url)} cannot be read: no try is allowed.", hint="Raise fetch_attempts.")
 
 
 def _locate(url: str) -> tuple[Any, str]:
@@ -88,7 +90,7 @@ def _locate(url: str) -> tuple[Any, str]:
     scheme, _, rest = url.partition("://")
     # fsspec takes a second URL inside the first as one to open through it, on this machine's disk for instance.
     if "::" in rest or "://" in rest:
-        raise ImageError(f"{url} is a URL within a URL.", hint="Name the object itself.")
+        raise ImageError(f"{shortened(url)} is a URL within a URL.", hint="Name the object itself.")
     try:
         from fsspec import filesystem
 
@@ -96,10 +98,10 @@ def _locate(url: str) -> tuple[Any, str]:
     except (ImportError, ValueError) as error:
         package = NOT_IN_THE_EXTRA.get(scheme.lower(), "'pixano-vlm[cloud]'")
         raise ImageError(
-            f"{url} cannot be read: {_cause(error)}.", hint=f"Run: pip install {package}."
+            f"{shortened(url)} cannot be read: {_cause(error)}.", hint=f"Run: pip install {package}."
         ) from None
     except Exception as error:  # a store's own: settings that it lacks, above all
-        raise ImageError(f"{url} cannot be read: {_cause(error)}.") from None
+        raise ImageError(f"{shortened(url)} cannot be read: {_cause(error)}.") from None
 
 
 def _cause(error: Exception) -> str:

@@ -10,7 +10,7 @@ import json
 from hashlib import blake2b
 
 from pixano_vlm.media.reading import file_digest
-from pixano_vlm.media.sources import is_url
+from pixano_vlm.media.sources import is_url, split_page, with_page
 from pixano_vlm.media.stamps import FileStamp
 from pixano_vlm.models.generation import SETTINGS, GenerationSettings
 from pixano_vlm.models.limits import Limits
@@ -23,8 +23,11 @@ UNKNOWN = bytes(16)
 
 
 def _image(source: object) -> str:
-    # A local file stands in the key by its content, so its path must not.
-    return source if isinstance(source, str) and is_url(source) else ""
+    if isinstance(source, str) and is_url(source):
+        return source
+    # A local file is in the key by its content, so its path must not be; which page of it, where one is named.
+    page = split_page(source)[1] if isinstance(source, str) else None
+    return "" if page is None else with_page("", page)
 
 
 def is_repeatable(request: Request) -> bool:

@@ -23,8 +23,8 @@ from pixano_vlm.records.result import Result
 
 __all__ = ["VERSION", "LineError", "LineUsage", "OutputLine", "error_message", "relabelled", "render", "says"]
 
-VERSION = "1.1"
-"""1.0: the first version. 1.1: `images` also lists the images in chat messages."""
+VERSION = "1.2"
+"""1.0: the first version. 1.1: `images` also lists the images in chat messages. 1.2: `pages_not_read`."""
 
 
 class LineUsage(BaseModel):
@@ -73,6 +73,10 @@ class OutputLine(BaseModel):
     )
     metadata: dict[str, Any] = Field(
         default_factory=dict, description="The record's own metadata and unknown keys."
+    )
+    pages_not_read: int | None = Field(
+        default=None,
+        description="Pages of the record's image files that nobody asked for and the model did not see.",
     )
 
 
@@ -130,12 +134,14 @@ def _values(result: Result, model: str) -> dict[str, Any]:
     request, output, error = result.request, result.output, result.error
     values: dict[str, Any] = dict.fromkeys(FIRST)
     values.update(
-        id=request.id, status="error" if output is None else "ok", flags=result.flags, attempts=result.attempts,
-        model=model, images=request.images, metadata=request.metadata or {},
+        id=request.id, status="error" if output is None else "ok", flags=[*result.flags, *result.image_flags],
+        attempts=result.attempts, model=model, images=request.images, metadata=request.metadata or {},
     )  # fmt: skip
     if output is None:
         values["error"] = {"type": type(error).__name__, "message": error_message(request, error)}
         return values
+    if result.pages_not_read:
+        values["pages_not_read"] = result.pages_not_read
     for name in _ANSWERED:
         values[name] = getattr(output, name)
     usage = output.usage

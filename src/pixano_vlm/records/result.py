@@ -20,6 +20,10 @@ class Result:
     error: VLMError | None = None
     flags: tuple[str, ...] = ()
     """Quality flags of the answer; see `runs.flags`."""
+    image_flags: tuple[str, ...] = ()
+    """What is out of the ordinary about its images; see `runs.image_flags`. Asking again does not help."""
+    pages_not_read: int = 0
+    """Pages of its image files that nobody asked for."""
     attempts: int = 1
     """How often it was asked."""
 

@@ -17,6 +17,7 @@ from pixano_vlm.prompts.response_format import parse_json
 from pixano_vlm.records.request import Request
 from pixano_vlm.records.result import Result
 from pixano_vlm.runs.flags import flags_of, other_settings
+from pixano_vlm.runs.image_flags import image_flags
 from pixano_vlm.runs.remaining import Remaining
 from pixano_vlm.runs.summary import Summary
 
@@ -192,7 +193,11 @@ class Job:
             asked = None if request.input is None else request.input.response_format
             if asked is not None and answer.parsed is None:  # a model class need not look at what it wrote
                 answer = answer.model_copy(update={"parsed": parse_json(answer.generated_text)})
-            result = Result(request, output=answer, flags=flags_of(answer, asked))
+            noted, pages_not_read = image_flags(request.input)
+            result = Result(
+                request, output=answer, flags=flags_of(answer, asked), image_flags=noted,
+                pages_not_read=pages_not_read,
+            )  # fmt: skip
         first = self._flagged.pop(request.index, None)
         if first is not None:
             better = result if result.ok and len(result.flags) < len(first.flags) else first

@@ -71,7 +71,7 @@ class Summary:
             self.errors[kind] += 1
             self.first_errors.setdefault(kind, error_message(result.request, result.error))
             return
-        self.flags.update(result.flags)
+        self.flags.update([*result.flags, *result.image_flags])
         usage = result.output.usage
         self.ok += 1
         self.images += len(result.request.images)

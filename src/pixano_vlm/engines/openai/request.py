@@ -122,9 +122,9 @@ class RequestWriter:
         encoded = read_image(source, limits)
         # Decoded here although the server decodes it again: a damaged or oversized picture is this record's
         # error before it is sent, and every engine is shown the same upright RGB image.
-        image = encoded.decode(limits)
-        data = encoded.data
-        kind = None if data is None else _kind_if_plain(data)
+        decoded = encoded.decode(limits)
+        image, data = decoded.image, encoded.data
+        kind = None if data is None or decoded.is_guessed or encoded.page else _kind_if_plain(data)
         if self._max_side is not None and max(image.size) > self._max_side:
             image.thumbnail((self._max_side, self._max_side), Image.Resampling.LANCZOS)
             data, kind = _encode(image, "JPEG" if kind == "image/jpeg" else "PNG")
@@ -152,14 +152,14 @@ def _named(response_format: dict[str, Any]) -> dict[str, Any]:
 def _kind_if_plain(data: bytes) -> str | None:
     """The media type of a file that any server sees as this project does: upright, opaque, 8 bits, one frame."""
     image = open_image(data)
-    assert image is not None, "it has been decoded"
     plain = (
-        image.mode in ("RGB", "L")
+        image is not None
+        and image.mode in ("RGB", "L")
         and "transparency" not in image.info
         and turn_to_upright(image) is None
         and getattr(image, "n_frames", 1) == 1
     )
-    return WEB_FORMATS.get(image.format or "") if plain else None
+    return WEB_FORMATS.get(image.format or "") if plain and image is not None else None
 
 
 def _encode(image: Image.Image, format: str) -> tuple[bytes, str]:

@@ -106,7 +106,7 @@ class _Pictures:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return digest, self._kept[key]
-        picture = encoded.decode(limits)
+        picture = encoded.decode(limits).image
         picture.info = {}  # upright already: vLLM would turn it again by the EXIF that it came with
         with self._lock:
             if key not in self._kept:
