@@ -39,7 +39,7 @@ from tests.engines.scripted_server import (
 from pixano_vlm.catalog import create_model
 from pixano_vlm.engines.openai import server as chat_server
 from pixano_vlm.engines.openai.model import OpenAIVLMModel
-from pixano_vlm.engines.openai.server import ChatServer, retry_after
+from pixano_vlm.engines.openai.server import ChatServer
 from pixano_vlm.errors import (
     ConfigError,
     GenerationError,
@@ -50,6 +50,7 @@ from pixano_vlm.errors import (
     VLMError,
 )
 from pixano_vlm.models import Limits, ModelDeploymentConfig, VLMInput, VLMOutput
+from pixano_vlm.retry import retry_after
 
 pytest.importorskip("openai")
 
@@ -479,7 +480,7 @@ class TestTrouble:
             ScriptedServer(always=stop_after_thirty, port=port).__enter__()
             lost = cli(*run)
             assert lost.code == 3
-            assert "Start the server again, and go on with the same command and --resume." in lost.err
+            assert "Start the server again, and resume with the same command and --resume." in lost.err
             with ScriptedServer(port=port) as server:
                 assert cli(*run, "--resume").code == 0
             assert 0 < len(server.bodies) < 80
