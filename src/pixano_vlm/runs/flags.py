@@ -101,4 +101,7 @@ def other_settings(input: VLMInput, flags: tuple[str, ...], most_new_tokens: int
         changes["temperature"] = input.temperature or RETRY_TEMPERATURE
         changes["seed"] = 0 if input.seed is None else (input.seed + 1) % 2**63
     changed = input.model_copy(update=changes)
-    return None if changed == input else changed
+    if changed == input:
+        return None
+    changed.model_fields_set.intersection_update(input.model_fields_set)  # nobody asked for what is new
+    return changed
