@@ -63,7 +63,9 @@ class Course:
     deadline: float
     downs: int
     """How often the server had gone away when it began."""
-    dialect: Dialect | None = None
+    sent: Dialect
+    """How it was asked the last time."""
+    trial: Dialect | None = None
     """Another way to ask, which is being tried."""
     failed: int = 0
     """Attempts that reached the server and count."""
@@ -160,20 +162,19 @@ class ChatServer:
             GenerationError: When the server refuses this request, or attempts and time are used up.
             RunError: When it can answer no request any more.
         """
-        course = Course(request, time.monotonic() + self.patience.total_timeout, self._downs)
+        course = Course(request, time.monotonic() + self.patience.total_timeout, self._downs, self._dialect)
         while True:
-            dialect = course.dialect or self._dialect
-            outcome, ticket = await self._attempt(course, dialect)
+            outcome, ticket = await self._attempt(course)
             if not isinstance(outcome, Failure):
-                self._dialect = course.dialect or self._dialect
+                self._dialect = course.trial or self._dialect
                 self._blame.answered()
                 self._gate.answered()
-                return outcome, dialect.used(request)
+                return outcome, course.sent.used(request)
             if outcome.status in _TOO_MANY:
                 self._gate.too_many(ticket)
-            await self._go_on(course, dialect, outcome, ticket)
+            await self._go_on(course, outcome, ticket)
 
-    async def _attempt(self, course: Course, dialect: Dialect) -> tuple[dict[str, Any] | Failure, Pass]:
+    async def _attempt(self, course: Course) -> tuple[dict[str, Any] | Failure, Pass]:
         waited = time.monotonic()
         async with self._gate.enter(alone=course.alone) as ticket:
             course.deadline += time.monotonic() - waited
@@ -182,7 +183,8 @@ class ChatServer:
             left = course.deadline - time.monotonic()
             if left <= 0:
                 raise GenerationError(f"no answer within {self.patience.total_timeout:g} s in all.")
-            outcome = await self._complete(course.request, dialect, min(left, self.patience.timeout))
+            course.sent = course.trial or self._dialect
+            outcome = await self._complete(course.request, course.sent, min(left, self.patience.timeout))
         return outcome, ticket
 
     async def _complete(
@@ -195,7 +197,7 @@ class ChatServer:
             return answer
         return incomplete(answer, self.key) or answer
 
-    async def _go_on(self, course: Course, dialect: Dialect, failure: Failure, ticket: Pass) -> None:
+    async def _go_on(self, course: Course, failure: Failure, ticket: Pass) -> None:
         """Waits until the request may be tried again; raises where it may not."""
         if failure.kind == "outage":
             course.probes += 1
@@ -207,26 +209,29 @@ class ChatServer:
         if failure.kind == "cut":
             await self._after_cut(course, failure, ticket)
         elif failure.kind == "refused":
-            await self._after_refusal(course, dialect, failure)
+            await self._after_refusal(course, failure)
         else:
-            await self._after_trouble(course, dialect, failure)
+            await self._after_trouble(course, failure)
 
     # --- one kind of failure each ---
 
-    async def _after_refusal(self, course: Course, dialect: Dialect, failure: Failure) -> None:
-        setting = refused_setting(dialect, failure, course.request)
-        other = None if setting is None else other_dialect(dialect, setting, course.request)
-        if other is not None:
-            course.dialect = other
-            return
+    async def _after_refusal(self, course: Course, failure: Failure) -> None:
+        setting = refused_setting(course.sent, failure, course.request)
+        if setting is not None:
+            if course.trial is None and course.sent != self._dialect:
+                return  # what another request has learned meanwhile may do
+            other = other_dialect(course.sent, setting, course.request)
+            if other is not None:
+                course.trial = other
+                return
         hint = failure.hint
         if setting is not None and hint is None:
             hint = f"It is about {setting!r}: leave it out, or give a value that this server takes."
             failure = replace(failure, run_hint=failure.run_hint or hint)
-        await self._judge(failure, course, dialect)
+        await self._judge(failure, course)
         raise GenerationError(failure.message if hint is None else f"{failure.message}.", hint=hint)
 
-    async def _after_trouble(self, course: Course, dialect: Dialect, failure: Failure) -> None:
+    async def _after_trouble(self, course: Course, failure: Failure) -> None:
         course.failed += 1
         if self.retry.is_spent(course.failed):
             if self._downs > course.downs and not course.alone:
@@ -234,7 +239,7 @@ class ChatServer:
                 course.alone, course.failed = True, course.failed - 1
                 await self._until_answering(course, failure)
                 return
-            await self._judge(failure, course, dialect)
+            await self._judge(failure, course)
             times = "" if course.failed == 1 else f" (tried {course.failed} times)"
             raise GenerationError(f"{failure.message}{times}.", hint=failure.hint)
         wait = self.retry.wait(course.failed, failure.wait)
@@ -302,8 +307,8 @@ class ChatServer:
             )
         await asyncio.sleep(min(self._probing.wait(probes), self.patience.outage - away + 0.01))
 
-    async def _judge(self, failure: Failure, course: Course, dialect: Dialect) -> None:
-        await self._blame.judge(failure, lambda: self._ask_plainly(course.request, dialect))
+    async def _judge(self, failure: Failure, course: Course) -> None:
+        await self._blame.judge(failure, lambda: self._ask_plainly(course.request, course.sent))
 
     async def _ask_plainly(self, request: ChatRequest, dialect: Dialect) -> Failure | None:
         """The witness of `Blame`: why a plain request fails, None where it is answered."""
