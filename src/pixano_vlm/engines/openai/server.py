@@ -55,7 +55,7 @@ class Patience:
     """Seconds the server may be out of reach before the run ends."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Course:
     """One request on its way to an answer."""
 
@@ -73,9 +73,7 @@ class Course:
     cuts: int = 0
     """How often the connection was cut over it."""
     alone: bool = False
-    """Whether it is asked with nothing else under way."""
-    cut_alone: bool = False
-    """Whether the connection was cut when nothing else was under way."""
+    """Whether it is asked with nothing else under way, after the server was seen to be up."""
 
 
 class ChatServer:
@@ -110,6 +108,8 @@ class ChatServer:
         self._blame = Blame()
         self._away_since: float | None = None
         self._downs = 0
+        self._cut_alone: set[Course] = set()
+        """Requests that had nothing beside them when the server went away."""
         self._not_before = 0.0
         timeout = self._openai.Timeout(patience.timeout, connect=patience.connect_timeout)
         self.client = self._openai.AsyncOpenAI(
@@ -163,22 +163,27 @@ class ChatServer:
             RunError: When it can answer no request any more.
         """
         course = Course(request, time.monotonic() + self.patience.total_timeout, self._downs, self._dialect)
-        while True:
-            outcome, ticket = await self._attempt(course)
-            if not isinstance(outcome, Failure):
-                self._dialect = course.trial or self._dialect
-                self._blame.answered()
-                self._gate.answered()
-                return outcome, course.sent.used(request)
-            if outcome.status in _TOO_MANY:
-                self._gate.too_many(ticket)
-            await self._go_on(course, outcome, ticket)
+        try:
+            while True:
+                outcome, ticket = await self._attempt(course)
+                if not isinstance(outcome, Failure):
+                    self._dialect = course.trial or self._dialect
+                    self._blame.answered()
+                    self._gate.answered()
+                    return outcome, course.sent.used(request)
+                if outcome.status in _TOO_MANY:
+                    self._gate.too_many(ticket)
+                await self._go_on(course, outcome, ticket)
+        finally:
+            self._cut_alone.discard(course)
 
     async def _attempt(self, course: Course) -> tuple[dict[str, Any] | Failure, Pass]:
         waited = time.monotonic()
         async with self._gate.enter(alone=course.alone) as ticket:
             course.deadline += time.monotonic() - waited
             await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
+            if course.alone:
+                await self._until_up(course)
             ticket.began = time.monotonic()
             left = course.deadline - time.monotonic()
             if left <= 0:
@@ -237,7 +242,6 @@ class ChatServer:
             if self._downs > course.downs and not course.alone:
                 # Another record may have brought the server down each time: this one's last attempt is its own.
                 course.alone, course.failed = True, course.failed - 1
-                await self._until_answering(course, failure)
                 return
             await self._judge(failure, course)
             times = "" if course.failed == 1 else f" (tried {course.failed} times)"
@@ -256,56 +260,55 @@ class ChatServer:
     async def _after_cut(self, course: Course, failure: Failure, ticket: Pass) -> None:
         """A server that went away over several requests was brought down by one of them: which, is found out."""
         course.cuts += 1
-        course.cut_alone |= not ticket.in_company
         self._downs += 1
-        if course.cuts > SUSPECT_AFTER and not ticket.in_company:
-            await self._until_answering(course, failure)
+        if course.alone:  # it was up, and nothing else was under way
             raise _brought_down(failure, course)
-        course.alone = course.cuts >= SUSPECT_AFTER
+        if not ticket.in_company:
+            self._cut_alone.add(course)
+        # A gateway that says "bad gateway" has other reasons, too.
+        course.alone = course.cuts >= SUSPECT_AFTER + (failure.status is not None)
         began = time.monotonic()
         await asyncio.sleep(self.retry.wait(course.cuts, failure.wait))
         course.deadline += time.monotonic() - began
 
-    async def _until_answering(self, course: Course, failure: Failure) -> None:
+    async def _until_up(self, course: Course) -> None:
         """Waits until a plain request is answered, or refused: before that, nothing is this record's fault."""
         began = time.monotonic()
         probes = 0
-        while True:
-            seen = await self._complete(plain_request(course.request), self._dialect, self.patience.timeout)
-            if not isinstance(seen, Failure) or seen.kind not in ("cut", "outage"):
-                break
-            if time.monotonic() - began >= self.patience.outage:  # others are answered, so it is not away
+        while time.monotonic() - began < self.patience.outage:
+            seen = await self._complete(plain_request(course.request), course.sent, self.patience.timeout)
+            if not isinstance(seen, Failure) or seen.kind in ("refused", "account"):
                 break
             probes += 1
-            await self._wait_out_blaming(course, seen, probes)
+            await self._wait_out(course, seen, probes)
         course.deadline += time.monotonic() - began
 
     async def _sit_out(self, course: Course, failure: Failure) -> None:
         if course.probes == 1 and self._away_since is None:
             self._downs += 1
         began = time.monotonic()
-        await self._wait_out_blaming(course, failure, course.probes)
+        await self._wait_out(course, failure, course.probes)
         course.deadline += time.monotonic() - began
 
-    async def _wait_out_blaming(self, course: Course, failure: Failure, probes: int) -> None:
-        try:
-            await self._wait_out(failure, probes)
-        except RunError:
-            if course.cut_alone:  # else every --resume would ask it first, and bring the server down again
-                raise _brought_down(failure, course) from None
-            raise
-
-    async def _wait_out(self, failure: Failure, probes: int) -> None:
+    async def _wait_out(self, course: Course, failure: Failure, probes: int) -> None:
+        """Waits for a server that is away, until the run has waited long enough."""
         now = time.monotonic()
         self._away_since = self._away_since or now
         away = now - self._away_since
-        if away >= self.patience.outage:
-            raise RunError(
-                f"{failure.message}, for {away:.0f} s now.",
-                hint="Start the server again, and resume with the same command and --resume. Where it goes down over "
-                "one image, `concurrency: 1` in the model's config finds out which.",
-            )
-        await asyncio.sleep(min(self._probing.wait(probes), self.patience.outage - away + 0.01))
+        if away < self.patience.outage:
+            await asyncio.sleep(min(self._probing.wait(probes), self.patience.outage - away + 0.01))
+            return
+        if (
+            course in self._cut_alone
+        ):  # else every --resume would ask it first, and bring the server down again
+            raise _brought_down(failure, course)
+        while self._cut_alone:  # such a record is answered before the run ends
+            await asyncio.sleep(FIRST_WAIT / 10)
+        raise RunError(
+            f"{failure.message}, for {away:.0f} s now.",
+            hint="Start the server again, and resume with the same command and --resume. Where it goes down over one "
+            "image, `concurrency: 1` in the model's config finds out which.",
+        )
 
     async def _judge(self, failure: Failure, course: Course) -> None:
         await self._blame.judge(failure, lambda: self._ask_plainly(course.request, course.sent))
