@@ -37,7 +37,8 @@ class Blame:
     """Judges the refusals of one server."""
 
     def __init__(self) -> None:
-        self._has_answered = False
+        self.has_answered = False
+        """Whether any record was answered so far."""
         self._row: Counter[Cause] = Counter()
         self._total: Counter[Cause] = Counter()
         self._acquitted: dict[Cause, int] = {}
@@ -46,7 +47,7 @@ class Blame:
 
     def answered(self) -> None:
         """A record was answered: what was refused before was not everybody's trouble."""
-        self._has_answered = True
+        self.has_answered = True
         self._row.clear()
 
     async def judge(self, failure: Failure, witness: Witness) -> None:
@@ -71,7 +72,7 @@ class Blame:
             if self._is_like(failure, await witness()):
                 raise self._end(failure, "a plain request is refused alike")
             count = self._total[_status_of(failure)]
-            if not self._has_answered and count >= HOPELESS:
+            if not self.has_answered and count >= HOPELESS:
                 raise self._end(failure, f"all of the first {count} records are refused alike")
             for cause in causes:
                 self._acquitted[cause] = min(2 * self._acquitted.get(cause, ROW), HOPELESS)
@@ -87,7 +88,7 @@ class Blame:
     def _limit(self, failure: Failure) -> int:
         if failure.status in _ALWAYS_ALL:
             return 1
-        is_first = not self._has_answered and _status_of(failure) not in self._acquitted
+        is_first = not self.has_answered and _status_of(failure) not in self._acquitted
         if failure.kind == "refused" and is_first:
             return 1
         return self._acquitted.get(failure.likeness, ROW)

@@ -209,6 +209,10 @@ class ChatServer:
             await self._sit_out(course, failure)
             return
         course.probes = 0
+        if failure.is_html and failure.status == 200 and self._blame.has_answered:
+            failure = replace(
+                failure, kind="passing"
+            )  # the address is right: a proxy has nothing behind it now
         if failure.kind == "account":
             raise RunError(f"{failure.message}.", hint=failure.run_hint)
         if failure.kind == "cut":
