@@ -52,7 +52,9 @@ class Rules:
     """Those of them that somebody asked for; the others are this project's defaults."""
 
     def __post_init__(self) -> None:
-        self.asked = frozenset(self.settings.model_dump(exclude_none=True)) | ({"seed"} if self.is_seeded else set())
+        self.asked = frozenset(self.settings.model_dump(exclude_none=True)) | (
+            {"seed"} if self.is_seeded else set()
+        )
         self.settings = self.settings.over(DEFAULT_GENERATION)
         self.base_dir = os.path.realpath(self.folder)
         self.root = None if self.limits.image_root is None else os.path.realpath(self.limits.image_root)

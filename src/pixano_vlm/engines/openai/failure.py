@@ -193,7 +193,9 @@ def _error_of_200(error: Any, body: Any, key: str | None) -> Failure:
     status = next((int(code) for code in _codes(body) if re.fullmatch(r"[45]\d\d", code)), None)
     if status is not None:
         failure = _refusal(status, {}, words, body, is_html=False, key=key)
-        return replace(failure, message=f"the server answered with an error {status}: {shown(words, key)}")
+        message = f"the server answered with an error {status}: {shown(words, key)}"
+        # This server is there: it is one behind it that went away.
+        return replace(failure, message=message, kind="passing" if failure.kind == "cut" else failure.kind)
     message = f"the server answered with an error: {shown(words, key)}"
     if set(_codes(body)) & _ACCOUNT_CODES:
         return Failure("account", message, run_hint=ACCOUNT_HINT, status=200, words=words)
