@@ -28,12 +28,21 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
+        self.server.paths.append(self.path)
+        if not self.is_api():
+            return
+        if self.server.listing is not None:
+            self.server.listing(self, {})
+            return
         data = [{"id": name, "object": "model"} for name in self.server.models]
         self.reply(200, {"object": "list", "data": data})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         scripted = self.server
+        scripted.paths.append(self.path)
+        if not self.is_api():
+            return
         with scripted.lock:
             scripted.bodies.append(body)
             scripted.times.append(time.monotonic())
@@ -47,10 +56,19 @@ class Handler(BaseHTTPRequestHandler):
             with scripted.lock:
                 scripted.under_way -= 1
 
+    def is_api(self) -> bool:
+        """Whether the path is one of the API's; where it is not, that has been answered."""
+        at = self.server.at
+        if at is not None and not self.path.startswith(f"{at}/"):
+            self.server.elsewhere(self, {})
+            return False
+        return True
+
     def reply(self, status: int, body: Any, **headers: str) -> None:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        if "Content-Type" not in headers:
+            self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
@@ -68,6 +86,13 @@ class ScriptedServer(ThreadingHTTPServer):
         self.script = list(script)
         self.always = always or answer()
         self.models = ["toy"]
+        self.listing: Action | None = None
+        """Answers the question for models in its own way."""
+        self.at: str | None = None
+        """The path that the API is at; None: any."""
+        self.elsewhere: Action = page("404 page not found", code=404)
+        """Answers any other path."""
+        self.paths: list[str] = []
         self.lock = threading.Lock()
         self.stopped = threading.Event()
         self.bodies: list[dict[str, Any]] = []
@@ -146,6 +171,22 @@ def status(code: int, message: str = "not now", **headers: str) -> Action:
 
 def raw(data: bytes) -> Action:
     return lambda handler, body: handler.reply(200, data)
+
+
+def says(body: Any, code: int = 200, **headers: str) -> Action:
+    """Answers with a JSON value of any form."""
+    return lambda handler, _: handler.reply(code, body, **headers)
+
+
+def page(title: str, code: int = 200) -> Action:
+    """Answers with a page of HTML."""
+    text = f"<!DOCTYPE html><html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
+    return lambda handler, body: handler.reply(code, text.encode(), **{"Content-Type": "text/html"})
+
+
+def where(test: Callable[[dict[str, Any]], bool], act: Action, otherwise: Action | None = None) -> Action:
+    """`act` for the requests that `test` holds for, a good answer for the others."""
+    return lambda handler, body: (act if test(body) else otherwise or answer())(handler, body)
 
 
 def no_text(finish: str) -> Action:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 from itertools import count, cycle, pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,11 +34,12 @@ from tests.engines.scripted_server import (
     status,
     words,
 )
+from tests.engines.served import ask, config, connect, impatient, picture, sent_picture
 
 from pixano_vlm.catalog import create_model
 from pixano_vlm.engines.openai import server as chat_server
 from pixano_vlm.engines.openai.model import OpenAIVLMModel
-from pixano_vlm.engines.openai.server import ChatServer, retry_after
+from pixano_vlm.engines.openai.server import ChatServer
 from pixano_vlm.errors import (
     ConfigError,
     GenerationError,
@@ -49,7 +49,10 @@ from pixano_vlm.errors import (
     RunError,
     VLMError,
 )
-from pixano_vlm.models import Limits, ModelDeploymentConfig, VLMInput, VLMOutput
+from pixano_vlm.models import Limits, VLMInput, VLMOutput
+from pixano_vlm.retry import retry_after
+
+__all__ = ["connect", "impatient"]  # fixtures
 
 pytest.importorskip("openai")
 
@@ -62,47 +65,6 @@ def collected() -> Iterator[None]:
     """What was given up is collected here, where the warning above is passed over, and not at the session's end."""
     yield
     gc.collect()
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat_server, "FIRST_WAIT", 0.02)
-
-
-def config(url: str, **params: Any) -> ModelDeploymentConfig:
-    return ModelDeploymentConfig(
-        name="served", model_class="OpenAIVLMModel", model_params={"base_url": url, **params}
-    )
-
-
-@pytest.fixture
-def connect() -> Iterator[Any]:
-    models = []
-
-    def connect(server: ScriptedServer, **params: Any) -> OpenAIVLMModel:
-        model = OpenAIVLMModel(config(server.url, **params))
-        model.load_model()
-        models.append(model)
-        return model
-
-    yield connect
-    for model in models:
-        model.unload()
-
-
-def ask(prompt: Any = "What?", **settings: Any) -> VLMInput:
-    return VLMInput(**{"prompt": prompt, "max_new_tokens": 8, "temperature": 0, **settings})
-
-
-def picture(path: Path, size: tuple[int, int] = (20, 10), **options: Any) -> Path:
-    Image.new("RGB", size, "red").save(path, **options)
-    return path
-
-
-def sent_picture(url: str) -> tuple[str, bytes, Image.Image]:
-    head, data = url.split(",", 1)
-    decoded = base64.b64decode(data)
-    return head, decoded, Image.open(BytesIO(decoded))
 
 
 class TestWhatIsSent:
@@ -479,7 +441,7 @@ class TestTrouble:
             ScriptedServer(always=stop_after_thirty, port=port).__enter__()
             lost = cli(*run)
             assert lost.code == 3
-            assert "Start the server again, and go on with the same command and --resume." in lost.err
+            assert "Start the server again, and resume with the same command and --resume." in lost.err
             with ScriptedServer(port=port) as server:
                 assert cli(*run, "--resume").code == 0
             assert 0 < len(server.bodies) < 80

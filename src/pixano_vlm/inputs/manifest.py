@@ -82,6 +82,7 @@ class Manifest:
             limits or Limits(),
             run_seed or 0,
             max_line_bytes,
+            run_seed is not None,
         )
         self.ids = HashTable()
         self._last_taken = -1

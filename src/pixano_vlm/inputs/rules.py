@@ -32,6 +32,7 @@ class Rules:
         limits: What a record may name and ask for.
         run_seed: Seeds of sampled records that give none are derived from it and their id.
         max_line_bytes: A longer line is an error record and never held in memory.
+        is_seeded: Whether somebody gave `run_seed`.
     """
 
     name: str
@@ -40,14 +41,20 @@ class Rules:
     limits: Limits = field(default_factory=Limits)
     run_seed: int = 0
     max_line_bytes: int = MAX_LINE_BYTES
+    is_seeded: bool = False
     base_dir: str = field(init=False)
     """`folder`, whole and with symbolic links resolved."""
     root: str | None = field(init=False)
     """Where images must lie, likewise; None: anywhere."""
     defaults: dict[str, Any] = field(init=False)
     """The settings that a line starts from."""
+    asked: frozenset[str] = field(init=False)
+    """Those of them that somebody asked for; the others are this project's defaults."""
 
     def __post_init__(self) -> None:
+        self.asked = frozenset(self.settings.model_dump(exclude_none=True)) | (
+            {"seed"} if self.is_seeded else set()
+        )
         self.settings = self.settings.over(DEFAULT_GENERATION)
         self.base_dir = os.path.realpath(self.folder)
         self.root = None if self.limits.image_root is None else os.path.realpath(self.limits.image_root)

@@ -32,7 +32,11 @@ class UsageInfo(BaseModel):
 
 
 class VLMInput(GenerationFields):
-    """One request: a prompt, its images, and how to generate."""
+    """One request: a prompt, its images, and how to generate.
+
+    Settings outside `model_fields_set` are defaults that nobody asked for: an engine that hands requests on to a
+    server need not insist on them.
+    """
 
     model_config = ConfigDict(extra="forbid")
 

@@ -10,12 +10,21 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
-__all__ = ["INSTALL", "check_response_format", "follows", "missing_packages", "parse_json", "schema_of"]
+__all__ = [
+    "INSTALL",
+    "check_response_format",
+    "find_json",
+    "follows",
+    "missing_packages",
+    "parse_json",
+    "schema_of",
+]
 
 INSTALL = "Run: pip install 'pixano-vlm[json]'"
 FORM = '{"type": "json_schema", "json_schema": {"name": "...", "schema": {...}}}'
@@ -76,24 +85,58 @@ def check_response_format(value: Any) -> dict[str, Any]:
 
 def follows(text: str, response_format: dict[str, Any]) -> bool:
     """Whether an answer's text is JSON that validates against what was asked for."""
-    schema = schema_of(response_format)
-    if schema is None:
+    if schema_of(response_format) is None:
         return True
+    value, is_bare = find_json(text)
+    return is_bare and validates(value, response_format)
+
+
+def validates(value: Any, response_format: dict[str, Any]) -> bool:
+    """Whether a JSON value validates against what was asked for."""
     try:
-        value = _DECODER.decode(text.strip())
-        return bool(_validator(json.dumps(schema)).is_valid(value))
-    # Not JSON, a pattern that takes years, a schema that goes round in a circle, a number that no float holds: a
-    # record's own schema can make the library raise anything, and nobody then knows that the answer follows it.
+        return bool(_validator(json.dumps(schema_of(response_format))).is_valid(value))
+    # A pattern that takes years, a schema that goes round in a circle, a number that no float holds: a record's own
+    # schema can make the library raise anything, and nobody then knows that the answer follows it.
     except Exception:
         return False
 
 
 def parse_json(text: str) -> Any:
-    """The JSON value that a text is, None where it is none: cut off, or with words around it."""
+    """The JSON value that a text holds, None where it holds none, or is cut off; see `find_json`."""
+    return find_json(text)[0]
+
+
+def find_json(text: str) -> tuple[Any, bool]:
+    """The JSON value of an answer, and whether the answer is nothing else.
+
+    Models that nothing holds to JSON put it in a fence, or words around it: then it is the only fenced block that is
+    an object or a list, or the only outermost object. Where there are several, nobody knows which was meant.
+
+    Returns:
+        The value, None where there is none; and False where other words are around it.
+    """
     try:
-        return _DECODER.decode(text.strip())
+        return _DECODER.decode(text.strip()), True
     except (ValueError, RecursionError):
-        return None
+        pass
+    fenced = list(_values_at(text, (match.end() for match in _FENCE.finditer(text)), "{["))
+    if not fenced:
+        fenced = list(_values_at(text, (match.start() for match in _BRACE.finditer(text)), "{"))
+    return (fenced[0], False) if len(fenced) == 1 else (None, False)
+
+
+def _values_at(text: str, places: Iterable[int], opening: str) -> Iterator[Any]:
+    """The JSON values that begin at the given places, those inside another passed over."""
+    end = tries = 0
+    for place in places:
+        if place < end or text[place : place + 1] not in opening or tries == _MAX_TRIES:
+            continue
+        tries += 1
+        try:
+            value, end = _DECODER.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            continue
+        yield value
 
 
 def _refuse(text: str) -> Any:
@@ -108,6 +151,9 @@ def _finite(text: str) -> float:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+_FENCE = re.compile(r"```[^\S\n]*\w*\s*")
+_BRACE = re.compile(r"\{")
+_MAX_TRIES = 64
 
 
 @lru_cache(maxsize=256)

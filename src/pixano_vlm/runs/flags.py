@@ -2,6 +2,7 @@
 
 `cut_off`: it reached `max_new_tokens`. `empty`: it holds no visible character. `repetition`: it ends in a loop.
 `invalid_json`: it was to follow a JSON schema, and does not: it was cut off, or its engine does not enforce schemas.
+`wrapped_json`: its JSON follows the schema, and is in a fence or has other words around it.
 
 The rule for a loop: take the end of the text in lower case, white space collapsed, with and without what follows the
 last letter or digit. It loops when some stretch of up to 1,000 characters stands there four times in a row and these
@@ -15,14 +16,17 @@ from __future__ import annotations
 from typing import Any
 
 from pixano_vlm.models.vlm import VLMInput, VLMOutput
-from pixano_vlm.prompts.response_format import follows
+from pixano_vlm.prompts.response_format import find_json, follows, validates
 
-__all__ = ["CUT_OFF", "EMPTY", "INVALID_JSON", "REPETITION", "ends_in_a_loop", "flags_of", "other_settings"]
+__all__ = [
+    "CUT_OFF", "EMPTY", "INVALID_JSON", "REPETITION", "WRAPPED_JSON", "ends_in_a_loop", "flags_of", "other_settings",
+]  # fmt: skip
 
 CUT_OFF = "cut_off"
 REPETITION = "repetition"
 EMPTY = "empty"
 INVALID_JSON = "invalid_json"
+WRAPPED_JSON = "wrapped_json"
 
 TIMES = 4
 """How often a stretch stands in a row, at least."""
@@ -50,7 +54,9 @@ def flags_of(output: VLMOutput, response_format: dict[str, Any] | None = None) -
     elif ends_in_a_loop(output.generated_text):
         flags.append(REPETITION)
     if response_format is not None and not follows(output.generated_text, response_format):
-        flags.append(INVALID_JSON)
+        value, _ = find_json(output.generated_text)
+        is_wrapped = value is not None and validates(value, response_format)
+        flags.append(WRAPPED_JSON if is_wrapped else INVALID_JSON)
     return tuple(flags)
 
 
@@ -101,4 +107,7 @@ def other_settings(input: VLMInput, flags: tuple[str, ...], most_new_tokens: int
         changes["temperature"] = input.temperature or RETRY_TEMPERATURE
         changes["seed"] = 0 if input.seed is None else (input.seed + 1) % 2**63
     changed = input.model_copy(update=changes)
-    return None if changed == input else changed
+    if changed == input:
+        return None
+    changed.model_fields_set.intersection_update(input.model_fields_set)  # nobody asked for what is new
+    return changed

@@ -12,82 +12,23 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import Any, ClassVar, Literal
-from urllib.parse import urlsplit
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel
 
 from pixano_vlm.engines.base import read_parameters, refuse_prompt_limit
-from pixano_vlm.engines.openai.request import ChatRequest, RequestWriter
+from pixano_vlm.engines.openai.answer import read_answer
+from pixano_vlm.engines.openai.dialect import Dialect
+from pixano_vlm.engines.openai.discovery import api_address, find_model
+from pixano_vlm.engines.openai.params import OpenAIParams
+from pixano_vlm.engines.openai.request import RequestWriter
 from pixano_vlm.engines.openai.server import ChatServer, Patience
 from pixano_vlm.errors import GenerationError, ModelLoadError, RunError, VLMError
 from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.registry import register_model
-from pixano_vlm.models.vlm import Key, UsageInfo, VLMInput, VLMModel, VLMOutput
-from pixano_vlm.prompts.response_format import parse_json
+from pixano_vlm.models.vlm import Key, VLMInput, VLMModel, VLMOutput
 
 __all__ = ["OpenAIParams", "OpenAIVLMModel"]
-
-
-class OpenAIParams(BaseModel):
-    """Parameters of `OpenAIVLMModel`. The key itself is none of them: configs and outputs are shown around."""
-
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
-
-    base_url: str = Field(
-        description="The server's address up to and with /v1, such as http://127.0.0.1:8000/v1."
-    )
-    model: str | None = Field(
-        default=None, min_length=1, description="The model's name there; None: the only one that it lists."
-    )
-    check_model: bool = Field(
-        default=True, description="Whether the server must list the model; some load others when asked."
-    )
-    api_key_env: str | None = Field(
-        default=None,
-        min_length=1,
-        description="The environment variable that holds the key; None: the server wants none.",
-    )
-    identity: str | None = Field(
-        default=None,
-        description="What the server runs, such as a revision: stands for its address when a run is resumed.",
-    )
-    concurrency: int = Field(default=16, ge=1, le=4096, description="Most requests under way at a time.")
-    tries: int = Field(default=6, ge=1, description="Most tries of one request that reach the server.")
-    timeout: float = Field(default=300, gt=0, description="Seconds one try may take.")
-    total_timeout: float = Field(
-        default=1200, gt=0, description="Seconds one record may take in all, waits included."
-    )
-    connect_timeout: float = Field(default=10, gt=0, description="Seconds to connect.")
-    outage: float = Field(
-        default=600, ge=0, description="Seconds the server may be out of reach before the run ends."
-    )
-    send_urls: bool = Field(
-        default=False, description="Leave http(s) URLs of images to the server instead of fetching them here."
-    )
-    max_image_side: int | None = Field(
-        default=None,
-        ge=16,
-        description="Make larger pictures smaller, to this many pixels on the longer side.",
-    )
-    limit_name: Literal["max_tokens", "max_completion_tokens"] = Field(
-        default="max_tokens",
-        description="What the server calls the most new tokens; OpenAI's newer models know the second alone.",
-    )
-    extra_body: dict[str, Any] = Field(
-        default_factory=dict, description="Further entries of every request, as this server knows them."
-    )
-    prepare_workers: int = Field(default=2, ge=1, description="Threads that decode and encode images.")
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_address(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("give an http(s) URL, such as http://127.0.0.1:8000/v1")
-        if parts.username or parts.password:
-            raise ValueError("a URL with a password ends up in outputs; name its variable in api_key_env")
-        return value.rstrip("/")
 
 
 PROMPT_LIMIT = "The server knows how long a prompt may be, and refuses a longer one."
@@ -113,7 +54,6 @@ class OpenAIVLMModel(VLMModel):
         self._writer = RequestWriter(
             send_urls=self.params.send_urls,
             max_image_side=self.params.max_image_side,
-            limit_name=self.params.limit_name,
             extra_body=self.params.extra_body,
         )
 
@@ -136,10 +76,12 @@ class OpenAIVLMModel(VLMModel):
             connect_timeout=params.connect_timeout,
             outage=params.outage,
         )
-        server = ChatServer(params.base_url, self._key(), params.concurrency, patience)
+        name = params.limit_name
+        dialect = Dialect() if name is None else Dialect(name, may_rename=False)
+        server = ChatServer(api_address(params.base_url), self._key(), params.concurrency, patience, dialect)
         try:
-            self._served_name = server.submit(
-                server.find_model(params.model, check=params.check_model)
+            server.model = self._served_name = server.submit(
+                find_model(server, params.model, check=params.check_model)
             ).result()
         except BaseException:
             server.close()
@@ -187,10 +129,10 @@ class OpenAIVLMModel(VLMModel):
         source = iter(inputs)
         answers: SimpleQueue[Answered] = SimpleQueue()
         under_way: dict[Key, Future[VLMOutput]] = {}
-        # As many again as there are threads have their pictures made ready while the server is busy.
+        # As many again as there are threads have their images made ready while the server is busy.
         window = self.params.concurrency + 2 * self.params.prepare_workers
         is_exhausted = False
-        with ThreadPoolExecutor(self.params.prepare_workers, thread_name_prefix="pictures") as pool:
+        with ThreadPoolExecutor(self.params.prepare_workers, thread_name_prefix="images") as pool:
             try:
                 while True:
                     while not is_exhausted and len(under_way) < window and answers.empty():
@@ -218,13 +160,14 @@ class OpenAIVLMModel(VLMModel):
     async def _answer_one(self, server: ChatServer, pool: ThreadPoolExecutor, input: VLMInput) -> VLMOutput:
         loop = asyncio.get_running_loop()
         request = await loop.run_in_executor(pool, self._writer.write, input, self.limits)
-        return read_answer(await server.ask(self._served_name, request), request)
+        answer, used = await server.ask(request)
+        return read_answer(answer, request, used)
 
     def describe(self) -> dict[str, str | int | float | bool | None]:
-        """Facts about the server."""
+        """Properties of the server."""
         return {
             "class": type(self).__name__,
-            "server": self.params.base_url,
+            "server": self.params.base_url if self._server is None else self._server.base_url,
             "model": self._served_name or None,
             "concurrency": self.params.concurrency,
             "api_key_env": self.params.api_key_env,
@@ -251,34 +194,3 @@ def _outcome(done: Future[VLMOutput]) -> VLMOutput | VLMError | RunError:
     if isinstance(error, (VLMError, RunError)):
         return error
     return GenerationError(f"asking the server failed: {type(error).__name__}: {error}.")
-
-
-def read_answer(answer: Any, request: ChatRequest) -> VLMOutput:
-    """What a `ChatCompletion` says.
-
-    Raises:
-        GenerationError: When it holds no text, and why.
-    """
-    choice = answer.choices[0]
-    text = choice.message.content
-    if choice.finish_reason == "content_filter":
-        raise GenerationError("the server's content filter stopped this answer.")
-    if text is None:
-        refusal = getattr(choice.message, "refusal", None)
-        why = f": it refuses: {refusal}" if refusal else f" (finish_reason {choice.finish_reason!r})"
-        raise GenerationError(
-            f"the server's answer holds no text{why}.",
-            hint=None if refusal else "A model that thinks first may need more max_new_tokens.",
-        )
-    usage = answer.usage
-    counts = (usage.prompt_tokens or 0, usage.completion_tokens or 0) if usage is not None else (0, 0)
-    used = request.used if usage is not None else {**request.used, "usage": "not told by the server"}
-    return VLMOutput(
-        generated_text=text,
-        usage=UsageInfo(
-            prompt_tokens=counts[0], completion_tokens=counts[1], total_tokens=counts[0] + counts[1]
-        ),
-        generation_config=used,
-        parsed=parse_json(text) if request.wants_json else None,
-        finish_reason=choice.finish_reason if choice.finish_reason in ("stop", "length") else None,
-    )

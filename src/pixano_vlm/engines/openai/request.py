@@ -1,4 +1,4 @@
-"""From a request to the body of a POST to `/v1/chat/completions`, its pictures inside it or named by URL.
+"""From a request to the body of a POST to `/v1/chat/completions`, its images inside it or named by URL.
 
 Knows the form that OpenAI published and other servers took over; knows no connection. What a request leaves
 open is left out of the body, so that the server's own default holds.
@@ -7,31 +7,32 @@ open is left out of the body, so that the server's own default holds.
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from pixano_vlm.engines.openai.images import SentImage, image_as_sent
 from pixano_vlm.errors import PromptError
 from pixano_vlm.media.images import read_image
-from pixano_vlm.media.pixels import open_image, turn_to_upright
 from pixano_vlm.models.generation import settings_used
 from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.layout import read_messages
 
-__all__ = ["ChatRequest", "RequestWriter"]
+__all__ = ["LIMIT", "ChatRequest", "RequestWriter", "plain_request"]
 
-WEB_FORMATS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
-"""Formats that every server reads; a picture in another one is sent as PNG."""
+LIMIT = "max_tokens"
+"""What the most new tokens are called in `ChatRequest.settings`; a server may know them by another name."""
 
 NOT_SENT = frozenset({"max_new_tokens", "do_sample", "response_format"})
 """Entries of `settings_used` that a body has in another form, or not at all."""
 
-_JPEG_QUALITY = 95
+_SEEDS = 2**31
+"""Servers that keep a seed in 32 bits refuse a larger one, or cut it off in silence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ class ChatRequest:
     """The settings under this project's names, for the output."""
     wants_json: bool
     """Whether the answer is to be JSON."""
+    asked: frozenset[str] = frozenset()
+    """Those of `settings` that somebody asked for; the others are this project's defaults."""
 
 
 class RequestWriter:
@@ -52,21 +55,17 @@ class RequestWriter:
 
     Args:
         send_urls: Whether http(s) URLs are left to the server to fetch.
-        max_image_side: Longest side of a picture in pixels; a larger one is made smaller. None: as it is.
-        limit_name: What the server calls the most new tokens.
+        max_image_side: Longest side of an image in pixels; a larger one is made smaller. None: as it is.
         extra_body: Further entries of every body.
     """
 
-    def __init__(
-        self, *, send_urls: bool, max_image_side: int | None, limit_name: str, extra_body: dict[str, Any]
-    ) -> None:
+    def __init__(self, *, send_urls: bool, max_image_side: int | None, extra_body: dict[str, Any]) -> None:
         self._send_urls = send_urls
         self._max_side = max_image_side
-        self._limit_name = limit_name
         self._extra_body = extra_body
 
     def write(self, input: VLMInput, limits: Limits) -> ChatRequest:
-        """The request for one input. Opens its pictures, so it takes its time: call it from a thread.
+        """The request for one input. Opens its images, so it takes its time: call it from a thread.
 
         Raises:
             VLMError: When an image cannot be used, or the messages are malformed.
@@ -87,28 +86,34 @@ class RequestWriter:
         for message in messages:
             message["content"] = _content(
                 [
-                    self._picture(next(waiting), limits) if part["type"] == "image" else part
+                    self._image(next(waiting), limits) if part["type"] == "image" else part
                     for part in message["content"]
                 ]
             )
         asked = input.response_format
         wants_json = asked is not None and asked.get("type") in ("json_object", "json_schema")
         used = settings_used(input, input.max_new_tokens)
-        return ChatRequest(messages, self._settings(input, messages, used), used, wants_json)
+        settings = self._settings(input, messages, used)
+        unasked = {LIMIT if name == "max_new_tokens" else name for name in _unasked(input)}
+        return ChatRequest(messages, settings, used, wants_json, frozenset(settings.keys() - unasked))
 
     def _settings(
         self, input: VLMInput, messages: list[dict[str, Any]], used: dict[str, Any]
     ) -> dict[str, Any]:
-        settings: dict[str, Any] = {**self._extra_body, self._limit_name: input.max_new_tokens}
+        if "seed" in used and "seed" in _unasked(input):
+            del used["seed"]
+        elif "seed" in used:
+            used["seed"] %= _SEEDS
+        settings: dict[str, Any] = {**self._extra_body, LIMIT: input.max_new_tokens}
         # What greedy decoding has no use for is not in there: a server may refuse it beside temperature 0.
         settings |= {name: value for name, value in used.items() if name not in NOT_SENT}
         if input.response_format is not None:
             settings["response_format"] = _named(input.response_format)
-        if messages[-1]["role"] == "assistant":  # an answer already begun is gone on with
+        if messages[-1]["role"] == "assistant":  # an answer already begun is continued
             settings |= {"continue_final_message": True, "add_generation_prompt": False}
         return settings
 
-    def _picture(self, source: ImageSource, limits: Limits) -> dict[str, Any]:
+    def _image(self, source: ImageSource, limits: Limits) -> dict[str, Any]:
         url = str(source) if isinstance(source, (str, Path)) else ""
         # Only the web's: a store is read with the credentials that are here. Where no URL is allowed, opening it here
         # says so.
@@ -119,18 +124,40 @@ class RequestWriter:
         return {"type": "image_url", "image_url": {"url": url}}
 
     def _data_url(self, source: ImageSource, limits: Limits) -> str:
-        encoded = read_image(source, limits)
-        # Decoded here although the server decodes it again: a damaged or oversized picture is this record's
-        # error before it is sent, and every engine is shown the same upright RGB image.
-        decoded = encoded.decode(limits)
-        image, data = decoded.image, encoded.data
-        kind = None if data is None or decoded.is_guessed or encoded.page else _kind_if_plain(data)
-        if self._max_side is not None and max(image.size) > self._max_side:
-            image.thumbnail((self._max_side, self._max_side), Image.Resampling.LANCZOS)
-            data, kind = _encode(image, "JPEG" if kind == "image/jpeg" else "PNG")
-        elif data is None or kind is None:
-            data, kind = _encode(image, "PNG")
-        return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+        return _as_url(image_as_sent(read_image(source, limits), limits, self._max_side))
+
+
+def plain_request(request: ChatRequest) -> ChatRequest:
+    """A request of the same form that nothing can be wrong with: its roles, its settings, as many images, but a word
+    for each text and a small grey square for each image. What is refused like this is refused to every record.
+    """
+    square = {"type": "image_url", "image_url": {"url": _as_url(_grey_square())}}
+    word = {"type": "text", "text": "Hello."}
+    messages = [
+        {
+            **message,
+            "content": "Hello."
+            if isinstance(message["content"], str)
+            else [square if part["type"] == "image_url" else word for part in message["content"]],
+        }
+        for message in request.messages
+    ]
+    return replace(request, messages=messages)
+
+
+def _grey_square() -> SentImage:
+    buffer = BytesIO()
+    Image.new("RGB", (64, 64), (128, 128, 128)).save(buffer, "JPEG")
+    return SentImage(buffer.getvalue(), "image/jpeg")
+
+
+def _as_url(image: SentImage) -> str:
+    return f"data:{image.media_type};base64,{base64.b64encode(image.data).decode('ascii')}"
+
+
+def _unasked(input: VLMInput) -> set[str]:
+    """Settings that nobody asked for: defaults, and the seed that a run derives for each record."""
+    return set(type(input).model_fields) - input.model_fields_set
 
 
 def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
@@ -147,25 +174,3 @@ def _named(response_format: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(schema, dict):
         return response_format
     return {**response_format, "json_schema": {"name": "answer", **schema}}
-
-
-def _kind_if_plain(data: bytes) -> str | None:
-    """The media type of a file that any server sees as this project does: upright, opaque, 8 bits, one frame."""
-    image = open_image(data)
-    plain = (
-        image is not None
-        and image.mode in ("RGB", "L")
-        and "transparency" not in image.info
-        and turn_to_upright(image) is None
-        and getattr(image, "n_frames", 1) == 1
-    )
-    return WEB_FORMATS.get(image.format or "") if plain and image is not None else None
-
-
-def _encode(image: Image.Image, format: str) -> tuple[bytes, str]:
-    buffer = BytesIO()
-    image.info = {}  # upright already: no EXIF goes along by which a server would turn it again
-    # One that is compressed with loss already loses no more to speak of at this quality.
-    options = {"quality": _JPEG_QUALITY} if format == "JPEG" else {}
-    image.save(buffer, format, **options)
-    return buffer.getvalue(), WEB_FORMATS[format]

@@ -1,38 +1,42 @@
 """One server's `/v1/chat/completions`: asks, and asks again where that may help, within limits of time.
 
-The protocol is the `openai` package's; its own retries are off, since they know neither a total time nor that a
-server which cannot be reached is everybody's trouble and not one record's. Knows no prompt and no picture.
+The connection is the `openai` package's; its own retries are off, since they know neither a total time nor that a
+server which cannot be reached is everybody's trouble and not one record's. Knows no prompt and no image.
 """
 
 from __future__ import annotations
 
 import asyncio
-import email.utils
-import json
-import random
 import threading
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
-from pixano_vlm.engines.openai.request import ChatRequest
-from pixano_vlm.errors import GenerationError, ModelLoadError, PixanoVLMError, RunError
+from pixano_vlm.engines.openai.blame import Blame
+from pixano_vlm.engines.openai.concurrency import Gate, Pass
+from pixano_vlm.engines.openai.dialect import Dialect, other_dialect, refused_setting
+from pixano_vlm.engines.openai.failure import Failure, incomplete, read_response, shown
+from pixano_vlm.engines.openai.request import ChatRequest, plain_request
+from pixano_vlm.errors import GenerationError, RunError
 from pixano_vlm.extras import import_extra
-from pixano_vlm.nearest import nearest
+from pixano_vlm.retry import RetryPolicy
 
 __all__ = ["ChatServer", "Patience"]
 
 Result = TypeVar("Result")
 
 FIRST_WAIT = 0.5
-"""Seconds before the second try; each further wait is twice as long."""
+"""Seconds before the second attempt; each further wait is twice as long."""
 LONGEST_WAIT = 60.0
 """Seconds that a wait grows to, where the server names none."""
 LONGEST_PROBE_WAIT = 5.0
-"""Seconds between tries to reach a server that is away."""
-_SHOWN = 300
+"""Seconds between attempts to reach a server that is away."""
+SUSPECT_AFTER = 2
+"""A record over which the connection was cut so often is asked alone."""
+_WITNESS_ATTEMPTS = 3
+_TOO_MANY = (429, 503)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +44,36 @@ class Patience:
     """How long, and how often."""
 
     tries: int
-    """Most tries of one request that reach the server."""
+    """Most attempts of one request that reach the server."""
     timeout: float
-    """Seconds one try may take, from connecting to the answer's last byte."""
+    """Seconds one attempt may take, from connecting to the answer's last byte."""
     total_timeout: float
-    """Seconds one request may take in all, waits between its tries included, outages not."""
+    """Seconds one request may take in all, waits between its attempts included, outages not."""
     connect_timeout: float
     """Seconds to connect."""
     outage: float
     """Seconds the server may be out of reach before the run ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Why one try failed, and what follows from it."""
+@dataclass(slots=True, eq=False)
+class Course:
+    """One request on its way to an answer."""
 
-    scope: Literal["try", "request", "outage", "run"]
-    """`try`: another may do; `request`: this one never will; `outage`: nobody is there; `run`: none ever will."""
-    message: str
-    wait: float | None = None
-    """Seconds that the server asks to wait."""
-    hint: str | None = None
+    request: ChatRequest
+    deadline: float
+    downs: int
+    """How often the server had gone away when it began."""
+    sent: Dialect
+    """How it was asked the last time."""
+    trial: Dialect | None = None
+    """Another way to ask, which is being tried."""
+    failed: int = 0
+    """Attempts that reached the server and count."""
+    probes: int = 0
+    cuts: int = 0
+    """How often the connection was cut over it."""
+    alone: bool = False
+    """Whether it is asked with nothing else under way, after the server was seen to be up."""
 
 
 class ChatServer:
@@ -71,26 +84,45 @@ class ChatServer:
         key: Sent as a bearer token; None where the server wants none.
         concurrency: Most requests under way at a time.
         patience: Limits of time.
+        dialect: How it is asked at first.
     """
 
-    def __init__(self, base_url: str, key: str | None, concurrency: int, patience: Patience) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        key: str | None,
+        concurrency: int,
+        patience: Patience,
+        dialect: Dialect,
+    ) -> None:
         self._openai = import_extra("openai", extra="openai", purpose="a model behind a server")
         self.base_url = base_url
-        self._key = key
-        self._patience = patience
+        self.model = ""
+        """The model's name there."""
+        self.key = key
+        self.patience = patience
+        self.retry = RetryPolicy(patience.tries, first_wait=FIRST_WAIT, max_wait=LONGEST_WAIT)
+        self._probing = RetryPolicy(patience.tries, first_wait=FIRST_WAIT, max_wait=LONGEST_PROBE_WAIT)
+        self._dialect = dialect
+        self._gate = Gate(concurrency)
+        self._blame = Blame()
         self._away_since: float | None = None
+        self._downs = 0
+        self._cut_alone: set[Course] = set()
+        """Requests that had nothing beside them when the server went away."""
         self._not_before = 0.0
-        self._client = self._openai.AsyncOpenAI(
+        timeout = self._openai.Timeout(patience.timeout, connect=patience.connect_timeout)
+        self.client = self._openai.AsyncOpenAI(
             api_key=key or "none",
             base_url=base_url,
             max_retries=0,
-            timeout=self._openai.Timeout(patience.timeout, connect=patience.connect_timeout),
+            timeout=timeout,
+            # A redirected POST becomes a GET, and could carry the key to another host.
+            http_client=self._openai.DefaultAsyncHttpxClient(follow_redirects=False, timeout=timeout),
         )
-        if (
-            key is None
-        ):  # a server that wants no key is not told whose others are: the client has that from OPENAI_*
-            self._client.organization = self._client.project = None
-        self._slots = asyncio.Semaphore(concurrency)
+        if key is None:
+            # A server that wants no key is not told whose others are: the client has that from OPENAI_*.
+            self.client.organization = self.client.project = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="chat-server", daemon=True)
         self._thread.start()
@@ -112,206 +144,238 @@ class ChatServer:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        await self._client.close()
+        await self.client.close()
+
+    def move(self, base_url: str) -> None:
+        """Takes another address for the API from now on."""
+        self.base_url = self.client.base_url = base_url
 
     # --- asking ---
 
-    async def ask(self, model: str, request: ChatRequest) -> Any:
-        """The server's answer, a `ChatCompletion` with at least one choice.
+    async def ask(self, request: ChatRequest) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The server's answer.
+
+        Returns:
+            A chat completion with at least one choice, and the settings that were sent, under this project's names.
 
         Raises:
-            GenerationError: When the server refuses this request, or tries and time are used up.
+            GenerationError: When the server refuses this request, or attempts and time are used up.
             RunError: When it can answer no request any more.
         """
-        body = {
-            "model": model,
-            "messages": request.messages,
-            # All settings alike: servers know more of them than the client library has names for.
-            "extra_body": request.settings,
-        }
-        async with self._slots:
-            answer = await self._try(self._client.chat.completions.create, body, self._patience.tries)
-        return answer
-
-    async def _try(self, call: Any, body: dict[str, Any], tries: int) -> Any:
-        patience = self._patience
-        deadline = time.monotonic() + patience.total_timeout
-        failed = probes = 0
-        while True:
-            await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise GenerationError(f"no answer within {patience.total_timeout:g} s in all.")
-            trouble = await self._try_once(call, body, min(left, patience.timeout))
-            if not isinstance(trouble, Trouble):
-                return trouble
-            if trouble.scope == "run":
-                raise RunError(trouble.message, hint=trouble.hint)
-            if trouble.scope == "request":
-                raise GenerationError(trouble.message, hint=trouble.hint)
-            if trouble.scope == "outage":
-                probes += 1
-                began = time.monotonic()
-                await self._wait_out(trouble, probes)
-                deadline += time.monotonic() - began
-                continue
-            probes = 0
-            failed += 1
-            if failed >= tries:
-                times = "" if failed == 1 else f" (tried {failed} times)"
-                raise GenerationError(f"{trouble.message}{times}.", hint=trouble.hint)
-            wait = trouble.wait if trouble.wait is not None else _growing(failed, LONGEST_WAIT)
-            if time.monotonic() + wait > deadline:
-                raise GenerationError(
-                    f"{trouble.message}; the next try would come {wait:.0f} s later, past the "
-                    f"{patience.total_timeout:g} s that one record may take."
-                )
-            if trouble.wait is not None:  # the server's word is meant for all, not for this request alone
-                self._not_before = max(self._not_before, time.monotonic() + wait)
-            else:
-                await asyncio.sleep(wait)
-
-    async def _try_once(self, call: Any, body: dict[str, Any], seconds: float) -> Any:
-        """The answer, or a `Trouble`."""
+        course = Course(request, time.monotonic() + self.patience.total_timeout, self._downs, self._dialect)
         try:
-            # The client's own time limit starts anew with every byte; this one does not.
-            answer = await asyncio.wait_for(call(**body), seconds)
-        except (asyncio.TimeoutError, TimeoutError):
-            return Trouble("try", f"the server gave no answer within {seconds:.3g} s")
-        except self._openai.OpenAIError as error:
-            return self._diagnose(error, seconds)
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            answer = None
-        self._away_since = None
-        if not getattr(answer, "choices", None) and not getattr(answer, "data", None):
-            return Trouble("try", f"what the server at {self.base_url} answered is no chat completion")
-        return answer
+            while True:
+                outcome, ticket = await self._attempt(course)
+                if not isinstance(outcome, Failure):
+                    self._dialect = course.trial or self._dialect
+                    self._blame.answered()
+                    self._gate.answered()
+                    return outcome, course.sent.used(request)
+                if outcome.status in _TOO_MANY:
+                    self._gate.too_many(ticket)
+                await self._go_on(course, outcome, ticket)
+        finally:
+            self._cut_alone.discard(course)
 
-    async def _wait_out(self, trouble: Trouble, probes: int) -> None:
+    async def _attempt(self, course: Course) -> tuple[dict[str, Any] | Failure, Pass]:
+        waited = time.monotonic()
+        async with self._gate.enter(alone=course.alone) as ticket:
+            course.deadline += time.monotonic() - waited
+            await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
+            if course.alone:
+                await self._until_up(course)
+            ticket.began = time.monotonic()
+            left = course.deadline - time.monotonic()
+            if left <= 0:
+                raise GenerationError(f"no answer within {self.patience.total_timeout:g} s in all.")
+            course.sent = course.trial or self._dialect
+            outcome = await self._complete(course.request, course.sent, min(left, self.patience.timeout))
+        return outcome, ticket
+
+    async def _complete(
+        self, request: ChatRequest, dialect: Dialect, seconds: float
+    ) -> dict[str, Any] | Failure:
+        # All settings alike: servers know more of them than the client library has names for.
+        body = {"model": self.model, "messages": request.messages, "extra_body": dialect.body(request)}
+        answer = await self.call(self.client.chat.completions.with_raw_response.create, body, seconds)
+        if isinstance(answer, Failure):
+            return answer
+        return incomplete(answer, self.key) or answer
+
+    async def _go_on(self, course: Course, failure: Failure, ticket: Pass) -> None:
+        """Waits until the request may be tried again; raises where it may not."""
+        if failure.kind == "outage":
+            course.probes += 1
+            await self._sit_out(course, failure)
+            return
+        course.probes = 0
+        if failure.is_html and failure.status == 200 and self._blame.has_answered:
+            failure = replace(
+                failure, kind="passing"
+            )  # the address is right: a proxy has nothing behind it now
+        if failure.kind == "account":
+            raise RunError(f"{failure.message}.", hint=failure.run_hint)
+        if failure.kind == "cut":
+            await self._after_cut(course, failure, ticket)
+        elif failure.kind == "refused":
+            await self._after_refusal(course, failure)
+        else:
+            await self._after_trouble(course, failure)
+
+    # --- one kind of failure each ---
+
+    async def _after_refusal(self, course: Course, failure: Failure) -> None:
+        setting = refused_setting(course.sent, failure, course.request)
+        if setting is not None:
+            if course.trial is None and course.sent != self._dialect:
+                return  # what another request has learned meanwhile may do
+            other = other_dialect(course.sent, setting, course.request)
+            if other is not None:
+                course.trial = other
+                return
+        hint = failure.hint
+        if setting is not None and hint is None:
+            hint = f"It is about {setting!r}: leave it out, or give a value that this server takes."
+            failure = replace(failure, run_hint=failure.run_hint or hint)
+        await self._judge(failure, course)
+        raise GenerationError(failure.message if hint is None else f"{failure.message}.", hint=hint)
+
+    async def _after_trouble(self, course: Course, failure: Failure) -> None:
+        course.failed += 1
+        if self.retry.is_spent(course.failed):
+            if self._downs > course.downs and not course.alone:
+                # Another record may have brought the server down each time: this one's last attempt is its own.
+                course.alone, course.failed = True, course.failed - 1
+                return
+            await self._judge(failure, course)
+            times = "" if course.failed == 1 else f" (tried {course.failed} times)"
+            raise GenerationError(f"{failure.message}{times}.", hint=failure.hint)
+        wait = self.retry.wait(course.failed, failure.wait)
+        if time.monotonic() + wait > course.deadline:
+            raise GenerationError(
+                f"{failure.message}; the next attempt would come {wait:.0f} s later, past the "
+                f"{self.patience.total_timeout:g} s that one record may take."
+            )
+        if failure.wait is not None:  # the server's word is meant for all, not for this request alone
+            self._not_before = max(self._not_before, time.monotonic() + wait)
+        else:
+            await asyncio.sleep(wait)
+
+    async def _after_cut(self, course: Course, failure: Failure, ticket: Pass) -> None:
+        """A server that went away over several requests was brought down by one of them: which, is found out."""
+        course.cuts += 1
+        self._downs += 1
+        if course.alone:  # it was up, and nothing else was under way
+            raise _brought_down(failure, course)
+        if not ticket.in_company:
+            self._cut_alone.add(course)
+        # A gateway that says "bad gateway" has other reasons, too.
+        course.alone = course.cuts >= SUSPECT_AFTER + (failure.status is not None)
+        began = time.monotonic()
+        await asyncio.sleep(self.retry.wait(course.cuts, failure.wait))
+        course.deadline += time.monotonic() - began
+
+    async def _until_up(self, course: Course) -> None:
+        """Waits until a plain request is answered, or refused: before that, nothing is this record's fault."""
+        began = time.monotonic()
+        probes = 0
+        while time.monotonic() - began < self.patience.outage:
+            seen = await self._complete(plain_request(course.request), course.sent, self.patience.timeout)
+            if not isinstance(seen, Failure) or seen.kind in ("refused", "account"):
+                break
+            probes += 1
+            await self._wait_out(course, seen, probes)
+        course.deadline += time.monotonic() - began
+
+    async def _sit_out(self, course: Course, failure: Failure) -> None:
+        if course.probes == 1 and self._away_since is None:
+            self._downs += 1
+        began = time.monotonic()
+        await self._wait_out(course, failure, course.probes)
+        course.deadline += time.monotonic() - began
+
+    async def _wait_out(self, course: Course, failure: Failure, probes: int) -> None:
+        """Waits for a server that is away, until the run has waited long enough."""
         now = time.monotonic()
         self._away_since = self._away_since or now
         away = now - self._away_since
-        if away >= self._patience.outage:
-            raise RunError(
-                f"{trouble.message}, for {away:.0f} s now.",
-                hint="Start the server again, and go on with the same command and --resume.",
-            )
-        await asyncio.sleep(min(_growing(probes, LONGEST_PROBE_WAIT), self._patience.outage - away + 0.01))
+        if away < self.patience.outage:
+            await asyncio.sleep(min(self._probing.wait(probes), self.patience.outage - away + 0.01))
+            return
+        if (
+            course in self._cut_alone
+        ):  # else every --resume would ask it first, and bring the server down again
+            raise _brought_down(failure, course)
+        while self._cut_alone:  # such a record is answered before the run ends
+            await asyncio.sleep(FIRST_WAIT / 10)
+        raise RunError(
+            f"{failure.message}, for {away:.0f} s now.",
+            hint="Start the server again, and resume with the same command and --resume. Where it goes down over one "
+            "image, `concurrency: 1` in the model's config finds out which.",
+        )
 
-    # --- what went wrong ---
+    async def _judge(self, failure: Failure, course: Course) -> None:
+        await self._blame.judge(failure, lambda: self._ask_plainly(course.request, course.sent))
 
-    def _diagnose(self, error: Exception, seconds: float) -> Trouble:
+    async def _ask_plainly(self, request: ChatRequest, dialect: Dialect) -> Failure | None:
+        """The witness of `Blame`: why a plain request fails, None where it is answered."""
+        for attempt in range(1, _WITNESS_ATTEMPTS + 1):
+            seen = await self._complete(plain_request(request), dialect, self.patience.timeout)
+            if not isinstance(seen, Failure):
+                return None
+            if seen.kind == "refused" or attempt == _WITNESS_ATTEMPTS:
+                return seen
+            await asyncio.sleep(min(self._probing.wait(attempt, seen.wait), LONGEST_WAIT))
+        return None
+
+    # --- one call ---
+
+    async def call(self, endpoint: Any, arguments: dict[str, Any], seconds: float) -> Any:
+        """The JSON that one endpoint of the client answers with, or the `Failure` that says why there is none."""
+        try:
+            # The client's own time limit starts again with every byte; this one does not.
+            response = await asyncio.wait_for(endpoint(**arguments), seconds)
+        except (asyncio.TimeoutError, TimeoutError):
+            return Failure("passing", f"the server gave no answer within {seconds:.3g} s", words="no answer")
+        except self._openai.OpenAIError as error:
+            return self._diagnose(error, seconds)
+        return self._read(response.http_response)
+
+    def _read(self, response: Any) -> Any:
+        answer = read_response(response.status_code, response.headers, response.text, key=self.key)
+        if not isinstance(answer, Failure) or answer.kind != "cut":
+            self._away_since = None
+        return answer
+
+    def _diagnose(self, error: Exception, seconds: float) -> Failure:
         if isinstance(error, self._openai.APIConnectionError):
             cause = type(error.__cause__).__name__
             if cause in ("ConnectError", "ConnectTimeout"):
-                reason = str(error.__cause__) or "no connection in time"
-                return Trouble("outage", f"the server at {self.base_url} cannot be reached: {reason}")
-            self._away_since = None
+                reason = shown(str(error.__cause__), self.key) or "no connection in time"
+                message = f"the server at {self.base_url} cannot be reached: {reason}"
+                return Failure("outage", message, run_hint=_scheme_hint(self.base_url, reason))
             if isinstance(error, self._openai.APITimeoutError):
-                return Trouble("try", f"the server gave no answer within {seconds:.3g} s")
-            return Trouble("try", f"the server cut the connection: {error.__cause__ or error}")
-        self._away_since = None
-        if not isinstance(error, self._openai.APIStatusError):
-            return Trouble("try", f"the server's answer cannot be read: {self._shown(str(error))}")
-        status: int = error.status_code
-        said = f"the server answered {status}: {self._shown(_server_text(error))}"
-        if status in (401, 403):
-            hint = (
-                "Name the environment variable that holds a valid key: `api_key_env` in the model's config."
-            )
-            return Trouble("run", said, hint=hint)
-        if status == 404:
-            return Trouble("run", said, hint="Check `base_url` and `model` in the model's config.")
-        if status == 429 and error.code == "insufficient_quota":  # waiting does not fill an account
-            return Trouble(
-                "run", said, hint="Fill the account, and go on with the same command and --resume."
-            )
-        if status in (408, 409, 425, 429) or (status >= 500 and status != 501):
-            return Trouble("try", said, wait=retry_after(error.response.headers))
-        return Trouble("request", said)
-
-    def _shown(self, text: str) -> str:
-        """Server's words for people: one line, not too long, and never the key that some of them repeat."""
-        text = " ".join(text.split())
-        if self._key:
-            text = text.replace(self._key, "***")
-        return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-
-    # --- the model's name ---
-
-    async def find_model(self, wanted: str | None, *, check: bool) -> str:
-        """The model's name at the server: `wanted`, or the only one that the server lists.
-
-        Raises:
-            ModelLoadError: When the server is not there, or has no such model; says what to do.
-        """
-        if wanted is not None and not check:
-            return wanted
-        try:
-            listed = await self._list_models()
-        except PixanoVLMError as error:
-            raise ModelLoadError(error.message, hint=error.hint) from error
-        if wanted is None and len(listed) == 1:
-            return listed[0]
-        names = ", ".join(listed[:20]) or "none"
-        if wanted is None:
-            raise ModelLoadError(
-                f"the server at {self.base_url} lists {len(listed)} models: {names}.",
-                hint="Name one: `model` in the model's config.",
-            )
-        if wanted not in listed:
-            close = nearest(wanted, listed)
-            raise ModelLoadError(
-                f"the server at {self.base_url} lists no model {wanted!r}; it lists: {names}.",
-                hint=(f"Did you mean {close[0]!r}? " if close else "")
-                + "A server that loads models which it does not list: check_model: false.",
-            )
-        return wanted
-
-    async def _list_models(self) -> list[str]:
-        seconds = min(self._patience.timeout, 30.0)
-        until = time.monotonic() + self._patience.outage
-        failed = 0
-        while True:
-            answer = await self._try_once(self._client.models.list, {}, seconds)
-            if not isinstance(answer, Trouble):
-                return [model.id for model in answer.data]
-            if answer.scope == "outage":
-                raise ModelLoadError(
-                    f"{answer.message}.",
-                    hint="Start the server, or correct `base_url` in the model's config.",
+                return Failure(
+                    "passing", f"the server gave no answer within {seconds:.3g} s", words="no answer"
                 )
-            failed += 1
-            wait = answer.wait if answer.wait is not None else _growing(failed, LONGEST_PROBE_WAIT)
-            # A server that loads its weights says 503 for a while.
-            if answer.scope != "try" or time.monotonic() + wait > until or failed >= self._patience.tries:
-                hint = answer.hint or "See the server's own log. With check_model: false it is not asked."
-                raise ModelLoadError(f"{answer.message}.", hint=hint)
-            await asyncio.sleep(wait)
+            reason = shown(str(error.__cause__ or error), self.key)
+            return Failure("cut", f"the server cut the connection: {reason}", words="cut")
+        if isinstance(error, self._openai.APIStatusError):
+            failure: Failure = self._read(error.response)
+            return failure
+        return Failure("passing", f"the server's answer cannot be read: {shown(str(error), self.key)}")
 
 
-def _growing(failed: int, longest: float) -> float:
-    # Spread, so that requests that failed together do not come back together.
-    return min(longest, FIRST_WAIT * 2.0 ** min(failed - 1, 20)) * random.uniform(0.75, 1.25)
+def _brought_down(failure: Failure, course: Course) -> GenerationError:
+    times = "" if course.cuts == 1 else f" {course.cuts} times"
+    return GenerationError(
+        f"{failure.message}: the server went away{times} over this record, the last time with nothing else under "
+        "way.",
+        hint="The server's own log may say why. `max_image_side` makes an image smaller that is too large for it.",
+    )
 
 
-def _server_text(error: Any) -> str:
-    body = error.body
-    if isinstance(body, Mapping) and isinstance(body.get("message"), str):
-        return str(body["message"])
-    return str(error.response.text) or str(error.response.reason_phrase)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a `Retry-After` header asks to wait: RFC 9110, 10.2.3, a number or a date. None: no word."""
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value)) if float(value) < float("inf") else None
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
+def _scheme_hint(base_url: str, reason: str) -> str | None:
+    if base_url.startswith("https:") and "SSL" in reason.upper():
+        return "Does it speak http? Correct `base_url` in the model's config."
+    return None

@@ -1,0 +1,71 @@
+"""How one server wants to be asked, learned from what it refuses.
+
+Servers of one protocol differ in the settings that they know. A refusal that names a setting is answered once, by
+asking without it or by its other name; what then works is kept. A setting that somebody asked for is never left out.
+Knows no connection.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pixano_vlm.engines.openai.failure import Failure
+from pixano_vlm.engines.openai.request import LIMIT, ChatRequest
+
+__all__ = ["LIMIT_NAMES", "Dialect", "other_dialect", "refused_setting"]
+
+LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
+"""What servers call the most new tokens; OpenAI's newer models know the second alone."""
+
+_USED_NAMES = {LIMIT: "max_new_tokens"}
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One way to ask."""
+
+    limit_name: str = LIMIT_NAMES[0]
+    may_rename: bool = True
+    """Whether the limit may be sent by its other name: nobody has said which it is, and none has been refused."""
+    left_out: frozenset[str] = frozenset()
+    """Settings that the server does not know, sent only for a record that asks for them."""
+
+    def body(self, request: ChatRequest) -> dict[str, Any]:
+        """The settings of a request as this server is sent them."""
+        dropped = self.left_out - request.asked
+        settings = {name: value for name, value in request.settings.items() if name not in dropped}
+        if LIMIT in settings:
+            settings[self.limit_name] = settings.pop(LIMIT)
+        return settings
+
+    def used(self, request: ChatRequest) -> dict[str, Any]:
+        """The settings that took part, under this project's names."""
+        dropped = {_USED_NAMES.get(name, name) for name in self.left_out - request.asked}
+        return {name: value for name, value in request.used.items() if name not in dropped}
+
+
+def refused_setting(dialect: Dialect, failure: Failure, request: ChatRequest) -> str | None:
+    """The setting of a request, by its name in `ChatRequest.settings`, that a refusal is about; None: about none."""
+    sent = dialect.body(request)
+    name = failure.parameter
+    if name not in sent:
+        # Longest first: `max_tokens` is not meant where `max_completion_tokens` is refused.
+        named = (name for name in sorted(sent, key=len, reverse=True) if _names(failure.words, name))
+        name = next(named, None)
+    return LIMIT if name == dialect.limit_name else name
+
+
+def other_dialect(dialect: Dialect, setting: str, request: ChatRequest) -> Dialect | None:
+    """Another way to ask, where a server refuses a setting; None: there is none that keeps what was asked for."""
+    if setting == LIMIT and dialect.may_rename:
+        other = next(name for name in LIMIT_NAMES if name != dialect.limit_name)
+        return replace(dialect, limit_name=other, may_rename=False)
+    if setting in request.asked or setting in dialect.left_out:
+        return None
+    return replace(dialect, left_out=dialect.left_out | {setting})
+
+
+def _names(words: str, name: str) -> bool:
+    return re.search(rf"(?<![\w]){re.escape(name)}(?![\w])", words) is not None

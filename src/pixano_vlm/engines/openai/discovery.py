@@ -1,0 +1,121 @@
+"""Finds the API at an address that somebody typed, and the model there. Asks for the list of models alone."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from pixano_vlm.engines.openai.failure import ADDRESS_HINT, Failure
+from pixano_vlm.engines.openai.server import ChatServer
+from pixano_vlm.errors import ModelLoadError
+from pixano_vlm.nearest import nearest
+
+__all__ = ["api_address", "find_model"]
+
+_ENDPOINTS = re.compile(r"(/chat/completions|/completions|/responses|/models)/*$")
+_VERSIONED = re.compile(r"/v\d+\w*(/|$)")
+_NOT_THERE = frozenset({200, 404, 405, 501})
+"""Statuses of an address that is not the API's: a page, or nothing by that name."""
+_LISTED = 20
+_SECONDS = 30.0
+UNLISTED = "A server that loads models which it does not list: `check_model: false` in the model's config."
+
+
+def api_address(url: str) -> str:
+    """The address of the API: what is typed, without the name of an endpoint behind it."""
+    return _ENDPOINTS.sub("", url.rstrip("/")).rstrip("/")
+
+
+async def find_model(server: ChatServer, wanted: str | None, *, check: bool) -> str:
+    """The model's name at the server: `wanted`, or the only one that the server lists.
+
+    Where the API is not at the server's address but one `/v1` further, the server is moved there.
+
+    Raises:
+        ModelLoadError: When the server is not there, or has no such model; says what to do.
+    """
+    if wanted is not None and not check:
+        return wanted
+    listed = await _list_models(server)
+    if wanted is None and len(listed) == 1:
+        return listed[0]
+    names = ", ".join(listed[:_LISTED]) + (", ..." if len(listed) > _LISTED else "") or "none"
+    if wanted is None:
+        raise ModelLoadError(
+            f"the server at {server.base_url} lists {len(listed)} models: {names}.",
+            hint="Name one: `model` in the model's config.",
+        )
+    # Ollama lists "llava:latest" and Gemini "models/..." for names that they take without.
+    if not {wanted, f"{wanted}:latest", f"models/{wanted}"} & set(listed):
+        close = nearest(wanted, listed)
+        raise ModelLoadError(
+            f"the server at {server.base_url} lists no model {wanted!r}; it lists: {names}.",
+            hint=(f"Did you mean {close[0]!r}? " if close else "") + UNLISTED,
+        )
+    return wanted
+
+
+async def _list_models(server: ChatServer) -> list[str]:
+    first, failure = server.base_url, await _try_to_list(server)
+    if isinstance(failure, list):
+        return failure
+    for other in _other_addresses(first, failure):
+        server.move(other)
+        found = await _try_to_list(server)
+        if isinstance(found, list):
+            return found
+    server.move(first)
+    hint = failure.run_hint or "See the server's own log. With check_model: false it is not asked."
+    if failure.kind == "outage":
+        hint = failure.run_hint or "Start the server, or correct `base_url` in the model's config."
+    elif failure.status in _NOT_THERE:
+        hint = ADDRESS_HINT if not _VERSIONED.search(urlsplit(first).path) else f"{ADDRESS_HINT} {UNLISTED}"
+    raise ModelLoadError(f"{failure.message}.", hint=hint)
+
+
+def _other_addresses(first: str, failure: Failure) -> list[str]:
+    """Where the API may be instead, on the same host alone: the key goes nowhere else."""
+    if failure.location is not None:
+        there = api_address(failure.location)
+        same = urlsplit(there).hostname == urlsplit(first).hostname and there != first
+        return [there] if same else []
+    if failure.status in _NOT_THERE and not _VERSIONED.search(urlsplit(first).path):
+        return [f"{first}/v1"]
+    return []
+
+
+async def _try_to_list(server: ChatServer) -> list[str] | Failure:
+    patience = server.patience
+    until = time.monotonic() + patience.outage
+    failed = 0
+    while True:
+        answer = await server.call(
+            server.client.models.with_raw_response.list, {}, min(patience.timeout, _SECONDS)
+        )
+        if not isinstance(answer, Failure):
+            names = _names(answer)
+            if names is not None:
+                return names
+            message = f"what the server at {server.base_url} answered is no list of models"
+            return Failure("refused", message, run_hint=ADDRESS_HINT, status=200)
+        failed += 1
+        wait = server.retry.wait(min(failed, 4), answer.wait)
+        # A server that loads its weights says 503 for a while.
+        passes = answer.kind in ("passing", "cut") and answer.status != 200
+        if not passes or server.retry.is_spent(failed) or time.monotonic() + wait > until:
+            return answer
+        await asyncio.sleep(wait)
+
+
+def _names(answer: Any) -> list[str] | None:
+    """The ids in a list of models, whatever its form; None: it is none."""
+    models = answer
+    if isinstance(answer, dict):
+        models = answer.get("data") if isinstance(answer.get("data"), list) else answer.get("models")
+    if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):
+        return None
+    names = [model.get("id") or model.get("name") or model.get("model") for model in models]
+    return [name for name in names if isinstance(name, str)]
