@@ -18,6 +18,7 @@ __all__ = [
     "GenerationFields",
     "GenerationSettings",
     "Setting",
+    "named_elsewhere",
     "settings_used",
 ]
 
@@ -32,6 +33,8 @@ class Setting:
     """Whether it takes part only where a record is sampled."""
     kind_only: bool = False
     """Whether `generation_config` shows only the `type` of its value."""
+    elsewhere: str | None = None
+    """Its name in vLLM and in the bodies that servers are sent; None: the same."""
 
 
 class GenerationFields(BaseModel):
@@ -43,7 +46,8 @@ class GenerationFields(BaseModel):
         Setting(
             aliases=(
                 "max_tokens", "max_completion_tokens", "max_length", "max_output_tokens", "num_predict", "n_predict",
-            )
+            ),
+            elsewhere="max_tokens",
         ),
     ] = None  # fmt: skip
     temperature: Annotated[
@@ -114,6 +118,17 @@ class GenerationSettings(GenerationFields):
 
 DEFAULT_GENERATION = GenerationSettings(max_new_tokens=128, temperature=1.0)
 """What holds where nobody says anything: the documented temperature, and the command's `--max-new-tokens`."""
+
+
+def named_elsewhere(used: dict[str, Any]) -> dict[str, Any]:
+    """Settings as vLLM and servers call them, from what `settings_used` returns; without what they take otherwise.
+
+    `response_format` has a form of its own there, and greedy decoding is temperature 0.
+    """
+    taken_otherwise = {"do_sample", "response_format"}
+    return {
+        SETTINGS[name].elsewhere or name: value for name, value in used.items() if name not in taken_otherwise
+    }
 
 
 def settings_used(input: GenerationFields, max_new_tokens: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from PIL import Image
 from pixano_vlm.engines.openai.images import SentImage, image_as_sent
 from pixano_vlm.errors import PromptError
 from pixano_vlm.media.images import read_image
-from pixano_vlm.models.generation import settings_used
+from pixano_vlm.models.generation import SETTINGS, named_elsewhere, settings_used
 from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
@@ -25,11 +25,8 @@ from pixano_vlm.prompts.layout import read_messages
 
 __all__ = ["LIMIT", "ChatRequest", "RequestWriter", "plain_request"]
 
-LIMIT = "max_tokens"
+LIMIT = SETTINGS["max_new_tokens"].elsewhere or ""
 """What the most new tokens are called in `ChatRequest.settings`; a server may know them by another name."""
-
-NOT_SENT = frozenset({"max_new_tokens", "do_sample", "response_format"})
-"""Entries of `settings_used` that a body has in another form, or not at all."""
 
 _SEEDS = 2**31
 """Servers that keep a seed in 32 bits refuse a larger one, or cut it off in silence."""
@@ -94,7 +91,7 @@ class RequestWriter:
         wants_json = asked is not None and asked.get("type") in ("json_object", "json_schema")
         used = settings_used(input, input.max_new_tokens)
         settings = self._settings(input, messages, used)
-        unasked = {LIMIT if name == "max_new_tokens" else name for name in _unasked(input)}
+        unasked = {SETTINGS[name].elsewhere or name for name in _unasked(input) & SETTINGS.keys()}
         return ChatRequest(messages, settings, used, wants_json, frozenset(settings.keys() - unasked))
 
     def _settings(
@@ -104,9 +101,8 @@ class RequestWriter:
             del used["seed"]
         elif "seed" in used:
             used["seed"] %= _SEEDS
-        settings: dict[str, Any] = {**self._extra_body, LIMIT: input.max_new_tokens}
         # What greedy decoding has no use for is not in there: a server may refuse it beside temperature 0.
-        settings |= {name: value for name, value in used.items() if name not in NOT_SENT}
+        settings: dict[str, Any] = {**self._extra_body, **named_elsewhere(used)}
         if input.response_format is not None:
             settings["response_format"] = _named(input.response_format)
         if messages[-1]["role"] == "assistant":  # an answer already begun is continued

@@ -15,7 +15,7 @@ from PIL import Image
 
 from pixano_vlm.errors import PromptError
 from pixano_vlm.media.images import read_image
-from pixano_vlm.models.generation import settings_used
+from pixano_vlm.models.generation import named_elsewhere, settings_used
 from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
@@ -23,12 +23,6 @@ from pixano_vlm.prompts.layout import PromptWriter
 from pixano_vlm.prompts.response_format import schema_of
 
 __all__ = ["RequestMaker", "VLLMRequest"]
-
-ITS_NAMES = {"max_new_tokens": "max_tokens"}
-"""Settings that vLLM calls otherwise."""
-
-NOT_PASSED = frozenset({"do_sample", "response_format"})
-"""Entries of `settings_used` that vLLM takes in another form, or not at all."""
 
 KEPT_PIXELS = 32 * 2**20
 """Most pixels, of three bytes each, of pictures that are kept opened."""
@@ -122,8 +116,7 @@ def sampling(input: VLMInput) -> Any:
     """A record's settings as vLLM takes them: what it leaves open is left out, so that nothing else takes part."""
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
-    given = settings_used(input, input.max_new_tokens)
-    given = {ITS_NAMES.get(name, name): value for name, value in given.items() if name not in NOT_PASSED}
+    given = named_elsewhere(settings_used(input, input.max_new_tokens))
     structured = structured_outputs(input.response_format)
     if structured is not None:
         given["structured_outputs"] = structured
