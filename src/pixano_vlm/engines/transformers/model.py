@@ -30,6 +30,7 @@ from pixano_vlm.batching.sequence import Ending
 from pixano_vlm.batching.static import StaticBatches
 from pixano_vlm.batching.verification import Verification, verify
 from pixano_vlm.engines.transformers.adapters import adapter_files
+from pixano_vlm.engines.transformers.checkpoint import checkpoint_folder
 from pixano_vlm.engines.transformers.device import MOST_TOKENS, tokens_that_fit
 from pixano_vlm.engines.transformers.loading import load_model, load_processor, read_params
 from pixano_vlm.engines.transformers.quantization import is_quantized, unquantized, weight_bytes
@@ -37,7 +38,8 @@ from pixano_vlm.errors import ModelLoadError, RunError, VLMError
 from pixano_vlm.models.deployment import ModelDeploymentConfig, TransformersParams
 from pixano_vlm.models.registry import register_model
 from pixano_vlm.models.vlm import Key, VLMInput, VLMModel, VLMOutput
-from pixano_vlm.prompts.layout import PromptWriter
+from pixano_vlm.prompts.chat_template import ChatTemplateRenderer
+from pixano_vlm.prompts.control_tokens import ControlTokens, heed_marks
 
 VERIFIED_TOKENS = 24
 """Most tokens of each record that `verify` compares."""
@@ -92,13 +94,15 @@ class TransformersVLMModel(VLMModel):
         if is_quantized(model):
             parameters, full_memory = unquantized(model)
         tokenizer = getattr(processor, "tokenizer", processor)
-        writer = PromptWriter(processor, prepends_images=_needs_image_tokens(processor, model))
+        needs_tokens = _needs_image_tokens(processor, model)
+        renderer = ChatTemplateRenderer(processor, prepends_images=needs_tokens)
+        heed_marks(tokenizer, ControlTokens.of(processor))
         context = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
         ending = Ending(_end_ids(model, tokenizer), tokenizer)
         vocabulary = model.config.get_text_config(decoder=True).vocab_size
         maker = PromptMaker(
             processor,
-            writer,
+            renderer,
             Grammars(tokenizer, vocabulary, ending.end_ids),
             image_token_id=getattr(model.config, "image_token_id", None),
             limits=self.limits,
@@ -293,7 +297,7 @@ class TransformersVLMModel(VLMModel):
             }
         )
         digest = hashlib.blake2b(repr(sorted(shaping.items())).encode(), digest_size=16)
-        folder = _checkpoint_folder(self.params.path, self.params.revision, self.params.cache_dir)
+        folder = checkpoint_folder(self.params)
         for file in sorted(folder.iterdir()) if folder is not None else ():
             if file.suffix in {".json", ".safetensors", ".jinja", ".txt", ".model"} and file.is_file():
                 digest.update(f"{file.name}:{file.stat().st_size}:".encode())
@@ -334,18 +338,6 @@ def _needs_image_tokens(processor: Any, model: Any) -> bool:
         ids = processor(text=["a"], images=[Image.new("RGB", (32, 32))], return_tensors="pt")["input_ids"]
         return bool((ids != token).all())
     return True
-
-
-def _checkpoint_folder(path: str, revision: str | None, cache_dir: str | None) -> Path | None:
-    """Where a checkpoint's files lie, if they are on this machine."""
-    if Path(path).is_dir():
-        return Path(path)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    with suppress(LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError):
-        return Path(snapshot_download(path, revision=revision, cache_dir=cache_dir, local_files_only=True))
-    return None
 
 
 def _sample(file: Path, ends: int = 1 << 20, blocks: int = 256, block: int = 4 << 10) -> bytes:
