@@ -13,7 +13,7 @@ from typing import Any
 from pixano_vlm.errors import PromptError
 from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.vlm import VLMInput
-from pixano_vlm.prompts.content_style import ContentStyle, ContentStyles
+from pixano_vlm.prompts.content_style import FILLER, SECOND_WORD, WORD, ContentStyle, ContentStyles
 from pixano_vlm.prompts.control_tokens import ControlTokens, unmarked
 from pixano_vlm.prompts.messages import Chat, VideoSource, read_chat
 from pixano_vlm.prompts.placeholders import IMAGE, count_images, split_at_images
@@ -151,6 +151,43 @@ class ChatTemplateRenderer:
                 pieces.append("\n")
             pieces.append(part["text"])
         return "".join(pieces)
+
+    # -- what frames a turn ------------------------------------------------------------------------------------
+
+    @property
+    def control(self) -> ControlTokens:
+        """The tokens that are text where a user writes them."""
+        return self._control
+
+    def closing(self) -> str:
+        """What the template writes behind an assistant's turn that ends a conversation; "" where it has none."""
+        return self._probe([("user", FILLER), ("assistant", WORD)], generation_prompt=False).partition(WORD)[
+            2
+        ]
+
+    def between_turns(self) -> str:
+        """What the template writes from one turn to the next and in front of an answer; "" where it has none."""
+        turns = [("user", WORD), ("assistant", SECOND_WORD), ("user", SECOND_WORD)]
+        return self._probe(turns, generation_prompt=True).partition(WORD)[2].replace(SECOND_WORD, "")
+
+    def _probe(self, turns: list[tuple[str, str]], *, generation_prompt: bool) -> str:
+        if not self.has_template:
+            return ""
+        messages = [
+            {
+                "role": role,
+                "content": said if self.styles.of(role).string else [{"type": "text", "text": said}],
+            }
+            for role, said in turns
+        ]
+        try:
+            text: str = self._processor.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=generation_prompt, **self._variables
+            )
+        # A template's own code: one that refuses a plain conversation tells nothing of its turns.
+        except Exception:
+            return ""
+        return text
 
     def _apply(self, messages: Messages) -> str:
         try:

@@ -14,7 +14,7 @@ import transformers
 
 from pixano_vlm.engines.base import read_parameters
 from pixano_vlm.engines.transformers.adapters import apply_adapter, require_adapter
-from pixano_vlm.engines.transformers.checkpoint import checkpoint_folder
+from pixano_vlm.engines.transformers.checkpoint import check_whole, checkpoint_folder
 from pixano_vlm.engines.transformers.quantization import is_quantized, quantization_config
 from pixano_vlm.errors import ConfigError, MissingPackageError, ModelLoadError, PixanoVLMError
 from pixano_vlm.models.deployment import ModelDeploymentConfig, TransformersParams
@@ -70,6 +70,7 @@ def load_processor(params: TransformersParams) -> Any:
     """
     from transformers import AutoProcessor
 
+    check_whole(params)
     try:
         processor = AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
             params.path,
@@ -94,6 +95,7 @@ def load_model(params: TransformersParams) -> Any:
     """
     from transformers import AutoConfig, AutoModelForImageTextToText
 
+    check_whole(params)
     device = choose_device(params.device)
     require_adapter(params)
     source = {
