@@ -98,7 +98,7 @@ def assert_mixed(
             answers[key] = answer
             yield key, answer
 
-    together = stream_tokens(model._require().ending, stream, mixed)
+    together = stream_tokens(model._require().stop, stream, mixed)
     assert sorted(answers) == list(range(len(mixed)))
     for place, input in enumerate(mixed):
         if input.response_format is None:

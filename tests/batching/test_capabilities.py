@@ -61,6 +61,6 @@ def test_words_alone_do_not_prove_that_images_may_be_batched(
         return reference(self, input)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Trial, "_reference", refusing)
-    found = examine(Trial(loaded.model, loaded.maker, loaded.ending), loaded.plan)
+    found = examine(Trial(loaded.model, loaded.maker, loaded.stop), loaded.plan)
     assert not found.in_flight
     assert "too small a picture" in found.reason

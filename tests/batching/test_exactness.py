@@ -31,7 +31,7 @@ Answered = Callable[[str, int], list[Record]]
 
 def batched(model: TransformersVLMModel, records: list[Record], order: list[int]) -> list[list[int]]:
     """The tokens of the records, streamed in an order, returned in their own."""
-    tokens = stream_tokens(model._require().ending, model.stream, [records[i].input for i in order])
+    tokens = stream_tokens(model._require().stop, model.stream, [records[i].input for i in order])
     return [tokens[order.index(i)] for i in range(len(records))]
 
 
@@ -194,5 +194,5 @@ def test_batches_of_one_three_and_sixteen_agree_and_count_their_tokens(
         assert answer.usage.prompt_tokens == prompt
         assert answer.usage.completion_tokens == completion, "the end token counts once, padding never"
         assert answer.usage.total_tokens == prompt + completion
-        ended = alone[i].tokens[-1] in loaded.ending.end_ids
+        ended = alone[i].tokens[-1] in loaded.stop.end_ids
         assert answer.finish_reason == ("stop" if ended else "length")

@@ -27,7 +27,7 @@ def answers(folder: Path, inputs: list[VLMInput]) -> list[tuple[VLMOutput, list[
             found[key] = answer
             yield key, answer
 
-    tokens = stream_tokens(model._require().ending, stream, inputs)
+    tokens = stream_tokens(model._require().stop, stream, inputs)
     return [(found[number], tokens[number]) for number in range(len(inputs))]
 
 

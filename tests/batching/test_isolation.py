@@ -111,7 +111,7 @@ def test_a_stream_that_is_left_is_closed(open_model: Open, answered: Answered) -
     left = model.stream((i, record.input) for i, record in enumerate(records))
     next(left)
     left.close()  # type: ignore[attr-defined]  # a generator
-    assert stream_tokens(model._require().ending, model.stream, [records[0].input])[0] == records[0].tokens
+    assert stream_tokens(model._require().stop, model.stream, [records[0].input])[0] == records[0].tokens
 
 
 @pytest.mark.parametrize("engine", ["auto", "static"])
@@ -184,8 +184,8 @@ def test_what_a_checkpoint_forces_and_forbids_is_forced_and_forbidden_alone_and_
     (tmp_path / "generation_config.json").write_text(json.dumps(settings))
     model = load(tmp_path, max_batch_size=8, engine=engine)
     inputs = [record.input for record in plain]
-    alone = [stream_tokens(model._require().ending, model.stream, [one])[0] for one in inputs]
-    together = stream_tokens(model._require().ending, model.stream, inputs)
+    alone = [stream_tokens(model._require().stop, model.stream, [one])[0] for one in inputs]
+    together = stream_tokens(model._require().stop, model.stream, inputs)
     assert [together[i] for i in range(len(inputs))] == alone
     assert not any(common in tokens for tokens in alone)
     assert all(tokens[-1] == settings["eos_token_id"] for tokens in alone)

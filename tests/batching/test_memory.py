@@ -50,7 +50,7 @@ def failing(
 
 
 def tokens(model: TransformersVLMModel, records: list[Record]) -> list[list[int]]:
-    answers = stream_tokens(model._require().ending, model.stream, [record.input for record in records])
+    answers = stream_tokens(model._require().stop, model.stream, [record.input for record in records])
     return [answers[index] for index in range(len(records))]
 
 

@@ -124,7 +124,7 @@ def compare(model: TransformersVLMModel, inputs: list[VLMInput], wanted: list[li
                 failed[key] = f"{type(answer).__name__}: {answer}"
             yield key, answer
 
-    got = stream_tokens(model._require().ending, stream, inputs)
+    got = stream_tokens(model._require().stop, stream, inputs)
     for index, tokens in enumerate(wanted):
         if index in failed:
             yield failed[index][:300]

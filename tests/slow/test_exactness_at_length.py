@@ -66,7 +66,7 @@ def test_two_hundred_records_get_their_tokens_in_every_way(
     random.Random(3).shuffle(shuffled)
     for model, way in zip(models, WAYS, strict=True):
         for order in (list(range(RECORDS)), shuffled):
-            got = stream_tokens(model._require().ending, model.stream, [inputs[i] for i in order])
+            got = stream_tokens(model._require().stop, model.stream, [inputs[i] for i in order])
             wrong = [i for place, i in enumerate(order) if got[place] != expected[i]]
             assert not wrong, f"{name} with {way}: {len(wrong)} of {RECORDS} differ, the first is {wrong[0]}"
     engine = models[0].describe()["engine"]

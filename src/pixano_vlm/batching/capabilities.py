@@ -21,7 +21,8 @@ from pixano_vlm.batching.cache_argument import CACHE_NAMES, cache_argument
 from pixano_vlm.batching.engine import Engine, Plan
 from pixano_vlm.batching.kv_cache import LayerKind
 from pixano_vlm.batching.prepare import PromptMaker
-from pixano_vlm.batching.sequence import Ending, Sequence
+from pixano_vlm.batching.sequence import Sequence
+from pixano_vlm.batching.stop_criteria import StopCriteria
 from pixano_vlm.models.vlm import VLMInput
 
 TRIAL_STEPS = 4
@@ -168,10 +169,10 @@ def examine(trial: Trial, plan: Plan) -> Capabilities:
 class Trial:
     """A few prompts, what `generate` says to each alone, and what an engine says to them together."""
 
-    def __init__(self, model: Any, maker: PromptMaker, ending: Ending) -> None:
+    def __init__(self, model: Any, maker: PromptMaker, stop: StopCriteria) -> None:
         self._model = model
         self._maker = maker
-        self._ending = Ending(frozenset(), ending._tokenizer)  # goes on past end tokens
+        self._stop = stop.endless()  # records go on past end tokens
         self.kinds = layer_kinds(model)
         self.has_states = any(kind.states for kind in self.kinds)
         self.tolerance = TOLERANCE.get(model.dtype, ROUGH)
@@ -191,7 +192,7 @@ class Trial:
 
     def engine(self, plan: Plan) -> RecordingEngine:
         """An engine that keeps its logits."""
-        return RecordingEngine(self._model, self._maker, self._ending, self.kinds, plan)
+        return RecordingEngine(self._model, self._maker, self._stop, self.kinds, plan)
 
     def difference(self, engine: RecordingEngine) -> float | str:
         """The largest relative difference of logits before the tokens part; or what went wrong."""

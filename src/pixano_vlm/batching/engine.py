@@ -21,7 +21,8 @@ from pixano_vlm.batching.prepare import Preparer, PromptMaker
 from pixano_vlm.batching.runner import EngineStats, ModelRunner
 from pixano_vlm.batching.sampling import choose
 from pixano_vlm.batching.scheduler import Scheduler
-from pixano_vlm.batching.sequence import Ending, Sequence
+from pixano_vlm.batching.sequence import Sequence
+from pixano_vlm.batching.stop_criteria import StopCriteria
 from pixano_vlm.errors import GenerationError, RunError, VLMError
 from pixano_vlm.models.generation import settings_used
 from pixano_vlm.models.vlm import UsageInfo, VLMInput, VLMOutput
@@ -56,16 +57,16 @@ class Engine:
     Args:
         model: The transformers model, in eval mode.
         maker: Prepares requests; its `shared_ids` are what prefixes are compared by.
-        ending: When a record ends, and its text.
+        stop: When a record ends, and its text.
         kinds: For each layer of the decoder, what it keeps.
         plan: Ways and budgets.
     """
 
     def __init__(
-        self, model: Any, maker: PromptMaker, ending: Ending, kinds: tuple[LayerKind, ...], plan: Plan
+        self, model: Any, maker: PromptMaker, stop: StopCriteria, kinds: tuple[LayerKind, ...], plan: Plan
     ) -> None:
         self._maker = maker
-        self._ending = ending
+        self._stop = stop
         self._plan = plan
         self.runner = ModelRunner(
             model,
@@ -309,7 +310,7 @@ class Engine:
             if isinstance(token, Exception):
                 self._fail(sequence, Failure.of(token))
             else:
-                self._ending.append(sequence, token)
+                self._stop.append(sequence, token)
 
     def _retire(self) -> Iterator[Answer]:
         """Answers the records that have ended, and frees their rows."""
@@ -327,13 +328,13 @@ class Engine:
             active[row].row = row
             active.pop()
             if id(sequence) not in failed:
-                yield sequence.key, output(sequence, self._ending)
+                yield sequence.key, output(sequence, self._stop)
 
 
-def output(sequence: Sequence, ending: Ending) -> VLMOutput:
+def output(sequence: Sequence, stop: StopCriteria) -> VLMOutput:
     """The answer of a record that has ended."""
     count = len(sequence.tokens)
-    text = ending.text(sequence)
+    text = stop.text(sequence)
     return VLMOutput(
         generated_text=text,
         parsed=None if sequence.prompt.constraint is None else parse_json(text),

@@ -13,7 +13,7 @@ import numpy as np
 
 from pixano_vlm.media.videos import LoadedVideo, VideoFacts, load_frames, load_video
 from pixano_vlm.models.limits import Limits
-from pixano_vlm.prompts.layout import VideoSource
+from pixano_vlm.prompts.messages import VideoSource
 
 NOT_OF_SAMPLING = ("input_data_format", "do_convert_rgb", "do_sample_frames", "device", "video_metadata")
 """Settings of a video processor that it does not hand on to the choice of frames."""

@@ -30,7 +30,7 @@ from pixano_vlm.media.images import load_image
 from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
-from pixano_vlm.prompts.layout import Layout, PromptWriter
+from pixano_vlm.prompts.chat_template import ChatTemplateRenderer, RenderedPrompt
 
 
 class PromptMaker:
@@ -38,7 +38,7 @@ class PromptMaker:
 
     Args:
         processor: The model's processor.
-        writer: Lays out the text.
+        renderer: Renders the text.
         grammars: Compiles the schemas that records ask for.
         image_token_id: The placeholder in the model's vocabulary, or None.
         limits: What may be opened.
@@ -52,7 +52,7 @@ class PromptMaker:
     def __init__(
         self,
         processor: Any,
-        writer: PromptWriter,
+        renderer: ChatTemplateRenderer,
         grammars: Grammars,
         *,
         image_token_id: int | None,
@@ -63,7 +63,7 @@ class PromptMaker:
         memo_bytes: int = 256 * 2**20,
     ) -> None:
         self._processor = processor
-        self._writer = writer
+        self.renderer = renderer
         self._grammars = grammars
         self._image_token_id = image_token_id
         self.limits = limits
@@ -81,25 +81,25 @@ class PromptMaker:
         self._flat: bool | None = None  # how this processor took its first images
 
     def make(self, input: VLMInput) -> Prompt:
-        """Opens the images, lays out the prompt, and runs the model's processor.
+        """Opens the images, renders the prompt, and runs the model's processor.
 
         Raises:
             VLMError: When the request cannot be prepared; says why.
         """
-        layout = self._writer.lay_out(input)
-        self._check_counts(layout)
-        pictures = [self._open(source) for source in layout.images]
+        rendered = self.renderer.render(input)
+        self._check_counts(rendered)
+        pictures = [self._open(source) for source in rendered.images]
         tensors, images = self._process(
-            layout.text, pictures, self._frames.options(layout.videos, self.limits)
+            rendered.text, pictures, self._frames.options(rendered.videos, self.limits)
         )
-        if layout.videos:
+        if rendered.videos:
             # Its frames are encoded with its prompt: what the processor gave goes to the model as a whole, which
             # the engine does where pixels are named that no single image accounts for.
             images = []
             tensors.setdefault("pixel_values", None)
         tensors.pop("labels", None)  # for training; some processors always give them
         if self._prompts_decoder:
-            self._move_to_decoder(tensors, layout.text)
+            self._move_to_decoder(tensors, rendered.text)
         named = "input_ids" if "input_ids" in tensors else "decoder_input_ids"
         # A model that reads its prompt off the image alone (Pix2Struct) has no ids at all.
         ids = np.asarray(tensors[named][0], dtype=np.int64) if named in tensors else np.zeros(0, np.int64)
@@ -121,10 +121,10 @@ class PromptMaker:
         stand_in = -1 - int.from_bytes(content, "little") % 2**62
         return np.where(prompt.ids == self._image_token_id, stand_in, prompt.ids)
 
-    def _check_counts(self, layout: Layout) -> None:
+    def _check_counts(self, rendered: RenderedPrompt) -> None:
         counts = (
-            ("images", len(layout.images), self.limits.max_images),
-            ("videos", len(layout.videos), self.limits.max_videos),
+            ("images", len(rendered.images), self.limits.max_images),
+            ("videos", len(rendered.videos), self.limits.max_videos),
         )
         for what, count, limit in counts:
             if count > limit:

@@ -80,8 +80,6 @@ class Sequence:
     """Leading tokens whose keys and values came from the prefix store."""
     tokens: list[int] = field(default_factory=list)
     finish_reason: FinishReason | None = None
-    text_end: int | None = None
-    """Where a stop string begins in the decoded text."""
 
     @property
     def length(self) -> int:
@@ -106,53 +104,8 @@ class Sequence:
     def restart(self) -> None:
         """Forgets what was generated, to begin again from the prompt."""
         self.tokens.clear()
-        self.finish_reason = self.text_end = None
+        self.finish_reason = None
         self.processors = self.generator = self.features = None
         if self.prompt.constraint is not None:
             self.prompt.constraint.restart()
         self.row, self.prefix = -1, 0
-
-
-class Ending:
-    """When a record ends: at an end token, before a stop string, or at its length.
-
-    Args:
-        end_ids: The model's end tokens.
-        tokenizer: Decodes tokens to look for stop strings.
-    """
-
-    def __init__(self, end_ids: frozenset[int], tokenizer: Any) -> None:
-        self.end_ids = end_ids
-        self._tokenizer = tokenizer
-
-    def append(self, sequence: Sequence, token: int) -> None:
-        """Adds a generated token and sets `finish_reason` when it is the last."""
-        sequence.tokens.append(token)
-        constraint = sequence.prompt.constraint
-        ended = token in self.end_ids or (constraint is not None and constraint.is_complete)
-        if ended or (sequence.input.stop and self._meets_stop(sequence)):
-            sequence.finish_reason = "stop"
-        elif sequence.remaining <= 0:
-            sequence.finish_reason = "length"
-
-    def text(self, sequence: Sequence) -> str:
-        """The generated text, special tokens left out, cut before a stop string, stripped of outer white space."""
-        text = self._decode(sequence.tokens)
-        return text[: sequence.text_end].strip()
-
-    def _meets_stop(self, sequence: Sequence) -> bool:
-        # A token is at least one byte, so a stop string that the newest token completed lies within its last
-        # `len(stop in bytes)` tokens and a few more that an unfinished character may take.
-        stops = sequence.input.stop or []
-        reach = max(len(stop.encode()) for stop in stops) + 8
-        tail = self._decode(sequence.tokens[-reach:])
-        if not any(stop in tail for stop in stops):
-            return False
-        text = self._decode(sequence.tokens)
-        found = [at for stop in stops if (at := text.find(stop)) >= 0]
-        sequence.text_end = min(found) if found else None
-        return bool(found)
-
-    def _decode(self, tokens: list[int]) -> str:
-        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)
-        return text

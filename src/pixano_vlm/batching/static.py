@@ -18,7 +18,8 @@ from transformers import LogitsProcessor
 from pixano_vlm.batching.engine import WAITING_BYTES, Answer, Failure, output
 from pixano_vlm.batching.prepare import Preparer
 from pixano_vlm.batching.sampling import attach_sampling, choose, generation_config
-from pixano_vlm.batching.sequence import Ending, Sequence
+from pixano_vlm.batching.sequence import Sequence
+from pixano_vlm.batching.stop_criteria import StopCriteria
 from pixano_vlm.errors import GenerationError, VLMError
 from pixano_vlm.models.generation import SETTINGS
 from pixano_vlm.models.vlm import VLMInput
@@ -50,8 +51,8 @@ class Start(LogitsProcessor):
 class Constrained(LogitsProcessor):
     """Leaves one token: the one that this record, by its schema and its sampling, goes on with."""
 
-    def __init__(self, model: Any, sequence: Sequence, ending: Ending) -> None:
-        self._ending = ending
+    def __init__(self, model: Any, sequence: Sequence, stop: StopCriteria) -> None:
+        self._stop = stop
         self._sequence = sequence
         attach_sampling(model, sequence)
 
@@ -66,7 +67,7 @@ class Constrained(LogitsProcessor):
             if isinstance(token, Exception):
                 raise token
             only[0, token] = 0.0
-            self._ending.append(sequence, token)
+            self._stop.append(sequence, token)
         return only
 
 
@@ -76,13 +77,13 @@ class StaticBatches:
 
     Args:
         model: The transformers model, in eval mode.
-        ending: When a record ends, and its text.
+        stop: When a record ends, and its text.
         max_rows: Most records in a batch.
         context: Most tokens of prompt and answer, or None.
     """
 
     model: Any
-    ending: Ending
+    stop: StopCriteria
     max_rows: int
     context: int | None
     _waiting: dict[Shape, list[Sequence]] = field(default_factory=dict)
@@ -173,8 +174,8 @@ class StaticBatches:
             for token in tokens:
                 if sequence.is_finished:
                     break
-                self.ending.append(sequence, token)
-            yield sequence.key, output(sequence, self.ending)
+                self.stop.append(sequence, token)
+            yield sequence.key, output(sequence, self.stop)
 
     @torch.inference_mode()
     def _generate(self, batch: list[Sequence]) -> list[list[int]]:
@@ -193,7 +194,7 @@ class StaticBatches:
             start = Start()
             processors: list[LogitsProcessor] = [start]
             if batch[0].prompt.constraint is not None:
-                processors.append(Constrained(self.model, batch[0], self.ending))
+                processors.append(Constrained(self.model, batch[0], self.stop))
                 config.update(do_sample=False, temperature=None, top_k=None, top_p=None, min_p=None)
                 config.update(repetition_penalty=1.0)  # `Constrained` sees to all of these, once
             tokens = self.model.generate(**tensors, generation_config=config, logits_processor=processors)

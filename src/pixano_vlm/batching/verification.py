@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers.generation.streamers import BaseStreamer
 
 from pixano_vlm.batching.sampling import generation_config
-from pixano_vlm.batching.sequence import Ending, Sequence
+from pixano_vlm.batching.stop_criteria import StopCriteria
 from pixano_vlm.media.images import load_image
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
@@ -49,7 +49,7 @@ class Verification:
 def verify(
     model: Any,
     processor: Any,
-    ending: Ending,
+    stop: StopCriteria,
     stream: Stream,
     inputs: list[VLMInput],
     options: dict[str, Any],
@@ -59,13 +59,13 @@ def verify(
     Args:
         model: The transformers model.
         processor: A processor that the stream does not use.
-        ending: The stream's; its records' tokens are read there.
+        stop: The stream's; its records' tokens are read there.
         stream: Runs inputs together.
         inputs: Greedy requests that the model takes, their prompts strings.
         options: Further options of the processor's call.
     """
-    alone = [generate_alone(model, processor, ending, input, options) for input in inputs]
-    together = stream_tokens(ending, stream, inputs)
+    alone = [generate_alone(model, processor, stop, input, options) for input in inputs]
+    together = stream_tokens(stop, stream, inputs)
     differing = [
         f"record {index} of {len(inputs)}, from token {_first_difference(alone[index], together[index])} on"
         for index in range(len(inputs))
@@ -81,7 +81,7 @@ def verify(
 
 @torch.inference_mode()
 def generate_alone(
-    model: Any, processor: Any, ending: Ending, input: VLMInput, options: dict[str, Any]
+    model: Any, processor: Any, stop: StopCriteria, input: VLMInput, options: dict[str, Any]
 ) -> list[int]:
     """The new tokens that transformers' `generate` gives to one record."""
     tensors = {
@@ -93,7 +93,7 @@ def generate_alone(
     recorder = _NewTokens()
     config = generation_config(model, input, input.max_new_tokens)
     model.generate(**tensors, generation_config=config, streamer=recorder)
-    ends = [place for place, token in enumerate(recorder.tokens) if token in ending.end_ids]
+    ends = [place for place, token in enumerate(recorder.tokens) if token in stop.end_ids]
     return recorder.tokens[: ends[0] + 1] if ends else recorder.tokens
 
 
@@ -164,23 +164,12 @@ def _process(model: Any, processor: Any, prompt: str, pictures: list[Any], optio
     raise failure or AssertionError("no form of the prompt has a place for its images")
 
 
-def stream_tokens(ending: Ending, stream: Stream, inputs: list[VLMInput]) -> dict[int, list[int]]:
+def stream_tokens(stop: StopCriteria, stream: Stream, inputs: list[VLMInput]) -> dict[int, list[int]]:
     """The new tokens of each input of a stream, which its outputs hold only as text; none for a failed one."""
-    tokens: dict[int, list[int]] = {index: [] for index in range(len(inputs))}
-    text = ending.text
-
-    def read(sequence: Sequence) -> str:
-        assert isinstance(sequence.key, int)
-        tokens[sequence.key] = list(sequence.tokens)
-        return text(sequence)
-
-    ending.text = read  # type: ignore[method-assign]  # taken off again below
-    try:
+    with stop.recording() as recorded:
         for _ in stream(enumerate(inputs)):
             pass
-    finally:
-        del ending.text
-    return tokens
+    return {index: recorded.get(index, []) for index in range(len(inputs))}
 
 
 def _first_difference(first: list[int], second: list[int]) -> int:

@@ -48,6 +48,8 @@ class Watched(RunEvents):
             self._interruption.ends_at_once = False
         if notice := static_batches(model):
             self._progress.say(notice)
+        for notice in model.notices():
+            self._progress.say(f"warning: {notice}.")
         self._progress.begin()
 
 

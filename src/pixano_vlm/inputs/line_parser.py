@@ -32,7 +32,7 @@ from pixano_vlm.media.sources import (
 from pixano_vlm.media.stamps import FileStamp, stamp
 from pixano_vlm.models.generation import SETTINGS
 from pixano_vlm.models.vlm import VLMInput
-from pixano_vlm.prompts.messages import check_messages, image_sources, map_images
+from pixano_vlm.prompts.messages import check_messages, count_places, image_sources, map_images
 from pixano_vlm.prompts.response_format import schema_of
 from pixano_vlm.records.request import Line, Request
 from pixano_vlm.validation import first_problem
@@ -205,14 +205,14 @@ class LineParser:
                 hint='Write "prompt": "...".',
             )
         try:
-            placeholders = check_messages(prompt)
+            placeholders = count_places(prompt, check_messages(prompt), images)
         except ValueError as error:
             raise PromptError(f"{error}.") from None
-        if placeholders != images:
+        if placeholders is not None and placeholders != images:
             raise PromptError(
                 f"the messages hold {placeholders} image placeholder{'s' * (placeholders != 1)} without "
                 f"an image of their own, and images names {images}.",
-                hint='Write one {"type": "image"} part for each of images.',
+                hint='Write one {"type": "image"} part, or `<image>` in the text, for each of images.',
             )
         own = image_sources(prompt)
         self.images += tuple(map(shortened, own))

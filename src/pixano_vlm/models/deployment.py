@@ -73,6 +73,16 @@ class TransformersParams(BaseModel):
         default=None,
         description="Weights in fewer bits: `int8` by torchao, `int4` by bitsandbytes; extra `quantization`.",
     )
+    chat_template: str | None = Field(
+        default=None,
+        description="Instead of the checkpoint's default chat template: the name of another one of its own, the path "
+        "of a Jinja file, or `none` for prompts as they are.",
+    )
+    skip_special_tokens: bool | None = Field(
+        default=None,
+        description="Special tokens in answers: by default those that frame the turn are left out; true: all of "
+        "them, false: none.",
+    )
     processor_kwargs: dict[str, Any] = Field(
         default_factory=dict, description="Options of the processor, such as min_pixels and max_pixels."
     )

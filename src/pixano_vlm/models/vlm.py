@@ -150,6 +150,10 @@ class VLMModel(InferenceModel):
         """
         return {"class": type(self).__name__}
 
+    def notices(self) -> list[str]:
+        """What people should know of the loaded model before they trust its answers, one sentence each."""
+        return []
+
     def fingerprint(self) -> str:
         """What distinguishes this model's answers from another's; part of what resuming a run compares.
 

@@ -21,7 +21,7 @@ from pixano_vlm.models.generation import SETTINGS, named_elsewhere, settings_use
 from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
-from pixano_vlm.prompts.layout import read_messages
+from pixano_vlm.prompts.messages import read_messages
 
 __all__ = ["LIMIT", "ChatRequest", "RequestWriter", "plain_request"]
 
@@ -67,13 +67,7 @@ class RequestWriter:
         Raises:
             VLMError: When an image cannot be used, or the messages are malformed.
         """
-        prompt: list[dict[str, Any]]
-        if isinstance(input.prompt, str):
-            places: list[dict[str, Any]] = [{"type": "image"} for _ in input.images or ()]
-            prompt = [{"role": "user", "content": [*places, {"type": "text", "text": input.prompt}]}]
-        else:
-            prompt = input.prompt
-        messages, sources = read_messages(prompt, input.images or ())
+        messages, sources = read_messages(input.prompt, input.images or ())
         if len(sources) > limits.max_images:
             raise PromptError(
                 f"the record has {len(sources)} images; the limit is {limits.max_images}.",

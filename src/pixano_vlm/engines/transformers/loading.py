@@ -14,9 +14,11 @@ import transformers
 
 from pixano_vlm.engines.base import read_parameters
 from pixano_vlm.engines.transformers.adapters import apply_adapter, require_adapter
+from pixano_vlm.engines.transformers.checkpoint import check_whole, checkpoint_folder
 from pixano_vlm.engines.transformers.quantization import is_quantized, quantization_config
 from pixano_vlm.errors import ConfigError, MissingPackageError, ModelLoadError, PixanoVLMError
 from pixano_vlm.models.deployment import ModelDeploymentConfig, TransformersParams
+from pixano_vlm.prompts.template_files import adopt_template
 
 
 def read_params(config: ModelDeploymentConfig) -> TransformersParams:
@@ -68,8 +70,9 @@ def load_processor(params: TransformersParams) -> Any:
     """
     from transformers import AutoProcessor
 
+    check_whole(params)
     try:
-        return AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+        processor = AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
             params.path,
             revision=params.revision,
             local_files_only=params.local_files_only,
@@ -79,6 +82,8 @@ def load_processor(params: TransformersParams) -> Any:
         )
     except Exception as error:  # from_pretrained raises what the model's code raises
         raise explain(error, params, "processor") from error
+    adopt_template(processor, checkpoint_folder(params), params.chat_template)
+    return processor
 
 
 def load_model(params: TransformersParams) -> Any:
@@ -90,6 +95,7 @@ def load_model(params: TransformersParams) -> Any:
     """
     from transformers import AutoConfig, AutoModelForImageTextToText
 
+    check_whole(params)
     device = choose_device(params.device)
     require_adapter(params)
     source = {

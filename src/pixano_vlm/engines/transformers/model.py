@@ -20,24 +20,30 @@ from typing import Any, ClassVar
 import torch
 from pydantic import BaseModel
 
+from pixano_vlm.batching.answer_decoder import AnswerDecoder
 from pixano_vlm.batching.capabilities import Capabilities, Trial, examine, obstacle, trial_inputs
 from pixano_vlm.batching.constraint import Grammars, unenforceable
 from pixano_vlm.batching.engine import Engine, Plan
 from pixano_vlm.batching.kernels import is_applicable, speed_up
 from pixano_vlm.batching.prepare import Preparer, PromptMaker, options_for
 from pixano_vlm.batching.runner import EngineStats
-from pixano_vlm.batching.sequence import Ending
 from pixano_vlm.batching.static import StaticBatches
+from pixano_vlm.batching.stop_criteria import StopCriteria
 from pixano_vlm.batching.verification import Verification, verify
+from pixano_vlm.engines.transformers import prompting
 from pixano_vlm.engines.transformers.adapters import adapter_files
+from pixano_vlm.engines.transformers.checkpoint import checkpoint_folder
 from pixano_vlm.engines.transformers.device import MOST_TOKENS, tokens_that_fit
+from pixano_vlm.engines.transformers.end_tokens import EndTokens, find_end_tokens, framing_ids
+from pixano_vlm.engines.transformers.generation_defaults import GenerationDefaults, settle
 from pixano_vlm.engines.transformers.loading import load_model, load_processor, read_params
 from pixano_vlm.engines.transformers.quantization import is_quantized, unquantized, weight_bytes
 from pixano_vlm.errors import ModelLoadError, RunError, VLMError
 from pixano_vlm.models.deployment import ModelDeploymentConfig, TransformersParams
 from pixano_vlm.models.registry import register_model
 from pixano_vlm.models.vlm import Key, VLMInput, VLMModel, VLMOutput
-from pixano_vlm.prompts.layout import PromptWriter
+from pixano_vlm.prompts.chat_template import ChatTemplateRenderer
+from pixano_vlm.prompts.control_tokens import heed_marks
 
 VERIFIED_TOKENS = 24
 """Most tokens of each record that `verify` compares."""
@@ -49,10 +55,13 @@ class _Loaded:
 
     model: Any
     processor: Any
+    tokenizer: Any
     maker: PromptMaker
-    ending: Ending
+    stop: StopCriteria
     plan: Plan
     capabilities: Capabilities
+    ends: EndTokens
+    defaults: GenerationDefaults
     engine: Engine | None
     parameters: int
     memory: int
@@ -92,14 +101,21 @@ class TransformersVLMModel(VLMModel):
         if is_quantized(model):
             parameters, full_memory = unquantized(model)
         tokenizer = getattr(processor, "tokenizer", processor)
-        writer = PromptWriter(processor, prepends_images=_needs_image_tokens(processor, model))
+        renderer = ChatTemplateRenderer(processor, prepends_images=_needs_image_tokens(processor, model))
+        heed_marks(tokenizer, renderer.control)
+        defaults = settle(model.generation_config, has_encoder=bool(model.config.is_encoder_decoder))
+        ends = find_end_tokens(model, tokenizer, renderer.closing())
+        if ends.ids:
+            model.generation_config.eos_token_id = list(ends.ids)
         context = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
-        ending = Ending(_end_ids(model, tokenizer), tokenizer)
+        framing = framing_ids(tokenizer, renderer.control.images, renderer.between_turns()) | ends.ids
+        decoder = AnswerDecoder(processor, framing, self.params.skip_special_tokens)
+        stop = StopCriteria(ends.ids, decoder, defaults.stop_strings)
         vocabulary = model.config.get_text_config(decoder=True).vocab_size
         maker = PromptMaker(
             processor,
-            writer,
-            Grammars(tokenizer, vocabulary, ending.end_ids),
+            renderer,
+            Grammars(tokenizer, vocabulary, stop.end_ids),
             image_token_id=getattr(model.config, "image_token_id", None),
             limits=self.limits,
             context=context if isinstance(context, int) else None,
@@ -119,7 +135,7 @@ class TransformersVLMModel(VLMModel):
         if self.params.engine == "static":
             capabilities = Capabilities(False, False, False, "asked for by the parameter `engine`")
         else:
-            capabilities = self._examine(model, maker, ending, plan)
+            capabilities = self._examine(model, maker, stop, plan)
         if self.params.engine == "in-flight" and not capabilities.in_flight:
             raise ModelLoadError(
                 f"model {self.model_name!r} cannot be batched in flight: {capabilities.reason}.",
@@ -136,15 +152,18 @@ class TransformersVLMModel(VLMModel):
                 image_features=capabilities.image_features,
                 max_tokens=tokens,
             )
-            engine = Engine(model, maker, ending, capabilities.kinds, plan)
+            engine = Engine(model, maker, stop, capabilities.kinds, plan)
         seconds = time.perf_counter() - began
         self._loaded = _Loaded(
             model,
             processor,
+            tokenizer,
             maker,
-            ending,
+            stop,
             plan,
             capabilities,
+            ends,
+            defaults,
             engine,
             parameters,
             memory,
@@ -152,12 +171,12 @@ class TransformersVLMModel(VLMModel):
             seconds,
         )
 
-    def _examine(self, model: Any, maker: PromptMaker, ending: Ending, plan: Plan) -> Capabilities:
+    def _examine(self, model: Any, maker: PromptMaker, stop: StopCriteria, plan: Plan) -> Capabilities:
         """How the model may be run, with the faster kernels where they pass the same trial."""
         reason = obstacle(model)
         if reason is not None:
             return Capabilities(False, False, False, reason)
-        trial = Trial(model, maker, ending)
+        trial = Trial(model, maker, stop)
         if is_quantized(model) or not is_applicable(model):
             return examine(trial, plan)
         undo = speed_up(model, attention=self.params.attn_implementation is None)
@@ -203,7 +222,7 @@ class TransformersVLMModel(VLMModel):
             runner = loaded.engine
             runner.reset()
         else:
-            runner = StaticBatches(loaded.model, loaded.ending, loaded.plan.max_rows, loaded.plan.context)
+            runner = StaticBatches(loaded.model, loaded.stop, loaded.plan.max_rows, loaded.plan.context)
         window = max(64, 4 * loaded.plan.max_rows)
         with Preparer(iter(inputs), loaded.maker, self.params.prepare_workers, window) as source:
             yield from runner.run(source)  # type: ignore[misc]  # keys come back as they went in
@@ -224,7 +243,7 @@ class TransformersVLMModel(VLMModel):
                 usable.append(input)
         processor = load_processor(self.params)
         options = options_for(processor, loaded.model)
-        return verify(loaded.model, processor, loaded.ending, self.stream, usable, options)
+        return verify(loaded.model, processor, loaded.stop, self.stream, usable, options)
 
     def cannot_follow(self, response_format: dict[str, Any]) -> str | None:
         """What llguidance says of the schema; see `VLMModel.cannot_follow`."""
@@ -260,12 +279,30 @@ class TransformersVLMModel(VLMModel):
             "memory_bytes": loaded.memory,
             **self._changed_weights(loaded),
             "load_seconds": round(loaded.seconds, 2),
-            "chat_template": bool(getattr(loaded.processor, "chat_template", None)),
+            **self._prompting(loaded),
             "context_length": loaded.plan.context,
             "image_token": getattr(loaded.processor, "image_token", None),
             "engine": engine,
             "continuous_batching": capabilities.in_flight,
             "engine_reason": capabilities.reason,
+        }
+
+    def notices(self) -> list[str]:
+        """What people should know of the checkpoint; see `VLMModel.notices`."""
+        loaded = self._require()
+        expects = not loaded.model.config.is_encoder_decoder and self.params.chat_template is None
+        return prompting.notices(loaded.maker.renderer, loaded.defaults, expects_template=expects)
+
+    def _prompting(self, loaded: _Loaded) -> dict[str, str | None]:
+        """What decides answers beside the weights."""
+        template, tokenizer = loaded.processor.chat_template, loaded.tokenizer
+        folder = checkpoint_folder(self.params)
+        return {
+            "chat_template": prompting.template_source(template, folder, self.params.chat_template),
+            "content_style": prompting.content_style(loaded.maker.renderer),
+            "end_tokens": prompting.end_tokens(loaded.ends, tokenizer, loaded.defaults.stop_strings),
+            "special_tokens_kept": prompting.kept_special_tokens(loaded.stop.decoder, tokenizer),
+            "generation_defaults": prompting.generation_defaults(loaded.defaults),
         }
 
     def _changed_weights(self, loaded: _Loaded) -> dict[str, str | int]:
@@ -292,8 +329,13 @@ class TransformersVLMModel(VLMModel):
                 "quantization",
             }
         )
+        # What was added later takes part only where it is set, so that older runs can be resumed.
+        shaping |= self.params.model_dump(include={"chat_template", "skip_special_tokens"}, exclude_none=True)
         digest = hashlib.blake2b(repr(sorted(shaping.items())).encode(), digest_size=16)
-        folder = _checkpoint_folder(self.params.path, self.params.revision, self.params.cache_dir)
+        chosen = Path(self.params.chat_template or "")
+        if chosen.is_file():
+            digest.update(b"chat template:" + chosen.read_bytes())
+        folder = checkpoint_folder(self.params)
         for file in sorted(folder.iterdir()) if folder is not None else ():
             if file.suffix in {".json", ".safetensors", ".jinja", ".txt", ".model"} and file.is_file():
                 digest.update(f"{file.name}:{file.stat().st_size}:".encode())
@@ -307,14 +349,6 @@ class TransformersVLMModel(VLMModel):
         if self._loaded is None:
             raise ModelLoadError(f"model {self.model_name!r} is not loaded.", hint="Call load_model() first.")
         return self._loaded
-
-
-def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """The tokens that end an answer: those of the generation config, as `generate` takes them."""
-    ids = model.generation_config.eos_token_id
-    if ids is None:
-        return frozenset()
-    return frozenset([ids] if isinstance(ids, int) else ids)
 
 
 def _prompts_decoder(model: Any) -> bool:
@@ -334,18 +368,6 @@ def _needs_image_tokens(processor: Any, model: Any) -> bool:
         ids = processor(text=["a"], images=[Image.new("RGB", (32, 32))], return_tensors="pt")["input_ids"]
         return bool((ids != token).all())
     return True
-
-
-def _checkpoint_folder(path: str, revision: str | None, cache_dir: str | None) -> Path | None:
-    """Where a checkpoint's files lie, if they are on this machine."""
-    if Path(path).is_dir():
-        return Path(path)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    with suppress(LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError):
-        return Path(snapshot_download(path, revision=revision, cache_dir=cache_dir, local_files_only=True))
-    return None
 
 
 def _sample(file: Path, ends: int = 1 << 20, blocks: int = 256, block: int = 4 << 10) -> bytes:

@@ -332,9 +332,9 @@ class VLLMVLMModel(VLMModel):
             "architecture": config.architecture,
             "dtype": str(config.dtype).removeprefix("torch."),
             "load_seconds": round(self._seconds, 2),
-            "chat_template": self._requests.writer.has_template,
+            "chat_template": self._requests.renderer.has_template,
             "context_length": config.max_model_len,
-            "image_token": self._requests.writer.image_token,
+            "image_token": self._requests.renderer.image_token,
             "engine": f"vLLM {self._vllm.__version__}, {self._batch_size()} records together",
         }
 

@@ -19,7 +19,8 @@ from pixano_vlm.models.generation import named_elsewhere, settings_used
 from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
-from pixano_vlm.prompts.layout import PromptWriter
+from pixano_vlm.prompts.chat_template import ChatTemplateRenderer
+from pixano_vlm.prompts.control_tokens import ControlTokens, heed_marks, unmarked
 from pixano_vlm.prompts.response_format import schema_of
 
 __all__ = ["RequestMaker", "VLLMRequest"]
@@ -48,34 +49,40 @@ class RequestMaker:
     def __init__(self, processor: Any) -> None:
         token = getattr(processor, "image_token", None)
         named = bool(getattr(processor, "chat_template", None)) or _is_named(processor, token)
-        self.writer = PromptWriter(processor, prepends_images=named)
+        self.renderer = ChatTemplateRenderer(processor, prepends_images=named)
+        self._tokenizer = getattr(processor, "tokenizer", processor)
+        heed_marks(self._tokenizer, ControlTokens.of(processor))
         self._pictures = _Pictures()
         self._bos = getattr(getattr(processor, "tokenizer", processor), "bos_token", None)
 
     def prepare(self, input: VLMInput, limits: Limits) -> VLLMRequest:
-        """Lays out the prompt and opens its images. Safe to call from many threads.
+        """Renders the prompt and opens its images. Safe to call from many threads.
 
         Raises:
             VLMError: When the request cannot be prepared; says why.
         """
-        layout = self.writer.lay_out(input)
-        if layout.videos:
+        rendered = self.renderer.render(input)
+        if rendered.videos:
             raise PromptError(
                 "videos are not taken by this way of running a model.", hint="Give frames as images."
             )
-        if len(layout.images) > limits.max_images:
+        if len(rendered.images) > limits.max_images:
             raise PromptError(
-                f"the record has {len(layout.images)} images; the limit is {limits.max_images}.",
+                f"the record has {len(rendered.images)} images; the limit is {limits.max_images}.",
                 hint="Use fewer, or raise the limit.",
             )
-        prompt: dict[str, Any] = {"prompt": layout.text}
-        if layout.images:
-            opened = [self._pictures.open(source, limits) for source in layout.images]
+        # A template that writes the first token itself must not get a second one.
+        twice = bool(self._bos and rendered.text.startswith(self._bos))
+        prompt: dict[str, Any] = {"prompt": rendered.text}
+        if unmarked(rendered.text) != rendered.text:
+            # Control tokens in a user's text are text: vLLM would look for them in a string.
+            ids = self._tokenizer(rendered.text, add_special_tokens=not twice)["input_ids"]
+            prompt = {"prompt_token_ids": list(ids)}
+        if rendered.images:
+            opened = [self._pictures.open(source, limits) for source in rendered.images]
             prompt["multi_modal_data"] = {"image": [picture for _, picture in opened]}
             # By these vLLM recognises a picture that it has processed, without hashing its pixels.
             prompt["multi_modal_uuids"] = {"image": [digest.hex() for digest, _ in opened]}
-        # A template that writes the first token itself must not get a second one.
-        twice = bool(self._bos and layout.text.startswith(self._bos))
         return VLLMRequest(prompt, sampling(input), {"add_special_tokens": False} if twice else {})
 
 

@@ -1,0 +1,81 @@
+"""Tokens to an answer's text: what frames the turn is dropped, and nothing else.
+
+Boxes, tables and marks that a model writes with special tokens (`<loc_5>`, `[THINK]`, DocTags) belong to its answer.
+Knows no record and no batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+__all__ = ["AnswerDecoder"]
+
+
+class AnswerDecoder:
+    """Decodes answers as one model's processor does.
+
+    Args:
+        processor: The model's processor.
+        framing: The tokens that frame a turn: beginning, end, padding, and what the template writes between turns.
+        skip_special_tokens: None drops what frames the turn; True drops every special token, False none.
+    """
+
+    def __init__(
+        self, processor: Any, framing: frozenset[int], skip_special_tokens: bool | None = None
+    ) -> None:
+        self._tokenizer = getattr(processor, "tokenizer", processor)
+        self.framing = framing
+        self.skip_special_tokens = skip_special_tokens
+        added = getattr(self._tokenizer, "added_tokens_decoder", {})
+        self._special_ids = frozenset(id for id, token in added.items() if token.special)
+        self._post_process = _post_processing(processor, self._tokenizer)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """The answer that tokens stand for, without outer white space."""
+        return self._decode([token for token in tokens if not self._is_dropped(token)]).strip()
+
+    def text_before(self, tokens: Sequence[int], stops: Sequence[str]) -> str | None:
+        """The answer before the first of some stop strings, which may spell dropped tokens; None: there is none."""
+        whole = self.whole(tokens)
+        found = [at for stop in stops if (at := whole.find(stop)) >= 0]
+        if not found:
+            return None
+        text = whole[: min(found)]
+        for token in set(tokens):
+            if self._is_dropped(token):
+                text = text.replace(self.whole([token]), "")
+        return text.strip()
+
+    def whole(self, tokens: Sequence[int]) -> str:
+        """The text of all tokens, those that frame the turn too."""
+        return self._decode(list(tokens))
+
+    def _is_dropped(self, token: int) -> bool:
+        if self.skip_special_tokens is None:
+            return token in self.framing
+        return self.skip_special_tokens and token in self._special_ids | self.framing
+
+    def _decode(self, tokens: list[int]) -> str:
+        if self._post_process is not None:
+            return self._post_process(tokens)
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=False)
+        return text
+
+
+def _post_processing(processor: Any, tokenizer: Any) -> Callable[[list[int]], str] | None:
+    """The processor's own way from tokens to text, where it has one that takes an answer alone."""
+    method = getattr(processor, "post_process_image_text_to_text", None)
+    if method is None:
+        return None
+
+    def post_process(tokens: list[int]) -> str:
+        [text] = method([tokens], skip_special_tokens=False)
+        return str(text)
+
+    try:
+        usable = bool(post_process(tokenizer("A", add_special_tokens=False)["input_ids"]).strip())
+    # A model's own code. Some takes nothing but the sequence with its prompt.
+    except Exception:
+        return None
+    return post_process if usable else None
