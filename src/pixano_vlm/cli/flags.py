@@ -208,6 +208,24 @@ RepetitionPenalty = Annotated[
         rich_help_panel=GENERATION,
     ),
 ]
+PresencePenalty = Annotated[
+    float | None,
+    typer.Option(
+        "--presence-penalty",
+        metavar="X",
+        help="Taken from the scores of tokens that the answer has already, -2 to 2.",
+        rich_help_panel=GENERATION,
+    ),
+]
+FrequencyPenalty = Annotated[
+    float | None,
+    typer.Option(
+        "--frequency-penalty",
+        metavar="X",
+        help="The same for each time that the answer has the token, -2 to 2.",
+        rich_help_panel=GENERATION,
+    ),
+]
 Stop = Annotated[
     list[str] | None,
     typer.Option(

@@ -57,6 +57,8 @@ def generate(
     top_k: flags.TopK = None,
     min_p: flags.MinP = None,
     repetition_penalty: flags.RepetitionPenalty = None,
+    presence_penalty: flags.PresencePenalty = None,
+    frequency_penalty: flags.FrequencyPenalty = None,
     stop: flags.Stop = None,
     json_schema: flags.JsonSchema = None,
     seed: flags.Seed = None,

@@ -92,6 +92,14 @@ class GenerationFields(BaseModel):
         ),
         Setting(aliases=("json_schema", "guided_json"), kind_only=True),
     ] = None
+    presence_penalty: Annotated[
+        float | None,
+        Field(ge=-2, le=2, description="Taken from the scores of tokens that the answer has already."),
+    ] = None
+    frequency_penalty: Annotated[
+        float | None,
+        Field(ge=-2, le=2, description="Taken from a token's score for each time that the answer has it."),
+    ] = None
 
 
 SETTINGS: dict[str, Setting] = {
