@@ -12,7 +12,7 @@ from transformers import LogitsProcessor
 
 from pixano_vlm.models.generation import GenerationFields
 
-__all__ = ["Penalties", "penalties_of"]
+__all__ = ["Penalties", "processors_of"]
 
 
 class Penalties(LogitsProcessor):
@@ -38,7 +38,7 @@ class Penalties(LogitsProcessor):
         return scores - self._frequency * counts - self._presence * (counts > 0)
 
 
-def penalties_of(input: GenerationFields, start: int | None = None) -> list[LogitsProcessor]:
-    """The penalties that a record asks for, none or one processor; `start` as of `Penalties`."""
+def processors_of(input: GenerationFields, start: int | None = None) -> list[LogitsProcessor]:
+    """What a record asks for beyond transformers' own processors; `start` as of `Penalties`."""
     presence, frequency = input.presence_penalty or 0.0, input.frequency_penalty or 0.0
     return [Penalties(presence, frequency, start)] if presence or frequency else []

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pixano_vlm.batching.logits import draw, no_numbers
-from pixano_vlm.batching.penalties import penalties_of
+from pixano_vlm.batching.penalties import processors_of
 from pixano_vlm.batching.sequence import Sequence
 from pixano_vlm.models.vlm import VLMInput
 
@@ -73,7 +73,7 @@ def attach_sampling(model: Any, sequence: Sequence) -> None:
         input_ids_seq_length=sequence.prompt.length,
         encoder_input_ids=None,
         prefix_allowed_tokens_fn=None,
-        logits_processor=penalties_of(sequence.input, sequence.prompt.length),
+        logits_processor=processors_of(sequence.input, sequence.prompt.length),
         device=str(model.device),
         model_kwargs={},
     )

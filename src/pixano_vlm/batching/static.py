@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from pixano_vlm.batching.engine import WAITING_BYTES, Answer, Failure, output
-from pixano_vlm.batching.penalties import penalties_of
+from pixano_vlm.batching.penalties import processors_of
 from pixano_vlm.batching.prepare import Preparer
 from pixano_vlm.batching.sampling import attach_sampling, choose, generation_config
 from pixano_vlm.batching.sequence import Sequence
@@ -195,7 +195,7 @@ class StaticBatches:
             start = Start()
             processors: list[LogitsProcessor] = [start]
             if batch[0].prompt.constraint is None:
-                processors += penalties_of(first)
+                processors += processors_of(first)
             else:
                 processors.append(Constrained(self.model, batch[0], self.stop))
                 config.update(do_sample=False, temperature=None, top_k=None, top_p=None, min_p=None)

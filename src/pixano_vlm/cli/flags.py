@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from pixano_vlm.cli.options import complete_model
-from pixano_vlm.models.generation import DEFAULT_GENERATION
 from pixano_vlm.models.limits import Limits
 
 GENERATION = "How to generate (a manifest line's own values win over these)"
@@ -153,87 +152,6 @@ Limit = Annotated[
 MaxBatchSize = Annotated[
     int | None,
     typer.Option("--max-batch-size", metavar="N", min=1, help="Most records in the model at a time."),
-]
-MaxNewTokens = Annotated[
-    int | None,
-    typer.Option(
-        "--max-new-tokens",
-        metavar="N",
-        min=1,
-        help=f"Most new tokens a record. Default: the model's config, else "
-        f"{DEFAULT_GENERATION.max_new_tokens}.",
-        rich_help_panel=GENERATION,
-    ),
-]
-Temperature = Annotated[
-    float | None,
-    typer.Option(
-        "--temperature",
-        metavar="T",
-        min=0.0,
-        help=f"0 is greedy. Default: the model's config, else {DEFAULT_GENERATION.temperature}.",
-        rich_help_panel=GENERATION,
-    ),
-]
-TopP = Annotated[
-    float | None,
-    typer.Option(
-        "--top-p",
-        metavar="P",
-        help="Sample from the likeliest tokens that sum to this probability.",
-        rich_help_panel=GENERATION,
-    ),
-]
-TopK = Annotated[
-    int | None,
-    typer.Option(
-        "--top-k", metavar="K", help="Sample from this many likeliest tokens.", rich_help_panel=GENERATION
-    ),
-]
-MinP = Annotated[
-    float | None,
-    typer.Option(
-        "--min-p",
-        metavar="P",
-        help="Drop tokens below this share of the likeliest one's probability.",
-        rich_help_panel=GENERATION,
-    ),
-]
-RepetitionPenalty = Annotated[
-    float | None,
-    typer.Option(
-        "--repetition-penalty",
-        metavar="R",
-        help="Above 1: make tokens that were there before less likely.",
-        rich_help_panel=GENERATION,
-    ),
-]
-PresencePenalty = Annotated[
-    float | None,
-    typer.Option(
-        "--presence-penalty",
-        metavar="X",
-        help="Taken from the scores of tokens that the answer has already, -2 to 2.",
-        rich_help_panel=GENERATION,
-    ),
-]
-FrequencyPenalty = Annotated[
-    float | None,
-    typer.Option(
-        "--frequency-penalty",
-        metavar="X",
-        help="The same for each time that the answer has the token, -2 to 2.",
-        rich_help_panel=GENERATION,
-    ),
-]
-Stop = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--stop",
-        metavar="TEXT",
-        help="End an answer before this text. Repeatable.",
-        rich_help_panel=GENERATION,
-    ),
 ]
 JsonSchema = Annotated[
     str | None,

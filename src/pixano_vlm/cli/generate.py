@@ -16,15 +16,17 @@ from pixano_vlm.cli.json_schema import check_settings, read_json_schema
 from pixano_vlm.cli.noise import set_noise
 from pixano_vlm.cli.options import Adapter, Config, Device, Dtype, Plugin, Traceback, Verbose, choose_model
 from pixano_vlm.cli.ray import GpusPerWorker, Ray, Workers, choose_pool
+from pixano_vlm.cli.setting_flags import with_setting_flags
 from pixano_vlm.errors import UsageError
 from pixano_vlm.models.deployment import ModelDeploymentConfig
-from pixano_vlm.models.generation import DEFAULT_GENERATION, SETTINGS, GenerationSettings
+from pixano_vlm.models.generation import DEFAULT_GENERATION, GenerationSettings
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.validation import first_problem
 
 __all__ = ["generate"]
 
 
+@with_setting_flags
 def generate(
     context: typer.Context,
     manifest: flags.Manifest,
@@ -51,15 +53,6 @@ def generate(
     ray: Ray = None,
     workers: Workers = None,
     gpus_per_worker: GpusPerWorker = None,
-    max_new_tokens: flags.MaxNewTokens = None,
-    temperature: flags.Temperature = None,
-    top_p: flags.TopP = None,
-    top_k: flags.TopK = None,
-    min_p: flags.MinP = None,
-    repetition_penalty: flags.RepetitionPenalty = None,
-    presence_penalty: flags.PresencePenalty = None,
-    frequency_penalty: flags.FrequencyPenalty = None,
-    stop: flags.Stop = None,
     json_schema: flags.JsonSchema = None,
     seed: flags.Seed = None,
     image_root: flags.ImageRoot = None,
@@ -71,6 +64,7 @@ def generate(
     quiet: flags.Quiet = False,
     verbose: Verbose = False,
     traceback: Traceback = False,
+    **settings: Any,
 ) -> None:
     """Run every record of a manifest, or every image of a folder, through a model.
 
@@ -92,7 +86,7 @@ def generate(
     chosen = choose_model(
         model, config, plugin, device=device, dtype=dtype, adapter=adapter, max_batch_size=max_batch_size
     )
-    settings = _settings(context.params, chosen, json_schema)
+    asked = _settings(settings, chosen, json_schema)
     template = read_template(prompt, prompt_file)
     source = open_source(manifest, template, recursive=recursive)
     path, exports = split_outputs(output or [], Path(source.stem + ".outputs.jsonl"))
@@ -101,7 +95,7 @@ def generate(
         source=source,
         output=sys.stdout if path is None else path,
         model=create_model(chosen) if pool is None else pool.create(chosen),
-        settings=settings,
+        settings=asked,
         run_seed=seed,
         limits=Limits(
             image_root=image_root,
@@ -146,10 +140,7 @@ def _settings(
     given: Mapping[str, Any], model: ModelDeploymentConfig, json_schema: str | None
 ) -> GenerationSettings:
     """The settings of the flags over the model's own."""
-    # The flag `--seed` is the run's; a record's own seed has no flag.
-    values = {name: given[name] for name in SETTINGS if given.get(name) is not None and name != "seed"}
-    if "stop" in values:
-        values["stop"] = list(values["stop"]) or None
+    values = {name: value for name, value in given.items() if value not in (None, [], ())}
     if json_schema is not None:
         values["response_format"] = read_json_schema(json_schema)
     try:

@@ -33,6 +33,8 @@ class Setting:
     """Whether it takes part only where a record is sampled."""
     kind_only: bool = False
     """Whether `generation_config` shows only the `type` of its value."""
+    metavar: str = ""
+    """What its flag's value is called in help."""
     elsewhere: str | None = None
     """Its name in vLLM and in the bodies that servers are sent; None: the same."""
 
@@ -53,27 +55,29 @@ class GenerationFields(BaseModel):
     temperature: Annotated[
         float | None,
         Field(ge=0, allow_inf_nan=False, description="Sampling temperature; 0 is greedy decoding."),
-        Setting(aliases=("temp",)),
+        Setting(aliases=("temp",), metavar="T"),
     ] = None
     top_p: Annotated[
         float | None,
-        Field(gt=0, le=1, description="Keep the likeliest tokens that sum to this probability."),
-        Setting(aliases=("topp",), sampling=True),
+        Field(gt=0, le=1, description="Sample from the likeliest tokens that sum to this probability."),
+        Setting(aliases=("topp",), sampling=True, metavar="P"),
     ] = None
     top_k: Annotated[
         int | None,
-        Field(ge=1, description="Keep this many likeliest tokens."),
-        Setting(aliases=("topk",), sampling=True),
+        Field(ge=1, description="Sample from this many likeliest tokens."),
+        Setting(aliases=("topk",), sampling=True, metavar="K"),
     ] = None
     min_p: Annotated[
         float | None,
         Field(ge=0, le=1, description="Drop tokens below this share of the likeliest's probability."),
-        Setting(aliases=("minp",), sampling=True),
+        Setting(aliases=("minp",), sampling=True, metavar="P"),
     ] = None
     repetition_penalty: Annotated[
         float | None,
-        Field(gt=0, allow_inf_nan=False, description="Divides the scores of tokens seen before."),
-        Setting(aliases=("repeat_penalty", "rep_penalty")),
+        Field(
+            gt=0, allow_inf_nan=False, description="Above 1: tokens that were there before are less likely."
+        ),
+        Setting(aliases=("repeat_penalty", "rep_penalty"), metavar="R"),
     ] = None
     stop: Annotated[
         list[str] | None,
@@ -94,11 +98,15 @@ class GenerationFields(BaseModel):
     ] = None
     presence_penalty: Annotated[
         float | None,
-        Field(ge=-2, le=2, description="Taken from the scores of tokens that the answer has already."),
+        Field(
+            ge=-2, le=2, description="Taken from the scores of tokens that the answer has already, -2 to 2."
+        ),
     ] = None
     frequency_penalty: Annotated[
         float | None,
-        Field(ge=-2, le=2, description="Taken from a token's score for each time that the answer has it."),
+        Field(
+            ge=-2, le=2, description="The same, once for each time that the answer has the token, -2 to 2."
+        ),
     ] = None
 
 
