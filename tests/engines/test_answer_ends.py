@@ -19,8 +19,10 @@ from tests.embedded import (
 )
 from tests.tiny import build
 
+from pixano_vlm import load_model
 from pixano_vlm.errors import VLMError
 from pixano_vlm.models import VLMInput, VLMOutput
+from pixano_vlm.shapes import MODEL_DIR
 
 ENGINES = ("auto", "static")
 
@@ -233,3 +235,14 @@ def test_an_error_is_no_answer(tmp_path: Path) -> None:
         open_checkpoint(copy_checkpoint(tmp_path / "m")), [VLMInput(prompt="<image>", max_new_tokens=1)]
     )
     assert isinstance(failed, VLMError)
+
+
+def test_a_stop_string_is_not_looked_for_in_the_spelling_of_the_token_that_ends_a_turn() -> None:
+    model = load_model("shapes", device="cpu")
+    question = "What is in the picture?"
+    image = str(MODEL_DIR.parents[3] / "examples" / "shapes" / "images" / "001.jpg")
+    asked = VLMInput(prompt=question, images=[image], max_new_tokens=30, temperature=0)
+    whole = model.predict(asked).generated_text
+    assert model.predict(asked.model_copy(update={"stop": ["utterance", "_", "<"]})).generated_text == whole
+    cut = model.predict(asked.model_copy(update={"stop": ["_", "triangle"]}))
+    assert cut.generated_text == whole.partition("triangle")[0].strip()

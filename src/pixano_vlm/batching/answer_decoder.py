@@ -33,19 +33,26 @@ class AnswerDecoder:
 
     def text(self, tokens: Sequence[int]) -> str:
         """The answer that tokens stand for, without outer white space."""
-        return self._decode([token for token in tokens if not self._is_dropped(token)]).strip()
+        return self._shown(tokens).strip()
+
+    def _shown(self, tokens: Sequence[int]) -> str:
+        return self._decode([token for token in tokens if not self._is_dropped(token)])
 
     def text_before(self, tokens: Sequence[int], stops: Sequence[str]) -> str | None:
-        """The answer before the first of some stop strings, which may spell dropped tokens; None: there is none."""
-        whole = self.whole(tokens)
-        found = [at for stop in stops if (at := whole.find(stop)) >= 0]
-        if not found:
-            return None
-        text = whole[: min(found)]
-        for token in set(tokens):
-            if self._is_dropped(token):
-                text = text.replace(self.whole([token]), "")
-        return text.strip()
+        """The answer before the first of some stop strings; None: there is none.
+
+        A stop string may spell a dropped token. One that does not is not looked for in the spelling of such tokens:
+        "e" does not end an answer at `<end_of_turn>`.
+        """
+        marks = {self.whole([token]) for token in set(tokens) if self._is_dropped(token)} - {""}
+        spelling = [stop for stop in stops if any(mark in stop for mark in marks)]
+        texts = [_before(self._shown(tokens), [stop for stop in stops if stop not in spelling])]
+        if spelling and (text := _before(self.whole(tokens), spelling)) is not None:
+            for mark in marks:
+                text = text.replace(mark, "")
+            texts.append(text)
+        found = [text for text in texts if text is not None]
+        return min(found, key=len).strip() if found else None
 
     def whole(self, tokens: Sequence[int]) -> str:
         """The text of all tokens, those that frame the turn too."""
@@ -61,6 +68,12 @@ class AnswerDecoder:
             return self._post_process(tokens)
         text: str = self._tokenizer.decode(tokens, skip_special_tokens=False)
         return text
+
+
+def _before(text: str, stops: Sequence[str]) -> str | None:
+    """The text before the first of some stop strings; None: there is none."""
+    found = [at for stop in stops if (at := text.find(stop)) >= 0]
+    return text[: min(found)] if found else None
 
 
 def _post_processing(processor: Any, tokenizer: Any) -> Callable[[list[int]], str] | None:

@@ -70,8 +70,6 @@ class StopCriteria:
         # A token is at least one byte, so a stop string that the newest token completed lies within its last
         # `len(stop in bytes)` tokens and a few more that an unfinished character may take.
         reach = max(len(stop.encode()) for stop in stops) + 8
-        tail = self.decoder.whole(sequence.tokens[-reach:])
-        if not any(stop in tail for stop in stops):
+        if self.decoder.text_before(sequence.tokens[-reach:], stops) is None:
             return False
-        whole = self.decoder.whole(sequence.tokens)
-        return any(stop in whole for stop in stops)
+        return self.decoder.text_before(sequence.tokens, stops) is not None

@@ -96,6 +96,11 @@ class GenerationFields(BaseModel):
         ),
         Setting(aliases=("json_schema", "guided_json"), kind_only=True),
     ] = None
+    min_new_tokens: Annotated[
+        int | None,
+        Field(ge=0, description="Least new tokens: the answer does not end before."),
+        Setting(aliases=("min_tokens", "min_length"), elsewhere="min_tokens"),
+    ] = None
     presence_penalty: Annotated[
         float | None,
         Field(
