@@ -29,12 +29,13 @@ def generation_config(model: Any, input: VLMInput, max_new_tokens: int) -> Any:
     """
     config = deepcopy(model.generation_config)
     sample = input.temperature > 0
+    least = min(input.min_new_tokens or 0, max_new_tokens)
     config.update(
         max_new_tokens=max_new_tokens,
         max_length=None,
-        min_length=0,
+        min_length=None if least else 0,
         # None would be filled in again from a checkpoint that asks for some; of 0 `generate` warns.
-        min_new_tokens=input.min_new_tokens or (None if config.min_new_tokens is None else 0),
+        min_new_tokens=least or (None if config.min_new_tokens is None else 0),
         num_beams=1,
         num_return_sequences=1,
         do_sample=sample,
