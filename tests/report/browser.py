@@ -120,17 +120,37 @@ class Browser:
         self.driver.find_element("css selector", f'{selector} option[value="{value}"]').click()
 
     def type(self, selector: str, text: str) -> None:
-        """Types into a field, in place of what is there."""
+        """Types into a field, instead of what is there."""
         field = self.driver.find_element("css selector", selector)
         field.clear()
         field.send_keys(text)
 
     def press(self, key: str) -> None:
-        """Presses a key, `enter` or `escape`, or those of a text, wherever the focus is."""
+        """Presses a key by its name (`enter`, `down`), or those of a text, wherever the focus is."""
         from selenium.webdriver.common.keys import Keys
 
-        named = {"enter": Keys.ENTER, "escape": Keys.ESCAPE}
+        named = {
+            "enter": Keys.ENTER, "escape": Keys.ESCAPE, "tab": Keys.TAB,
+            "up": Keys.UP, "down": Keys.DOWN, "left": Keys.LEFT, "right": Keys.RIGHT,
+        }  # fmt: skip
         self.driver.switch_to.active_element.send_keys(named.get(key, key))
+
+    def back(self) -> None:
+        """Goes back, as the browser's own button does."""
+        self.driver.back()
+
+    def forward(self) -> None:
+        """Goes forward."""
+        self.driver.forward()
+
+    def download_to(self, folder: Path) -> None:
+        """Names the folder that takes the files which the page saves."""
+        how = {"behavior": "allow", "downloadPath": str(folder)}
+        self.driver.execute_cdp_cmd("Browser.setDownloadBehavior", how)
+
+    def hand_over(self, selector: str, file: Path) -> None:
+        """Chooses a file in a file field."""
+        self.driver.find_element("css selector", selector).send_keys(str(file))
 
     def complaints(self) -> list[str]:
         """What the console has heard since the page was opened: errors, warnings, breaches of the policy."""

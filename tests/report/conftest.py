@@ -1,4 +1,4 @@
-"""What the report's tests stand on: a folder for a run, and a browser where there is one."""
+"""Fixtures of the report's tests: a folder for a run, and a browser where there is one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs as `generate` leaves them, written without a model: outputs, manifests, run files, pictures."""
+"""Runs as `generate` leaves them, written without a model: outputs, manifests, run files, images."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def answer(id: str, text: str | None = "a cat", **values: Any) -> dict[str, Any]
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder with a manifest, pictures and outputs in it."""
+    """A folder with a manifest, images and outputs in it."""
 
     path: Path
 
-    def picture(self, name: str, size: tuple[int, int] = (64, 48), **options: Any) -> str:
-        """Draws a picture, and returns its name."""
+    def image(self, name: str, size: tuple[int, int] = (64, 48), **options: Any) -> str:
+        """Draws an image, and returns its name."""
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)
         colour = options.pop("colour", "teal")
         Image.new("RGB", size, colour).save(self.path / name, **options)
@@ -50,14 +50,14 @@ class Folder:
         name: str,
         answers: list[dict[str, Any]],
         asked: list[dict[str, Any]] | None = None,
-        **facts: Any,
+        **properties: Any,
     ) -> Path:
         """Writes an outputs file, and its manifest and run file if it `asked` something."""
         output = self.lines(f"{name}.jsonl", answers)
         if asked is not None:
-            facts["manifest"] = self.lines(f"{name}.manifest.jsonl", asked).name
-        if facts:
-            output.with_name(output.name + ".run.json").write_text(json.dumps(facts), encoding="utf-8")
+            properties["manifest"] = self.lines(f"{name}.manifest.jsonl", asked).name
+        if properties:
+            output.with_name(output.name + ".run.json").write_text(json.dumps(properties), encoding="utf-8")
         return output
 
     def report(self, *outputs: Path, **options: Any) -> tuple[Path, Written]:

@@ -1,4 +1,4 @@
-"""Makes the pictures of docs/report.md: runs the examples twice with the embedded model, and photographs the page.
+"""Makes the images of docs/report.md: runs the examples twice with the embedded model, and photographs the page.
 
     python -m tests.report.screenshots [--to docs/images] [--keep DIR]
 
@@ -61,35 +61,78 @@ def run(folder: Path, name: str, records: list[dict[str, object]]) -> Path:
 
 def photograph(greedy: Path, sampled: Path, folder: Path, to: Path) -> None:
     page, changes = folder / "report.html", folder / "changes.html"
-    write_report(ReportOptions(outputs=(greedy,), page=page, title="Shapes: what the pictures hold"))
+    write_report(ReportOptions(outputs=(greedy,), page=page, title="Shapes: what the pictures show"))
     write_report(ReportOptions(outputs=(greedy, sampled), page=changes, title="Shapes: greedy and sampled"))
     with Browser(1280, 860) as browser:
         browser.open(page)
         browser.click('[data-sort="output-0"]')
         browser.click('[data-sort="output-0"]')
+        mark(browser, "gjbjjg")
         browser.run("document.activeElement.blur(); scrollTo(0, 0)")
         take(browser, to / "report.png")
-        browser.open(page, "#record=004-1")
+        open_record(browser, page, "004-1")
+        browser.click("#detail .mark-good")
+        browser.run("document.activeElement.blur()")
         take(browser, to / "report-record.png")
+        browser.open(page, "#view=gallery")
+        browser.click("#metadata > summary")
+        browser.run("scrollTo(0, document.querySelector('#toolbar').offsetTop - 8)")
+        take(browser, to / "report-gallery.png")
         browser.open(changes)
         browser.choose("#filter-verdict", "different")
         browser.run("document.activeElement.blur(); scrollTo(0, 0)")
         take(browser, to / "report-comparison.png")
     with Browser(1280, 860, dark=True) as browser:
-        browser.open(changes, "#record=004-1")
+        open_record(browser, changes, "004-1")
         take(browser, to / "report-comparison-dark.png")
-    with Browser(400, 860, scale=1.5) as browser:
-        browser.open(changes)
-        browser.run("document.querySelector('#toolbar').scrollIntoView()")
-        take(browser, to / "report-narrow.png")
+    with Browser(390, 780) as browser:
+        browser.open(page)
+        mark(browser, "gjb")
+        shots = [take(browser, folder / "list.png")]
+        browser.click('[data-view="gallery"]')
+        browser.run("document.activeElement.blur(); scrollTo(0, 0)")
+        shots.append(take(browser, folder / "gallery.png"))
+        open_record(browser, page, "004-1")
+        shots.append(take(browser, folder / "record.png"))
+        side_by_side(shots, to / "report-narrow.png")
 
 
-def take(browser: Browser, path: Path) -> None:
-    """A screenshot in 256 colours: these pages have hardly more, and it is a third of the size."""
+def mark(browser: Browser, keys: str) -> None:
+    """Marks records from the first one on: `g` good, `b` bad, `j` next."""
+    for key in "j" + keys:
+        browser.press(key)
+    browser.run("document.activeElement.blur(); scrollTo(0, 0)")
+
+
+def open_record(browser: Browser, page: Path, id: str) -> None:
+    """Opens a record and waits for its original image."""
+    browser.open(page, f"#record={id}")
+    browser.wait("return document.querySelector('.stage .original')")
+
+
+def side_by_side(shots: list[Path], path: Path) -> None:
+    """Several screenshots in one image, with a gap between them."""
+    images = [Image.open(shot).convert("RGB") for shot in shots]
+    width = sum(image.width for image in images) + 24 * (len(images) - 1)
+    whole = Image.new("RGB", (width, images[0].height), "white")
+    left = 0
+    for image in images:
+        whole.paste(image, (left, 0))
+        left += image.width + 24
+    save(whole, path)
+
+
+def take(browser: Browser, path: Path) -> Path:
+    """A screenshot."""
     browser.screenshot(path)
     with Image.open(path) as image:
-        small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    small.save(path, optimize=True)
+        save(image.convert("RGB"), path)
+    return path
+
+
+def save(image: Image.Image, path: Path) -> None:
+    """Writes an image in 256 colours: these pages have hardly more, and it is a third of the size."""
+    image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
     sys.stdout.write(f"{path.name}: {path.stat().st_size:,} bytes\n")
 
 

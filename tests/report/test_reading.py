@@ -97,10 +97,10 @@ class TestPrompts:
         assert one is not None
         assert one.prompt == "one"
         assert three is not None
-        assert (three.prompt, three.pictures) == ("three", ("a.jpg",))
+        assert (three.prompt, three.images) == ("three", ("a.jpg",))
         assert prompts.find("2", 0) is None
 
-    def test_a_conversations_pictures_are_numbered_in_the_order_it_has_them(
+    def test_a_conversations_images_are_numbered_in_the_order_it_has_them(
         self, folder: Folder, prompts_of: Ask
     ) -> None:
         messages = [
@@ -114,7 +114,7 @@ class TestPrompts:
         path = folder.lines("m.jsonl", [{"prompt": messages, "images": ["a.jpg", "b.jpg"]}])
         asked = prompts_of(path).find("1", 0)
         assert asked is not None
-        assert asked.pictures == ("a.jpg", "data:image/png;base64,AAAA", "b.jpg")
+        assert asked.images == ("a.jpg", "data:image/png;base64,AAAA", "b.jpg")
         assert asked.prompt == (
             Message("system", ("Be brief.",)), Message("user", (0, "and", 1, 2)), Message("assistant", ("",)),
         )  # fmt: skip
@@ -149,10 +149,8 @@ class TestPrompts:
             assert asked is not None
             assert asked.prompt == (Message("user", ("Who?",)),)
 
-    def test_without_a_manifest_the_outputs_own_pictures_are_shown(
-        self, folder: Folder, data_of: Data
-    ) -> None:
-        folder.picture("a.png")
+    def test_without_a_manifest_the_outputs_own_images_are_shown(self, folder: Folder, data_of: Data) -> None:
+        folder.image("a.png")
         page, written = folder.report(folder.run("a", [answer("1", images=["a.png"])]))
         assert written.without_prompt == 1
         assert written.missing == 0
@@ -181,28 +179,28 @@ class TestRunFile:
         assert source is not None
         assert source.path == manifest
 
-    def test_facts_are_told_in_order_and_what_is_not_known_is_left_out(self, folder: Folder) -> None:
-        facts = {
+    def test_properties_are_in_order_and_what_is_not_known_is_left_out(self, folder: Folder) -> None:
+        values = {
             "model": {"class": "C", "dtype": "float32"},
             "settings": {"max_new_tokens": 7, "top_p": None},
         }
         summary = {"seconds": 2.5, "records_per_second": 0, "tokens_per_second": 9}
-        run = RunFile(folder.run("a", [answer("1")], **facts, summary=summary, ended="complete"))
-        assert list(run.facts().items()) == [
+        run = RunFile(folder.run("a", [answer("1")], **values, summary=summary, ended="complete"))
+        assert list(run.properties().items()) == [
             ("Class", "C"), ("Weights", "float32"), ("max new tokens", "7"), ("Run", "complete"),
         ]  # fmt: skip
         assert run.rates() == {"seconds": 2.5, "tokens_per_second": 9}
 
     @pytest.mark.parametrize("text", ["", "[]", "{", '{"model": 3, "summary": [], "settings": null}', "\0"])
-    def test_a_run_file_that_makes_no_sense_tells_nothing(self, folder: Folder, text: str) -> None:
+    def test_a_run_file_that_makes_no_sense_says_nothing(self, folder: Folder, text: str) -> None:
         output = folder.run("a", [answer("1")])
         output.with_name("a.jsonl.run.json").write_text(text)
         run = RunFile(output)
-        assert (run.source(), run.rates(), run.facts()) == (None, {}, {})
+        assert (run.source(), run.rates(), run.properties()) == (None, {}, {})
 
 
 def test_nothing_that_is_read_is_changed(folder: Folder) -> None:
-    output = folder.run("a", [answer("1")], [{"prompt": "x", "images": [folder.picture("a.png")]}])
+    output = folder.run("a", [answer("1")], [{"prompt": "x", "images": [folder.image("a.png")]}])
     before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
     page, _ = folder.report(output)
     page.unlink()
@@ -216,7 +214,7 @@ def test_numbers_that_javascript_would_round_are_text(folder: Folder, data_of: D
     assert json.dumps(settings) == '{"seed": "9223372036854775807", "top_k": 50, "greedy": true}'
 
 
-def test_of_a_run_over_a_folder_the_pictures_are_found_in_it(folder: Folder) -> None:
-    folder.picture("photos/a.png")
+def test_of_a_run_over_a_folder_the_images_are_found_in_it(folder: Folder) -> None:
+    folder.image("photos/a.png")
     output = folder.run("a", [answer("a", images=["a.png"])], manifest="photos")
     assert folder.report(output)[1].missing == 0

@@ -1,4 +1,4 @@
-"""Prompts on the page of runs that read no JSONL: a folder, pictures, CSV, Parquet."""
+"""Prompts on the page of runs that read no JSONL: a folder, images, CSV, Parquet."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Data = Callable[[Path], dict[str, Any]]
 
 @pytest.fixture
 def here(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> Folder:
-    """An empty folder that is the current one, with two pictures in `photos`."""
+    """An empty folder that is the current one, with two images in `photos`."""
     monkeypatch.chdir(folder.path)
     for name in ("a", "b"):
-        folder.picture(f"photos/{name}.png", colour={"a": "teal", "b": "red"}[name])
+        folder.image(f"photos/{name}.png", colour={"a": "teal", "b": "red"}[name])
     return folder
 
 
@@ -28,7 +28,7 @@ def shown(data: dict[str, Any]) -> list[tuple[str, str, list[str]]]:
         (
             record["id"],
             record.get("prompt"),
-            [data["pictures"][n]["name"] for n in record.get("pictures", [])],
+            [data["images"][n]["name"] for n in record.get("images", [])],
         )
         for record in data["records"]
     ]
@@ -69,18 +69,18 @@ def test_a_table_brings_its_prompts_or_takes_one(
     assert [asked for _, asked, _ in shown(data_of(Path("report.html")))] == ["A cat?", "A dog?"]
 
 
-def test_pictures_inside_a_parquet_file_are_on_the_page(
+def test_images_inside_a_parquet_file_are_on_the_page(
     cli: Callable[..., Any], here: Folder, data_of: Data
 ) -> None:
     parquet, arrow = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
-    pictures = [{"bytes": (here.path / f"photos/{n}.png").read_bytes(), "path": None} for n in "ab"]
-    parquet.write_table(arrow.table({"image": pictures, "prompt": ["Who?", "Where?"]}), "t.parquet")
+    images = [{"bytes": (here.path / f"photos/{n}.png").read_bytes(), "path": None} for n in "ab"]
+    parquet.write_table(arrow.table({"image": images, "prompt": ["Who?", "Where?"]}), "t.parquet")
     assert cli("generate", "t.parquet", *ECHO, "-o", "o.jsonl").code == 0
     ran = cli("report", "o.jsonl")
     assert (ran.code, ran.err) == (0, "")
     data = data_of(Path("report.html"))
     assert [record["prompt"] for record in data["records"]] == ["Who?", "Where?"]
-    assert [picture["thumbnail"] for picture in data["pictures"]] == [0, 1]
+    assert [image["thumbnail"] for image in data["images"]] == [0, 1]
 
 
 def test_a_moved_table_is_found_with_manifest_and_takes_the_runs_prompt(
@@ -95,14 +95,14 @@ def test_a_moved_table_is_found_with_manifest_and_takes_the_runs_prompt(
     assert [asked for _, asked, _ in shown(data_of(Path("report.html")))] == ["What?"]
 
 
-def test_the_prompt_stands_among_the_runs_facts_and_its_source_does_not(
+def test_the_prompt_is_among_the_runs_properties_and_its_source_is_not(
     cli: Callable[..., Any], here: Folder, data_of: Data
 ) -> None:
     assert cli("generate", "photos", *ECHO, "--prompt", "A {stem}?", "-o", "o.jsonl").code == 0
     cli("report", "o.jsonl")
-    facts = data_of(Path("report.html"))["runs"][0]["facts"]
-    assert facts["Prompt"] == "A {stem}?"
-    assert "source" not in facts
+    properties = data_of(Path("report.html"))["runs"][0]["properties"]
+    assert properties["Prompt"] == "A {stem}?"
+    assert "source" not in properties
 
 
 def test_an_answer_in_json_is_told_from_a_free_one(here: Folder, data_of: Data) -> None:

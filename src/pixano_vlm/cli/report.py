@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["report"]
 
-PICTURES = "Pictures"
+IMAGES = "Images"
 
 
 def report(
@@ -44,8 +44,8 @@ def report(
         typer.Option(
             "--images",
             metavar="DIR",
-            help="Where relative paths of pictures start. Default: the manifest's folder.",
-            rich_help_panel=PICTURES,
+            help="Where relative image paths start. Default: the manifest's folder.",
+            rich_help_panel=IMAGES,
         ),
     ] = None,
     fetch_urls: Annotated[
@@ -53,8 +53,8 @@ def report(
         typer.Option(
             "--fetch-urls",
             metavar="",
-            help="Fetch the pictures that are on the web, to put them into the page.",
-            rich_help_panel=PICTURES,
+            help="Fetch the images that are on the web, to put them into the page.",
+            rich_help_panel=IMAGES,
         ),
     ] = False,
     thumbnail_size: Annotated[
@@ -64,10 +64,11 @@ def report(
             metavar="N",
             min=16,
             max=2048,
-            help="Longest edge of a picture on the page, in pixels.",
-            rich_help_panel=PICTURES,
+            help="Longest edge of an embedded thumbnail, in pixels.",
+            rich_help_panel=IMAGES,
         ),
     ] = 256,
+    show: Annotated[bool, typer.Option("--open", metavar="", help="Open the page in the browser.")] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", metavar="", help="No progress and no remarks, errors only.")
     ] = False,
@@ -75,9 +76,10 @@ def report(
 ) -> None:
     """Make a page to look at from outputs: one HTML file that opens without a server.
 
-    It holds pictures, prompts, answers, tokens, errors and flags, to search, filter and sort; and makes no request
-    to any network. Two outputs are compared record by record, by id, with the differences marked. Past 5,000
-    records it goes on in report-2.html and so on. An earlier report of the same name is replaced.
+    It contains thumbnails, prompts, answers, tokens, errors and flags, to search, filter, sort and mark as good or
+    bad; and makes no request to any network. An open record shows the original image where that is beside the page.
+    Two outputs are compared record by record, by id, with the differences marked. Past 5,000 records it continues in
+    report-2.html and so on. An earlier report of the same name is replaced.
 
     Prints the names of the files that it wrote.
     """
@@ -104,13 +106,24 @@ def report(
             sys.stderr.write(f"{remark}\n")
     for path in written.pages:
         sys.stdout.write(f"{path}\n")
+    if show:
+        sys.stdout.flush()  # before the browser writes anything
+        _open(written.pages[0])
+
+
+def _open(page: Path) -> None:
+    """Opens a page in the reader's browser: `webbrowser` finds it, or the variable BROWSER names it."""
+    import webbrowser
+
+    if not webbrowser.open(page.resolve().as_uri()):
+        sys.stderr.write(f"No browser could be started. Open {page} in one; the variable BROWSER names it.\n")
 
 
 def _remarks(written: Written) -> list[str]:
     remarks = []
     if written.missing:
         remarks.append(
-            f"{written.missing:,} of {written.pictures:,} pictures are missing; the page says why. "
+            f"{written.missing:,} of {written.images:,} images are missing; the page says why. "
             "--images DIR says where they are."
         )
     if written.without_prompt:

@@ -1,6 +1,6 @@
 """A page to look at: the outputs of one run, or of two side by side, as HTML that opens from disk.
 
-Reads what a run has left behind: its outputs, the run file beside them, the manifest and the pictures that these
+Reads what a run has left behind: its outputs, the run file beside them, the manifest and the images that these
 name. Knows no model, and never changes what it reads.
 """
 

@@ -1,7 +1,8 @@
 """Reads an outputs file: its lines in order, one of them by id, and what they come to in all.
 
-Knows what `records.lines` writes and is lenient about the rest: keys that it does not know are carried along,
-and a line that cannot be read is a record that says so. Nothing but ids and offsets is kept in memory.
+Lenient, because outputs of other versions are shown too: of the keys in `records.output_line` it reads those that
+the page shows, it carries unknown ones along, and a line that cannot be read is a record that says so. Nothing but
+ids and offsets is kept in memory.
 """
 
 from __future__ import annotations
@@ -48,15 +49,14 @@ class OutputLine(BaseModel):
     generation_config: dict[str, Any] | None = None
     finish_reason: str | None = None
     parsed: Any = None
-    """The JSON value that was asked for; None for free text, and for an answer that is no JSON."""
+    """The JSON value that was asked for; None for free text, and for an answer that is not JSON."""
     attempts: int = 1
     error: Failure | None = None
     model: str | None = None
     images: list[str] = Field(default_factory=list)
     metadata: dict[str, Any] = Field(default_factory=dict)
     flags: list[str] = Field(default_factory=list)
-    """Doubts about the answer: what a run notes of answers that loop, are empty, cut off, and the like."""
-    latency_seconds: float | None = None
+    """Quality flags of the answer: that it loops, is empty, is cut off, and the like."""
 
 
 @dataclass(slots=True)
@@ -108,7 +108,7 @@ class OutputFile:
             )
 
     def __iter__(self) -> Iterator[tuple[int, OutputLine]]:
-        """The lines in the file's order, each with how many of the same id stand before it."""
+        """The lines in the file's order, each with how many of the same id come before it."""
         seen = Offsets()
         for offset, line in self._read():
             yield seen.add(line.id, offset), line
@@ -145,7 +145,7 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _hint(path: Path) -> str:
-    """Which file is wanted: beside a table, or named after a folder of pictures, there may be one."""
+    """Which file is wanted: beside a table, or named after a folder of images, there may be one."""
     name = path.name.removesuffix(".openai.jsonl")
     beside = (path.with_name(f"{Path(name).stem}.jsonl"), Path(f"{path.resolve().name}.outputs.jsonl"))
     there = next((str(other) for other in beside if other != path and other.is_file()), None)

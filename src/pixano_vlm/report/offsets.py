@@ -6,7 +6,7 @@ __all__ = ["Offsets"]
 
 
 class Offsets:
-    """Byte offsets by id. An id may stand in a file twice (the second is an error record): both are kept."""
+    """Byte offsets by id. An id may be in a file twice (the second is an error record): both are kept."""
 
     def __init__(self) -> None:
         self._first: dict[str, int] = {}
@@ -26,7 +26,7 @@ class Offsets:
 
         Args:
             id: As the file has it.
-            occurrence: How many of the same id stand before it.
+            occurrence: How many of the same id come before it.
         """
         if occurrence == 0:
             return self._first.get(id)

@@ -1,7 +1,8 @@
-"""Puts one HTML file together: skeleton, style, script, data. Knows no record and no picture.
+"""Puts one HTML file together: skeleton, style, script, data. Knows no record and no image.
 
-What comes from users goes into the file as JSON in which no `<` stands, or escaped; the script makes text nodes
-of it. The policy in the file's head forbids every request and every script but the one below, by its hash.
+What comes from users goes into the file as JSON without any `<`, or escaped; the script makes text nodes
+of it. The policy in the file's head forbids every script but the one below, by its hash, and every request but for
+images of the page's own origin: on disk, the originals beside it.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from typing import Any
 __all__ = ["GENERATOR", "SCRIPTS", "render"]
 
 GENERATOR = '<meta name="generator" content="pixano-vlm report">'
-"""Stands near the start of every page: it tells a report from any other file."""
+"""Near the start of every page: a file with it is a report."""
 
-SCRIPTS = ("elements", "json", "records", "words", "plots", "summary", "toolbar", "list", "detail", "page")
+SCRIPTS = (
+    "elements", "json", "words", "markdown", "records", "marks", "filters", "view", "plots", "summary", "menus",
+    "toolbar", "cells", "list", "stage", "detail", "address", "page",
+)  # fmt: skip
 """The script's parts, in the order in which they need each other."""
 
 
@@ -35,7 +39,7 @@ def render(title: str, data: Mapping[str, Any], thumbnails: Iterable[str]) -> It
     """
     style, script = _style(), _script()
     policy = (
-        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        "default-src 'none'; img-src data: 'self'; base-uri 'none'; form-action 'none'; "
         f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
     )
     values = {
@@ -74,5 +78,5 @@ def _hash(text: str) -> str:
 
 
 def _json(data: Mapping[str, Any]) -> str:
-    # Without `<`, the JSON can neither end the element that it stands in nor begin another.
+    # Without `<`, the JSON can neither end the element that contains it nor begin another.
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")

@@ -1,6 +1,6 @@
 """Brings the lines of one or two outputs together: one record, its answer in each.
 
-Knows no prompt and no picture. What counts as the same answer is decided here and nowhere else.
+Knows no prompt and no image. What counts as the same answer is decided here and nowhere else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Pair:
 
     id: str
     occurrence: int
-    """How many records of the same id stand before it."""
+    """How many records of the same id come before it."""
     lines: tuple[OutputLine | None, ...]
 
     @property

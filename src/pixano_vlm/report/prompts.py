@@ -1,4 +1,4 @@
-"""What the records were asked: prompts and pictures, read from the manifest again, whatever form it has.
+"""What the records were asked: prompts and images, read from the manifest again, whatever form it has.
 
 The outputs hold neither prompts nor data URLs, so the manifest is looked into for them, by id. Knows its
 lines only as far as that needs: a line that was refused still shows what it asked, where that can be made out.
@@ -29,7 +29,7 @@ class Message:
 
     role: str
     parts: tuple[str | int, ...]
-    """Text, and pictures by their place among the record's, from 0."""
+    """Text, and images by their place among the record's, from 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Asked:
     """What one record asked."""
 
     prompt: str | tuple[Message, ...] | None
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
     """Paths and URLs as the manifest writes them, data URLs whole, in the order the prompt has them."""
 
 
@@ -45,7 +45,7 @@ class Prompts:
     """The prompts of a manifest, by id.
 
     Args:
-        source: Read from the start, once. Standard input is not to be had again.
+        source: Read from the start, once. Standard input cannot be read again.
 
     Raises:
         ManifestError: When it cannot be read.
@@ -69,7 +69,7 @@ class Prompts:
         self._file: IO[bytes] = put_by or manifest.source.open("rb")  # type: ignore[union-attr]  # not standard input
 
     def find(self, id: str, occurrence: int) -> Asked | None:
-        """What a record asked; `None` where the manifest does not tell. Arguments as of `Offsets.find`."""
+        """What a record asked; `None` where the manifest does not have it. Arguments as of `Offsets.find`."""
         offset = self._offsets.find(id, occurrence)
         if offset is None:
             return None
@@ -106,21 +106,21 @@ def _id(values: dict[str, Any]) -> str | None:
 def _asked(values: dict[str, Any]) -> Asked:
     prompt = values.get("prompt")
     try:
-        pictures = check_images(values.get("images") or [])
+        images = check_images(values.get("images") or [])
     except ValueError:
-        pictures = []
+        images = []
     if not isinstance(prompt, list):
-        return Asked(prompt if isinstance(prompt, str) else None, tuple(pictures))
+        return Asked(prompt if isinstance(prompt, str) else None, tuple(images))
     try:
         check_messages(prompt)
     except ValueError:
-        return Asked(str(prompt), tuple(pictures))
-    return _conversation(prompt, pictures)
+        return Asked(str(prompt), tuple(images))
+    return _conversation(prompt, images)
 
 
 def _conversation(messages: list[dict[str, Any]], listed: list[str]) -> Asked:
-    """Checked messages as text and places of pictures. `listed` fill the bare placeholders, in order."""
-    waiting, pictures = iter(listed), list[str]()
+    """Checked messages as text and places of images. `listed` fill the bare placeholders, in order."""
+    waiting, images = iter(listed), list[str]()
     shown = []
     for message in messages:
         content = message.get("content") or ""
@@ -133,15 +133,15 @@ def _conversation(messages: list[dict[str, Any]], listed: list[str]) -> Asked:
                 parts.append(_video(part))
                 continue
             source = _source(part) or next(waiting, None)
-            if source is not None:  # a placeholder without its picture is why the record was refused
-                parts.append(len(pictures))
-                pictures.append(source)
+            if source is not None:  # a placeholder without its image is why the record was refused
+                parts.append(len(images))
+                images.append(source)
         shown.append(Message(message["role"], tuple(parts)))
-    return Asked(tuple(shown), (*pictures, *waiting))
+    return Asked(tuple(shown), (*images, *waiting))
 
 
 def _video(part: dict[str, Any]) -> str:
-    """A video by its name: the page shows pictures."""
+    """A video by its name: the page shows images."""
     source = next(part[key] for key in ("video", "url", "path") if part.get(key) is not None)
     name = f"{len(source)} frames from {source[0]}" if isinstance(source, list) else source
     return f"[video: {name}]"

@@ -1,4 +1,4 @@
-"""Makes a report: outputs, prompts and pictures -> one HTML file, or numbered ones past 5,000 records.
+"""Makes a report: outputs, prompts and images -> one HTML file, or numbered ones past 5,000 records.
 
 Whatever the number of records, those of one page are in memory and no more (of the others, their ids).
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from typing import Any
 from pixano_vlm import __version__
 from pixano_vlm.errors import OutputError, UsageError
 from pixano_vlm.report.answers import OutputFile
+from pixano_vlm.report.images import PageImages
 from pixano_vlm.report.page import GENERATOR, render
 from pixano_vlm.report.pairing import Pair, pairs, verdicts
-from pixano_vlm.report.pictures import Gallery
 from pixano_vlm.report.prompts import Asked, Prompts
 from pixano_vlm.report.rows import row
 from pixano_vlm.report.run_file import RunFile
@@ -39,11 +40,11 @@ class ReportOptions:
     manifest: Path | None = None
     """Where the prompts are, in any form that `generate` takes; by default what each output's run file names."""
     images: Path | None = None
-    """Where relative picture paths start; by default the manifest's folder."""
+    """Where relative image paths start; by default the manifest's folder."""
     fetch_urls: bool = False
-    """Whether `http(s)` pictures are fetched."""
+    """Whether `http(s)` images are fetched."""
     thumbnail_size: int = THUMBNAIL_SIZE
-    """Longest edge of a picture on the page, in pixels."""
+    """Longest edge of a thumbnail, in pixels."""
     title: str | None = None
     records_per_page: int = RECORDS_PER_PAGE
 
@@ -54,9 +55,9 @@ class Written:
 
     pages: list[Path]
     records: int = 0
-    pictures: int = 0
+    images: int = 0
     missing: int = 0
-    """Pictures that could not be shown."""
+    """Images that could not be shown."""
     without_prompt: int = 0
     """Records whose prompt was not found."""
 
@@ -69,11 +70,11 @@ class _Source:
         self.run = RunFile(path)
         source = self.run.source() if options.manifest is None else self.run.source_at(options.manifest)
         self.prompts = None if source is None else Prompts(source)
-        beside = self.prompts.folder if self.prompts else self.run.pictures() or path.resolve().parent
+        beside = self.prompts.folder if self.prompts else self.run.image_folder() or path.resolve().parent
         self.folder = options.images or beside
 
     def asked(self, pair: Pair) -> Asked | None:
-        """What the record asked; without a manifest, the pictures that its output names."""
+        """What the record asked; without a manifest, the images that its output names."""
         found = self.prompts.find(pair.id, pair.occurrence) if self.prompts else None
         if found is not None:
             return found
@@ -85,7 +86,7 @@ class _Source:
         if self.prompts is not None:
             self.prompts.close()
 
-    def facts(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, Any]:
         """What the page's head says of the output."""
         totals = self.file.totals
         return {
@@ -97,7 +98,7 @@ class _Source:
             "input": totals.prompt_tokens,
             "output": totals.completion_tokens,
             **self.run.rates(),
-            "facts": self.run.facts(),
+            "properties": self.run.properties(),
         }
 
 
@@ -109,7 +110,7 @@ def write_report(options: ReportOptions, on_progress: Callable[[int, int], None]
         on_progress: Called with the records done and those in all, after each page.
 
     Raises:
-        UsageError: When an output is missing or is something else, or a file stands where the page would go.
+        UsageError: When an output is missing or is something else, or another file is where the page would go.
         ManifestError: When the manifest is given and cannot be read.
     """
     if len(options.outputs) > 2:
@@ -139,7 +140,8 @@ def _write_pages(
         "pages": [page.name for page in names],
         "total": total,
         "verdicts": counts,
-        "runs": [source.facts() for source in sources],
+        "runs": [source.figures() for source in sources],
+        "marks": _marks_key(options.outputs),
     }
     written = Written(names)
     rest = pairs(files)
@@ -155,23 +157,29 @@ def _write_page(
     page: Path, head: dict[str, Any], chunk: list[Pair], sources: Sequence[_Source], options: ReportOptions,
     written: Written,
 ) -> None:  # fmt: skip
-    gallery = Gallery(options.thumbnail_size, page, fetch_urls=options.fetch_urls)
+    page_images = PageImages(options.thumbnail_size, page, fetch_urls=options.fetch_urls)
     rows = []
     for pair in chunk:
         asked = tuple(source.asked(pair) for source in sources)
         numbers = next(
-            ([gallery.add(name, source.folder) for name in one.pictures]
+            ([page_images.add(name, source.folder) for name in one.images]
              for one, source in zip(asked, sources, strict=True) if one is not None),
             [],
         )  # fmt: skip
         written.records += 1
         written.without_prompt += all(one is None or one.prompt is None for one in asked)
         rows.append(row(written.records, pair, asked, numbers))
-    pictures, thumbnails = gallery.load()
-    written.pictures += len(pictures)
-    written.missing += sum(picture.thumbnail is None for picture in pictures)
-    data = {**head, "records": rows, "pictures": [picture.to_dict() for picture in pictures]}
+    images, thumbnails = page_images.load()
+    written.images += len(images)
+    written.missing += sum(image.thumbnail is None for image in images)
+    data = {**head, "records": rows, "images": [image.to_dict() for image in images]}
     _replace(page, render(head["title"], data, thumbnails))
+
+
+def _marks_key(outputs: Sequence[Path]) -> str:
+    """Names the outputs that a reader's marks are about: the same for every page that is made of them."""
+    paths = "\0".join(str(path.resolve()) for path in outputs)
+    return blake2b(paths.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
 
 
 def _page_names(options: ReportOptions, count: int) -> list[Path]:

@@ -14,14 +14,14 @@ from pixano_vlm.report.prompts import Asked, Message
 __all__ = ["row"]
 
 
-def row(number: int, pair: Pair, asked: tuple[Asked | None, ...], pictures: list[int]) -> dict[str, Any]:
+def row(number: int, pair: Pair, asked: tuple[Asked | None, ...], images: list[int]) -> dict[str, Any]:
     """A record.
 
     Args:
         number: Its place among all records, from 1.
         pair: Its answers.
         asked: What each run asked, as far as that is known.
-        pictures: Numbers of its pictures on this page.
+        images: Numbers of its images on this page.
     """
     prompts = [None if one is None else _prompt(one.prompt) for one in asked]
     first = next((prompt for prompt in prompts if prompt is not None), None)
@@ -34,8 +34,9 @@ def row(number: int, pair: Pair, asked: tuple[Asked | None, ...], pictures: list
         {
             "number": number,
             "id": pair.id,
+            "occurrence": pair.occurrence or None,
             "prompt": first,
-            "pictures": pictures,
+            "images": images,
             "metadata": _exact(pair.first.metadata),
             "verdict": pair.verdict,
             "answers": answers,
@@ -62,7 +63,6 @@ def _answer(line: OutputLine) -> dict[str, Any]:
             "flags": line.flags,
             "input": None if usage is None else usage.prompt_tokens,
             "output": None if usage is None else usage.completion_tokens,
-            "seconds": line.latency_seconds,
             "settings": _exact(line.generation_config),
             "model": line.model,
             "more": _exact(line.model_extra),

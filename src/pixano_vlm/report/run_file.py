@@ -1,6 +1,6 @@
-"""What is told of a run in `<output>.run.json`, as far as a reader of the page wants it.
+"""What `<output>.run.json` says of a run, as far as a reader of the page wants it.
 
-The file may be missing, of an earlier version or of a run that has not ended: then there is less to tell.
+The file may be missing, of an earlier version or of a run that has not ended: then there is less to say.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class RunFile:
     """The run file of an output.
 
     Args:
-        output: The outputs file that it stands beside.
+        output: The outputs file beside it.
     """
 
     def __init__(self, output: Path) -> None:
@@ -43,17 +43,17 @@ class RunFile:
         """The same, at a place that is given; it may bring prompts of its own.
 
         Raises:
-            ManifestError: When it is missing, or is no manifest.
+            ManifestError: When it is missing, or is not a manifest.
         """
         return self._open([str(path)]) or open_source([str(path)])
 
-    def pictures(self) -> Path | None:
-        """The folder of pictures that the run read, where that is still to be found, though not its prompt."""
+    def image_folder(self) -> Path | None:
+        """The folder of images that the run read, where it still exists, though its prompt does not."""
         folders = [Path(*names) for names in self._places() if len(names) == 1]
         return next(filter(Path.is_dir, folders), None)
 
     def _places(self) -> list[list[str]]:
-        """Where the manifest may be: as it was named, wherever the run was started, or beside the output."""
+        """Where the manifest may be: under its name, from here or from the output's folder, or beside the output."""
         names = self._asked().get("manifest")
         if not isinstance(names, list) or not all(isinstance(name, str) and _is_name(name) for name in names):
             return []
@@ -74,7 +74,7 @@ class RunFile:
         template = None
         with suppress(UsageError):
             template = Template(prompt) if isinstance(prompt, str) else None
-        # MissingPackageError is no UsageError: a Parquet file, and pyarrow is not installed here.
+        # MissingPackageError is not a UsageError: a Parquet file, and pyarrow is not installed here.
         with suppress(UsageError, MissingPackageError, OSError):
             return open_source(names, template, recursive=self._asked().get("recursive") is True)
         return None
@@ -85,19 +85,25 @@ class RunFile:
         names = ("seconds", "records_per_second", "tokens_per_second")
         return {name: summary[name] for name in names if _is_positive(summary.get(name))}
 
-    def facts(self) -> dict[str, str]:
+    def properties(self) -> dict[str, str]:
         """What was run, with which settings and versions: names and values for people, in order."""
         model = self._part("model")
         settings = {name: value for name, value in self._part("settings").items() if name != "source"}
-        facts = {name: model.get(name.lower()) for name in ("Class", "Architecture", "Path")}
-        facts |= {"Weights": model.get("dtype"), "Device": model.get("device"), "Engine": model.get("engine")}
-        facts |= {name.replace("_", " "): value for name, value in settings.items()}
-        facts |= {"Started": self._values.get("start"), "Ended": self._values.get("end")}
-        facts["Run"] = self._values.get("ended")
-        facts |= {name: self._part("versions").get(name) for name in ("pixano-vlm", "transformers", "torch")}
-        facts["Manifest"] = self._values.get("manifest")
-        facts["Prompt"] = self._asked().get("prompt")
-        return {name: _shown(value) for name, value in facts.items() if value not in (None, "", [])}
+        properties = {name: model.get(name.lower()) for name in ("Class", "Architecture", "Path")}
+        properties |= {
+            "Weights": model.get("dtype"),
+            "Device": model.get("device"),
+            "Engine": model.get("engine"),
+        }
+        properties |= {name.replace("_", " "): value for name, value in settings.items()}
+        properties |= {"Started": self._values.get("start"), "Ended": self._values.get("end")}
+        properties["Run"] = self._values.get("ended")
+        properties |= {
+            name: self._part("versions").get(name) for name in ("pixano-vlm", "transformers", "torch")
+        }
+        properties["Manifest"] = self._values.get("manifest")
+        properties["Prompt"] = self._asked().get("prompt")
+        return {name: _shown(value) for name, value in properties.items() if value not in (None, "", [])}
 
     def _part(self, name: str) -> dict[str, Any]:
         part = self._values.get(name)

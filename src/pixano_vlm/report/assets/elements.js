@@ -1,10 +1,11 @@
 // Elements made from names, attributes and text. Text from users only ever becomes a text node.
 
-/** An element; a child that is null or false is left out, a string is text. */
+/** An element; a child that is null or false is left out, a string is text, an array is all of its members. */
 function el(name, attributes, ...children) {
   const element = document.createElement(name);
-  setAttributes(element, attributes);
-  element.append(...children.flat().filter((child) => child != null && child !== false));
+  // One by one: as arguments of one call, the pieces of a long text are more than a browser takes.
+  for (const child of children.flat()) if (child != null && child !== false) element.append(child);
+  setAttributes(element, attributes);  // last: under `dir="auto"`, every child makes the browser read all of them again
   return element;
 }
 

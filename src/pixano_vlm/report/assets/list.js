@@ -1,71 +1,98 @@
-// The list: only the rows that are on the screen exist, all of one height, so 5,000 records cost what 20 do.
+// The records as a list or as a gallery: only what is on the screen exists, all of one height, so 10,000 cost what 20 do.
 
-const AHEAD = 6;  // rows drawn above and below the window
-const SNIPPET = 420;  // characters of a text that fit into a row
+const AHEAD = { list: 6, gallery: 2 };  // lines of records drawn above and below the window
 
 function drawList(open) {
   const table = byId("table"), body = byId("rows"), heads = byId("heads");
-  const drawn = new Map();  // place in view.shown -> its row
-  let height = 0, active = null;
+  const drawn = new Map();  // place in view.shown -> its row or tile
+  let height = 0, across = 1, width = 0, active = null;
   table.classList.toggle("comparing", comparing);
-  table.classList.toggle("timed", timed);
+  table.classList.toggle("one-question", oneQuestion);
   const headOf = new Map(COLUMNS.map((column) => [column.key, el("div", { role: "columnheader", class: column.kind },
     el("button", { type: "button", title: column.title, "data-sort": column.key }, column.label))]));
   heads.append(...headOf.values());
 
-  function row(record, place) {
-    return el("div", {
-      role: "row", class: record === active ? "row active" : "row", "aria-rowindex": place + 2, "data-number": record.number,
-      click: () => { if (getSelection().isCollapsed) open(record); },
-    }, ...COLUMNS.map((column) => el("div", { role: "cell", class: column.kind }, ...CELLS[column.kind](record, column))));
+  function element(record, place) {
+    const common = { "data-number": record.number, click: () => { if (getSelection().isCollapsed) open(record); } };
+    const name = (kind) => (record === active ? `${kind} active` : kind);
+    return view.gallery
+      ? el("div", { ...common, role: "listitem", class: name("tile-record"), "aria-posinset": place + 1, "aria-setsize": view.shown.length }, ...tileParts(record))
+      : el("div", { ...common, role: "row", class: name("row"), "aria-rowindex": place + 2 },
+        ...COLUMNS.map((column) => el("div", { role: "cell", class: column.kind }, ...CELLS[column.kind](record, column))));
   }
   function draw() {
-    const top = -body.getBoundingClientRect().top;
-    const from = Math.max(0, Math.floor(top / height) - AHEAD);
-    const to = Math.min(view.shown.length, Math.ceil((top + innerHeight) / height) + AHEAD);
-    for (const [place, element] of drawn) {
-      if (place < from || place >= to) {
-        element.remove();
-        drawn.delete(place);
-      }
+    const top = -body.getBoundingClientRect().top, ahead = view.gallery ? AHEAD.gallery : AHEAD.list;
+    const from = Math.max(0, Math.floor(top / height) - ahead) * across;
+    const to = Math.min(view.shown.length, (Math.ceil((top + innerHeight) / height) + ahead) * across);
+    for (const place of [...drawn.keys()]) {
+      if (place < from || place >= to) remove(place);
     }
-    for (let place = from; place < to; place++) {
+    const after = [...drawn.keys()].sort((a, b) => a - b), made = [];
+    for (let place = from, next = 0; place < to; place++) {
       if (drawn.has(place)) continue;
-      const element = row(view.shown[place], place);
-      element.style.transform = `translateY(${place * height}px)`;
-      drawn.set(place, element);
-      // In the order of the records, which is that of reading and of the Tab key.
-      const next = [...drawn.keys()].filter((other) => other > place).sort((a, b) => a - b)[0];
-      body.insertBefore(element, drawn.get(next) ?? null);
+      while (next < after.length && after[next] < place) next++;
+      made.push(insert(place, drawn.get(after[next]) ?? null));
     }
+    for (const each of made) fitBadges(each.querySelector(".outcome"));
+  }
+  function remove(place) {
+    drawn.get(place).remove();
+    drawn.delete(place);
+  }
+  /** Draws one record, in the order of the records: that is the order of reading and of the Tab key. */
+  function insert(place, before) {
+    const made = element(view.shown[place], place);
+    made.style.transform = `translate(${(place % across) * width}px, ${Math.floor(place / across) * height}px)`;
+    if (view.gallery) made.style.width = `${width}px`;
+    drawn.set(place, made);
+    return body.insertBefore(made, before);
   }
   function refresh() {
-    for (const element of drawn.values()) element.remove();
-    drawn.clear();
-    height = parseFloat(getComputedStyle(table).getPropertyValue("--row"));
-    body.style.height = `${view.shown.length * height}px`;
-    table.setAttribute("aria-rowcount", view.shown.length + 1);
+    for (const place of [...drawn.keys()]) remove(place);
+    table.classList.toggle("gallery", view.gallery);
+    document.documentElement.classList.toggle("has-gallery", view.gallery);
+    // A gallery has no columns: a screen reader gets a list.
+    table.setAttribute("role", view.gallery ? "list" : "table");
+    body.setAttribute("role", view.gallery ? "presentation" : "rowgroup");
+    const style = getComputedStyle(table);
+    height = parseFloat(style.getPropertyValue("--row"));
+    across = view.gallery ? Math.max(1, Math.floor(body.clientWidth / parseFloat(style.getPropertyValue("--tile")))) : 1;
+    width = body.clientWidth / across;
+    body.style.height = `${Math.ceil(view.shown.length / across) * height}px`;
+    if (view.gallery) table.removeAttribute("aria-rowcount");
+    else table.setAttribute("aria-rowcount", view.shown.length + 1);
     byId("nothing").hidden = view.shown.length > 0;
     for (const [key, head] of headOf) {
       head.setAttribute("aria-sort", key !== view.sort ? "none" : view.descending ? "descending" : "ascending");
     }
     draw();
   }
+  /** Draws one record again: it has been marked. */
+  function redraw(record) {
+    const place = view.shown.indexOf(record);
+    if (!drawn.has(place)) return;
+    const before = drawn.get(place), next = before.nextSibling, focused = before.contains(document.activeElement);
+    remove(place);
+    fitBadges(insert(place, next).querySelector(".outcome"));
+    if (focused) drawn.get(place).querySelector("button").focus({ preventScroll: true });
+  }
   /** Makes a record the active one and brings it into the window. */
   function activate(record, { focus = true } = {}) {
-    const before = active;
     active = record;
     const place = view.shown.indexOf(record);
     if (place < 0) return;
-    const top = body.getBoundingClientRect().top + place * height;
-    const covered = heads.getBoundingClientRect().bottom;
+    const top = body.getBoundingClientRect().top + Math.floor(place / across) * height;
+    const covered = covers();
     if (top < covered) scrollBy(0, top - covered);
     else if (top + height > innerHeight) scrollBy(0, top + height - innerHeight + 8);
     draw();
-    for (const [at, element] of drawn) {
-      if (view.shown[at] === before || at === place) element.classList.toggle("active", at === place);
-    }
+    for (const [at, made] of drawn) made.classList.toggle("active", at === place);
     if (focus) drawn.get(place)?.querySelector("button")?.focus({ preventScroll: true });
+  }
+  /** How much of the window's top the toolbar and the columns' heads cover. */
+  function covers() {
+    if (!view.gallery && heads.offsetHeight) return heads.getBoundingClientRect().bottom;
+    return getComputedStyle(byId("toolbar")).position === "sticky" ? byId("toolbar").offsetHeight : 0;
   }
   let waits = false;
   addEventListener("scroll", () => {
@@ -73,79 +100,5 @@ function drawList(open) {
     waits = true;
   }, { passive: true });
   addEventListener("resize", refresh);
-  return { refresh, activate, active: () => active, heads };
-}
-
-const CELLS = {
-  number: (record) => [readable(record.number)],
-  picture: (record) => {
-    const numbers = record.pictures ?? [];
-    if (!numbers.length) return [];
-    return [image(data.pictures[numbers[0]]), numbers.length > 1 && el("span", { class: "more" }, `+${numbers.length - 1}`)];
-  },
-  record: (record) => [
-    el("button", { type: "button", class: "id", dir: "auto" }, ...marked(record.id, view.words)),
-    el("p", { dir: "auto" }, ...marked(snippet(question(record.prompt)), view.words)),
-  ],
-  answer: (record, { place }) => {
-    const answer = record.answers[place];
-    if (!answer) return [el("p", { class: "none" }, "no record")];
-    if (answer.status === "error") return [el("p", { class: "failed", dir: "auto" }, ...marked(snippet(answerText(answer)), view.words))];
-    if (!answer.text) return [el("p", { class: "none" }, "empty answer")];
-    if (record.verdict === "different" && comparison(record)) return [el("p", { dir: "auto" }, ...changes(record, place, SNIPPET))];
-    return [el("p", { dir: "auto" }, ...marked(snippet(shownText(answer)), view.words))];
-  },
-  tokens: (record, { value }) => [readable(value(record))],
-  outcome: (record) => [
-    record.verdict && el("span", { class: `badge ${record.verdict === "same" ? "plain" : "changed"}` },
-      FILTERS[0].words[record.verdict]),
-    ...badges(record),
-  ],
-};
-
-/** The part of a text that a row has room for: its beginning, or where the first searched word is. */
-function snippet(text) {
-  const at = view.words.length ? Math.min(...view.words.map((word) => {
-    const found = text.toLowerCase().indexOf(word);
-    return found < 0 ? Infinity : found;
-  })) : 0;
-  const start = Number.isFinite(at) && at > 120 ? at - 40 : 0;
-  return (start ? "… " : "") + text.slice(start, start + SNIPPET);
-}
-
-/** An answer's text with the words that the other one lacks marked; `room` cuts it to begin near the first. */
-function changes(record, place, room = Infinity) {
-  const parts = comparison(record)[place];
-  const shown = [];
-  let left = room;
-  for (const [index, [text, changed]] of parts.entries()) {
-    const long = index === 0 && !changed && room < Infinity && text.length > 120;
-    const piece = (long ? `… ${text.slice(-60)}` : text).slice(0, Math.max(0, left));
-    left -= piece.length;
-    if (piece) shown.push(changed ? el(place ? "ins" : "del", null, piece) : piece);
-  }
-  return shown;
-}
-
-function image(picture) {
-  const source = picture.thumbnail == null ? null : thumbnail(picture.thumbnail);
-  if (picture.missing) return el("span", { class: "missing", title: `${picture.name}: ${picture.missing}` }, "missing");
-  return source ? el("img", { src: source, alt: picture.name, draggable: "false" }) : el("span", { class: "waits" });
-}
-
-/** How the answers ended, each ending once; of two that ended differently, which is which. */
-function badges(record) {
-  const all = record.answers.map((answer) => (answer ? endings(answer) : []));
-  if (!comparing) return all[0].map(([kind, text]) => el("span", { class: `badge ${kind}` }, text));
-  return all.flatMap((some, place) => some.filter(([kind]) => kind !== "plain").map(([kind, text]) =>
-    el("span", { class: `badge ${kind}` }, `${NAMES[place]} ${text}`)));
-}
-
-/** [kind, text] of each badge of an answer. */
-function endings(answer) {
-  const end = outcome(answer);
-  const kind = answer.status === "error" ? "bad" : end === "length" ? "warn" : "plain";
-  const flags = answer.flags ?? [];
-  // That an answer was cut off need not be said twice.
-  return [...(flags.includes("cut_off") ? [] : [[kind, end]]), ...flags.map((flag) => ["flag", flag])];
+  return { refresh, redraw, activate, active: () => active, across: () => across, heads };
 }

@@ -3,25 +3,41 @@
 document.documentElement.classList.toggle("two-runs", comparing);
 const showPlots = drawPlots(byId("plots"));
 drawSummary(byId("summary"));
+const address = keepAddress((record) => {
+  if (record) open(record, { entry: false });
+  else if (detail.isOpen()) detail.close();
+});
+view.gallery = address.galleryNamed();
 updateView();
 
 const detail = drawDetail({
   onStep: (by) => step(by),
   onClose: () => {
-    address(null);
+    address.closed();
+    if (view.filters.mark != null) toolbar.refresh();  // what was marked meanwhile may fit no longer
     if (list.active()) list.activate(list.active());
   },
 });
-const list = drawList(open);
+const list = drawList((record) => open(record));
 const toolbar = drawToolbar(() => {
   list.refresh();
   showPlots(view.shown);
+  if (address.galleryNamed() !== view.gallery) address.viewed(null);
+});
+drawMarksMenu(() => list.refresh());
+marks.listen((record) => {
+  if (detail.isOpen()) detail.refreshMark();
+  if (record) list.redraw(record);
+  else list.refresh();
 });
 
-function open(record) {
+function open(record, { entry = true } = {}) {
+  const wasOpen = detail.isOpen();
   list.activate(record, { focus: false });
   detail.open(record);
-  address(record);
+  if (!entry) return;
+  if (wasOpen) address.stepped(record);
+  else address.opened(record);
 }
 
 /** Goes by so many records from the active one; from none, to the first or last that is shown. */
@@ -33,29 +49,54 @@ function step(by) {
   else list.activate(next);
 }
 
-/** Puts the open record into the address, so that it can be bookmarked. */
-function address(record) {
-  const hash = record ? `#record=${encodeURIComponent(record.id)}` : "";
-  try {
-    history.replaceState(null, "", hash || location.pathname + location.search);
-  } catch { /* some browsers refuse this to files; the page does without */ }
-}
-
 list.heads.addEventListener("click", (event) => {
   const key = event.target.closest("button")?.dataset.sort;
   if (key) toolbar.sortBy(key);
 });
 
+const active = () => (detail.isOpen() ? detail.record() : list.active());
+const mark = (kind) => { if (active()) toggleMark(active(), kind); };
+
+const KEYS = {
+  j: () => step(1), k: () => step(-1),
+  g: () => mark("good"), b: () => mark("bad"),
+};
+const LIST_KEYS = {
+  ArrowDown: () => step(list.across()), ArrowUp: () => step(-list.across()),
+  ArrowRight: () => view.gallery && step(1), ArrowLeft: () => view.gallery && step(-1),
+  "/": () => byId("search").focus(),
+  v: () => toolbar.setGallery(!view.gallery),
+  n: () => {
+    if (!list.active()) return;
+    open(list.active());
+    detail.focusNote();
+  },
+};
+const RECORD_KEYS = {
+  ArrowRight: () => step(1), ArrowLeft: () => step(-1),
+  m: () => detail.toggleMarkdown(),
+  n: () => detail.focusNote(),
+};
+
 const isTyping = (element) => element.matches("input, select, textarea");
 
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (isTyping(event.target)) {
-    if (event.key === "Escape") event.target.blur();
+  const { key, target } = event;
+  if (isTyping(target)) {
+    if (key !== "Escape") return;
+    target.blur();  // Esc leaves a field before it closes the record
+    if (detail.isOpen()) {
+      byId("detail").querySelector(".content").focus({ preventScroll: true });
+      event.preventDefault();
+    }
     return;
   }
-  if (event.key === "j" || event.key === "k") step(event.key === "j" ? 1 : -1);
-  else if (event.key === "/" && !detail.isOpen()) byId("search").focus();
+  const own = detail.isOpen() ? RECORD_KEYS : LIST_KEYS;
+  const does = Object.hasOwn(own, key) ? own[key] : Object.hasOwn(KEYS, key) ? KEYS[key] : null;
+  if (does) does();
+  else if (detail.isOpen() && /^[1-9]$/.test(key)) detail.showImage(Number(key) - 1);
+  else if (key === "Enter" && target === document.body && list.active()) open(list.active());
   else return;
   event.preventDefault();
 });
@@ -67,11 +108,10 @@ new ResizeObserver(() => {
 
 list.refresh();
 
-// Thumbnails stand at the file's end: the first rows are on the screen before they are read.
+// Thumbnails are at the file's end: the first rows are on the screen before they are read.
 document.addEventListener("DOMContentLoaded", () => {
   list.refresh();
-  const named = new URLSearchParams(location.hash.slice(1)).get("record");
-  const record = named === null ? null : records.find((one) => one.id === named);
-  if (record) open(record);
+  const record = address.recordNamed() ?? (detail.isOpen() ? detail.record() : null);
+  if (record) open(record, { entry: false });
   document.documentElement.dataset.ready = "true";
 });

@@ -1,4 +1,4 @@
-// How tokens and seconds are distributed: small histograms. Of two runs, A stands above the line and B hangs below.
+// How tokens are distributed: small histograms. Of two runs, A is above the line and B below.
 
 const MOST_BINS = 40;
 const PLOT = { width: 400, height: 56 };
@@ -7,7 +7,6 @@ const WIDEST = 14;  // of a bar: few values make no wall
 const MEASURES = [
   { key: "output", label: "Tokens of the answer", unit: "tokens" },
   { key: "input", label: "Tokens of the prompt", unit: "tokens" },
-  { key: "seconds", label: "Seconds to the answer", unit: "s" },
 ];
 
 /** Draws a plot for each measure that varies; returns a function that shows which records are in view. */

@@ -1,13 +1,24 @@
 // The head of the page: what was run, what came of it, and with which settings. Figures are of whole runs.
 
 function drawSummary(container) {
+  byId("figures-said").textContent = inOneLine();
   byId("subtitle").append(...subtitle());
   drawPages(byId("pages"));
   container.append(comparing ? verdictTiles() : tiles(data.runs[0]));
   if (comparing) container.append(runsTable());
-  const facts = settings();
-  if (facts) container.append(facts);
+  const properties = settings();
+  if (properties) container.append(properties);
   byId("made").textContent = `pixano-vlm ${data.version}`;
+}
+
+/** What is left of the figures while they are folded away. */
+function inOneLine() {
+  if (comparing) {
+    const { same = 0, different = 0 } = data.verdicts;
+    return `${readable(data.total)} records: ${readable(same)} the same, ${readable(different)} different`;
+  }
+  const { records: all, ok, flagged } = data.runs[0];
+  return `${readable(all)} records: ${readable(ok)} answered, ${readable(all - ok)} failed${flagged ? `, ${readable(flagged)} flagged` : ""}`;
 }
 
 function subtitle() {
@@ -46,7 +57,7 @@ function tiles(run) {
     run.flagged > 0 && tile("Flagged", readable(run.flagged), share(run.flagged, run.records), "warn"),
     tile("Prompt tokens", readable(run.input)),
     tile("Answer tokens", readable(run.output), run.ok ? `${measure.format(run.output / run.ok)} each` : null),
-    run.tokens_per_second && tile("Tokens a second", readable(run.tokens_per_second)),
+    run.tokens_per_second && tile("Tokens per second", readable(run.tokens_per_second)),
     run.seconds && tile("Wall time", duration(run.seconds)));
 }
 
@@ -68,7 +79,7 @@ function runsTable() {
     ["Flagged", (run) => readable(run.flagged)],
     ["Prompt tokens", (run) => readable(run.input)],
     ["Answer tokens", (run) => readable(run.output)],
-    ["Tokens a second", (run) => readable(run.tokens_per_second)],
+    ["Tokens per second", (run) => readable(run.tokens_per_second)],
     ["Wall time", (run) => (run.seconds ? duration(run.seconds) : "–")],
   ];
   return el("div", { class: "scrolls" }, el("table", { class: "runs" },
@@ -80,9 +91,9 @@ function runsTable() {
 
 /** Settings and versions; of two runs, those that differ are marked and come first. */
 function settings() {
-  const names = [...new Set(data.runs.flatMap((run) => Object.keys(run.facts)))];
+  const names = [...new Set(data.runs.flatMap((run) => Object.keys(run.properties)))];
   if (!names.length) return null;
-  const rows = names.map((name) => ({ name, values: data.runs.map((run) => run.facts[name] ?? "–") }));
+  const rows = names.map((name) => ({ name, values: data.runs.map((run) => run.properties[name] ?? "–") }));
   for (const row of rows) row.differs = comparing && row.values[0] !== row.values[1];
   rows.sort((a, b) => b.differs - a.differs);
   return el("details", { class: "settings" },

@@ -1,6 +1,6 @@
-"""The pictures of one page: small, upright, as data URLs, each distinct one once.
+"""The images of one page: small, upright, as data URLs, each distinct one once.
 
-A picture that is not to be had is told with its reason. Knows no record: it is given sources and gives numbers.
+An image that cannot be shown is listed with the reason. Knows no record: it is given sources and gives numbers.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from pixano_vlm.media.images import load_image
 from pixano_vlm.media.sources import is_url, local_path, shortened
 from pixano_vlm.models.limits import Limits
 
-__all__ = ["Gallery", "Picture"]
+__all__ = ["PageImage", "PageImages"]
 
 WORKERS = 4
-"""Threads that decode: pictures are decoded outside Python's lock."""
+"""Threads that decode: images are decoded outside Python's lock."""
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One picture as the page has it."""
+class PageImage:
+    """One image as the page has it."""
 
     name: str
     """Its path or URL as it is written, data URLs shortened."""
@@ -52,16 +52,16 @@ class Picture:
 
 
 Loaded = tuple[bytes, tuple[int, int], str] | ImageError
-"""A picture's digest, its size and its thumbnail as a data URL, or why there is none."""
+"""An image's digest, its size and its thumbnail as a data URL, or why there is none."""
 
 
-class Gallery:
-    """Collects the pictures of one page and makes their thumbnails.
+class PageImages:
+    """Collects the images of one page and makes their thumbnails.
 
     Args:
         size: Longest edge of a thumbnail, in pixels.
         page: The file that shows them; links to originals start from its folder.
-        fetch_urls: Whether `http(s)` pictures are fetched.
+        fetch_urls: Whether `http(s)` images are fetched.
     """
 
     def __init__(self, size: int, page: Path, *, fetch_urls: bool = False) -> None:
@@ -73,7 +73,7 @@ class Gallery:
         """What was made of data URLs, which are too long to be kept until all are read."""
 
     def add(self, source: str, folder: Path) -> int:
-        """The number of a picture, new or known.
+        """The number of an image, new or known.
 
         Args:
             source: A path, URL or data URL.
@@ -88,22 +88,22 @@ class Gallery:
                 self._made[key] = self._load(where)
         return self._places[key]
 
-    def load(self) -> tuple[list[Picture], list[str]]:
-        """Reads them all: the pictures in the order of their numbers, and the thumbnails as data URLs."""
+    def load(self) -> tuple[list[PageImage], list[str]]:
+        """Reads them all: the images in the order of their numbers, and the thumbnails as data URLs."""
         numbers: dict[bytes, int] = {}
-        pictures: list[Picture] = []
+        images: list[PageImage] = []
         thumbnails: list[str] = []
         for (where, place), loaded in zip(self._places.items(), self._all(), strict=True):
             name, link = self._names[place], self._link(where)
             if isinstance(loaded, ImageError):
-                pictures.append(Picture(name, missing=_reason(loaded, where, name), link=link))
+                images.append(PageImage(name, missing=_reason(loaded, where, name), link=link))
                 continue
             digest, size, thumbnail = loaded
             if digest not in numbers:
                 numbers[digest] = len(thumbnails)
                 thumbnails.append(thumbnail)
-            pictures.append(Picture(name, numbers[digest], size, link=link))
-        return pictures, thumbnails
+            images.append(PageImage(name, numbers[digest], size, link=link))
+        return images, thumbnails
 
     def _all(self) -> Iterator[Loaded]:
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="thumbnails") as pool:
@@ -163,6 +163,6 @@ def _is_data(source: str) -> bool:
 
 
 def _reason(error: ImageError, where: str, name: str) -> str:
-    """Why a picture is missing, by the name that the manifest has for it: a page may go to other people."""
+    """Why an image is missing, by the name that the manifest has for it: a page may go to other people."""
     text = error.message.replace(where, name).removeprefix(name).lstrip(": ")
     return text[:1].upper() + text[1:] + (f" {error.hint}" if "fetch" in str(error.hint) else "")
