@@ -1,10 +1,11 @@
 """How long a report takes: to make, to open in Chromium, to search and to scroll.
 
-    python -m benchmarks.report_page [--records 5000] [--folder DIR]
+    python -m benchmarks.report_page [--records 5000] [--records-per-page 5000] [--folder DIR]
 
-Every record has a picture of its own and a paragraph for an answer. Prints one JSON line. `open_seconds` is the
+Every record has an image of its own and a paragraph for an answer. Prints one JSON line. `open_seconds` is the
 median over `--times` fresh navigations from disk until every thumbnail can be shown; `first_rows_seconds` is until
-the first rows are on the screen. Needs Chromium and the extra `browser`.
+the first rows are on the screen; `gallery_frame_ms_p95` is scrolling the gallery, `mark_ms_worst` marking a record
+where half of all are marked. Needs Chromium and the extra `browser`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from PIL import Image
 from tests.report.browser import Browser, why_not
 
 from pixano_vlm.report import ReportOptions, write_report
+from pixano_vlm.report.report import RECORDS_PER_PAGE
 
 WORDS = "a small red boat lies by the old pier while two gulls wait on its roof in morning light"
 
@@ -45,9 +47,19 @@ requestAnimationFrame(frame);
 """
 
 
+MARK = """
+const start = performance.now();
+document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'j', bubbles: true }));
+document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'b', bubbles: true }));
+document.body.offsetHeight;
+return performance.now() - start;
+"""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--records", type=int, default=5000)
+    parser.add_argument("--records-per-page", type=int, default=RECORDS_PER_PAGE)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--times", type=int, default=5)
     args = parser.parse_args()
@@ -58,14 +70,14 @@ def main() -> None:
         output = make_run(folder, args.records)
         page = folder / "report.html"
         start = time.perf_counter()
-        write_report(ReportOptions(outputs=(output,), page=page))
+        write_report(ReportOptions(outputs=(output,), page=page, records_per_page=args.records_per_page))
         figures = {"records": args.records, "make_seconds": round(time.perf_counter() - start, 2)}
         figures["megabytes"] = round(page.stat().st_size / 1e6, 1)
         print(json.dumps(figures | measured(page, args.times)))
 
 
 def make_run(folder: Path, records: int) -> Path:
-    """A manifest, its pictures and its outputs, as a captioning run leaves them."""
+    """A manifest, its images and its outputs, as a captioning run leaves them."""
     random.seed(0)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     asked, answered = [], []
@@ -76,13 +88,13 @@ def make_run(folder: Path, records: int) -> Path:
             noise.resize((384, 288), Image.Resampling.BICUBIC).save(folder / image, quality=88)
         text = " ".join(random.choices(WORDS.split(), k=random.randint(20, 90)))
         cut = random.random() < 0.05
-        asked.append({"id": f"photo-{number}", "prompt": "Describe this picture.", "images": [image]})
+        asked.append({"id": f"photo-{number}", "prompt": "Describe this image.", "images": [image]})
         tokens = {"prompt_tokens": 280, "completion_tokens": len(text.split()), "total_tokens": 0}
         answered.append(
             {
                 "id": f"photo-{number}", "status": "ok", "generated_text": text, "usage": tokens,
                 "generation_config": {"max_new_tokens": 90}, "finish_reason": "length" if cut else "stop",
-                "error": None, "model": "m", "images": [image], "metadata": {}, "latency_seconds": random.random(),
+                "error": None, "model": "m", "images": [image], "metadata": {},
             }
         )  # fmt: skip
     output = folder / "outputs.jsonl"
@@ -93,6 +105,18 @@ def make_run(folder: Path, records: int) -> Path:
     return output
 
 
+def mark_half(browser: Browser) -> None:
+    """Marks every second record, as a file of marks does."""
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+        ids = browser.run(
+            "return JSON.parse(document.getElementById('data').textContent).records.map(r => r.id)"
+        )
+        file.writelines(json.dumps({"id": id, "mark": "good", "note": "as it is"}) + "\n" for id in ids[::2])
+        file.flush()
+        browser.hand_over("#marks-file", Path(file.name))
+        browser.wait("return document.getElementById('marks-said').textContent")
+
+
 def measured(page: Path, times: int) -> dict[str, float]:
     opened, first = [], []
     with Browser() as browser:
@@ -101,12 +125,18 @@ def measured(page: Path, times: int) -> dict[str, float]:
             first.append(browser.wait(FIRST_ROWS))
         searches = [browser.run(SEARCH, text) for text in ("g", "gu", "gul", "gull", "gulls boat", "")]
         frame = browser.driver.execute_async_script(SCROLL)
+        mark_half(browser)
+        marked = [browser.run(MARK) for _ in range(5)]
+        browser.run("document.querySelector('[data-view=gallery]').click(); scrollTo(0, 0)")
+        gallery = browser.driver.execute_async_script(SCROLL)
     return {
         "open_seconds": round(statistics.median(opened), 2),
         "open_seconds_worst": round(max(opened), 2),
         "first_rows_seconds": round(statistics.median(first), 2),
         "search_ms_worst": round(max(searches), 1),
         "scroll_frame_ms_p95": round(frame, 1),
+        "gallery_frame_ms_p95": round(gallery, 1),
+        "mark_ms_worst": round(max(marked), 1),
     }
 
 
