@@ -55,8 +55,8 @@ class Builder:
         name: the folder's name; the model type, with a suffix for a variant.
         parts: builds config and processor.
         needs: packages without which the processor cannot be built.
-        since: the release of transformers that brought it, or that does without torchvision for it, where that is
-            later than the lowest that is tested.
+        since: the release of transformers that brought it, or that builds it as it is built here (5.19 reads nested
+            configs otherwise, and needs torchvision for more), where that is later than the lowest that is tested.
         min_images: 1 where the processor or the model refuses text alone.
         max_images: the most images one record may have; None where there is no limit.
         chat: whether the checkpoint has a chat template.

@@ -6,11 +6,18 @@ Knows nothing of batches. The one place that calls `from_pretrained`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.utils import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
 
 from pixano_vlm.engines.base import read_parameters
 from pixano_vlm.engines.transformers.adapters import apply_adapter, require_adapter
@@ -86,6 +93,22 @@ def load_processor(params: TransformersParams) -> Any:
     return processor
 
 
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Transformers draws no bar of its own over the weights; those of the hub's downloads stay as they are."""
+    shown, downloads = transformers.utils.logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
+    transformers.utils.logging.disable_progress_bar()  # the hub's too
+    if downloads:
+        enable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers.utils.logging.enable_progress_bar()
+            if not downloads:
+                disable_progress_bars()
+
+
 def load_model(params: TransformersParams) -> Any:
     """The model in eval mode, on its device and in its dtype, quantized and with its adapter where asked.
 
@@ -114,15 +137,16 @@ def load_model(params: TransformersParams) -> Any:
         placing = (
             {} if fewer_bits is None else {"quantization_config": fewer_bits, "device_map": {"": device}}
         )
-        model: Any = AutoModelForImageTextToText.from_pretrained(
-            params.path,
-            config=config,
-            dtype=dtype,
-            use_safetensors=True,  # never a pickle
-            **source,
-            **attention,
-            **placing,
-        )
+        with without_bars():
+            model: Any = AutoModelForImageTextToText.from_pretrained(
+                params.path,
+                config=config,
+                dtype=dtype,
+                use_safetensors=True,  # never a pickle
+                **source,
+                **attention,
+                **placing,
+            )
     except PixanoVLMError:
         raise
     except Exception as error:  # from_pretrained raises what the model's code raises
