@@ -51,7 +51,8 @@ from pixano_vlm.models.deployment import ModelDeploymentConfig, TransformersPara
 from pixano_vlm.models.registry import register_model
 from pixano_vlm.models.vlm import Key, VLMInput, VLMModel, VLMOutput
 from pixano_vlm.prompts.chat_template import ChatTemplateRenderer
-from pixano_vlm.prompts.control_tokens import heed_marks
+from pixano_vlm.prompts.control_tokens import heed_marks, unmarked
+from pixano_vlm.prompts.template_files import NONE, has_template
 
 VERIFIED_TOKENS = 24
 """Most tokens of each record that `verify` compares."""
@@ -252,6 +253,11 @@ class TransformersVLMModel(VLMModel):
         conversations = trial_conversations(picture, VERIFIED_TOKENS) if oracle.template is not None else {}
         return verifier.verify(inputs, conversations, expects_template=self._expects_template(loaded))
 
+    def show_prompt(self, input: VLMInput) -> dict[str, Any]:
+        """The exact prompt of a record: its `prompt` as text, and its `token_ids`, image tokens included."""
+        text = unmarked(self._require().maker.renderer.render(input).text)
+        return {"prompt": text, "token_ids": self._prompt_ids(input)}
+
     def _prompt_ids(self, input: VLMInput) -> list[int]:
         maker = self._require().maker
         maker.limits = self.limits
@@ -345,13 +351,16 @@ class TransformersVLMModel(VLMModel):
                 "quantization",
             }
         )
-        # What was added later takes part only where it is set, so that older runs can be resumed.
-        shaping |= self.params.model_dump(include={"chat_template", "skip_special_tokens"}, exclude_none=True)
+        # What was added later takes part only where it makes a difference, so that older runs can be resumed.
+        folder = checkpoint_folder(self.params)
+        later = self.params.model_dump(include={"chat_template", "skip_special_tokens"}, exclude_none=True)
+        if later.get("chat_template") == NONE and (folder is None or not has_template(folder)):
+            del later["chat_template"]
+        shaping |= later
         digest = hashlib.blake2b(repr(sorted(shaping.items())).encode(), digest_size=16)
         chosen = Path(self.params.chat_template or "")
         if chosen.is_file():
             digest.update(b"chat template:" + chosen.read_bytes())
-        folder = checkpoint_folder(self.params)
         for file in sorted(folder.iterdir()) if folder is not None else ():
             if file.suffix in {".json", ".safetensors", ".jinja", ".txt", ".model"} and file.is_file():
                 digest.update(f"{file.name}:{file.stat().st_size}:".encode())
