@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.embedded import copy_checkpoint
 
 from pixano_vlm.engines.transformers.model import TransformersVLMModel
 from pixano_vlm.models import ModelDeploymentConfig
@@ -34,3 +35,20 @@ def test_one_layer_trained_on_anywhere_in_the_file_is_another_model(
     layers = range(0, LAYERS, 7)
     others = {fingerprint(tmp_path / f"{layer}", layer, monkeypatch) for layer in layers}
     assert len(others - {first}) == len(layers)
+
+
+def test_a_parameter_that_changes_no_prompt_changes_no_fingerprint(tmp_path: Path) -> None:
+    """Runs from before there was such a parameter can be resumed."""
+
+    def of(folder: Path, **params: object) -> str:
+        config = {"path": str(folder), **params}
+        return TransformersVLMModel(ModelDeploymentConfig(name="m", model_params=config)).fingerprint()
+
+    bare, chat = copy_checkpoint(tmp_path / "bare", None), copy_checkpoint(tmp_path / "chat")
+    assert of(bare) == of(bare, chat_template="none")
+    assert of(chat) != of(chat, chat_template="none")
+    assert of(chat) != of(chat, skip_special_tokens=True)
+    (tmp_path / "mine.jinja").write_text("a", encoding="utf-8")
+    first = of(chat, chat_template=str(tmp_path / "mine.jinja"))
+    (tmp_path / "mine.jinja").write_text("b", encoding="utf-8")
+    assert of(chat, chat_template=str(tmp_path / "mine.jinja")) != first

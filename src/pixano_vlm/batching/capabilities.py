@@ -292,6 +292,11 @@ def trial_inputs(max_new_tokens: int = TRIAL_STEPS) -> list[VLMInput]:
     ]
 
 
+def trial_picture() -> str:
+    """An image to ask about, as a data URL."""
+    return _picture((96, 64), 40)
+
+
 def _picture(size: tuple[int, int], shade: int) -> str:
     """A small picture with something to see in it, as a data URL."""
     import base64

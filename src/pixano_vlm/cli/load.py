@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +23,7 @@ from pixano_vlm.cli.options import (
     choose_model,
     complete_model,
 )
+from pixano_vlm.cli.show_prompt import print_prompt, prompt_of, read_record
 from pixano_vlm.cli.tables import print_facts
 from pixano_vlm.errors import UsageError
 from pixano_vlm.models.vlm import VLMModel
@@ -47,38 +49,53 @@ def load(
     verify: Annotated[
         bool,
         typer.Option(
-            "--verify", metavar="", help="Also check that answers in a batch equal answers one at a time."
+            "--verify",
+            metavar="",
+            help="Also check that prompts, answers in a batch and their text are those of transformers alone.",
         ),
     ] = False,
+    show_prompt: Annotated[
+        Path | None,
+        typer.Option(
+            "--show-prompt",
+            metavar="RECORD",
+            help="Also print the exact prompt and token ids for the record in this JSON file.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object.")] = False,
     verbose: Verbose = False,
     traceback: Traceback = False,
 ) -> None:
     """Fetch and load a model, then print what it is.
 
-    Exits with 1 when --verify finds tokens that differ.
+    Exits with 1 when --verify finds a difference, or nothing to compare.
     """
     set_noise(verbose=verbose)
     chosen = choose_model(model, config, plugin, device=device, dtype=dtype, adapter=adapter)
     instance = create_model(chosen)
     if verify and not hasattr(instance, "verify"):
         raise UsageError(f"the class of model {model!r}, {chosen.model_class}, has no --verify.")
+    record = None if show_prompt is None else read_record(show_prompt, chosen)
     start = time.perf_counter()
     load_weights(instance)
     facts: dict[str, Any] = {"name": chosen.name, **instance.describe()}
     facts.setdefault("load_seconds", round(time.perf_counter() - start, 3))
     if notice := static_batches(instance):
         sys.stderr.write(f"{notice}\n")
+    for warning in instance.notices():
+        sys.stderr.write(f"warning: {warning}.\n")
+    shown = None if record is None else prompt_of(instance, record)
     report = instance.verify() if verify else None  # type: ignore[attr-defined]  # looked for above
-    _print(facts, report, as_json=as_json)
+    _print(facts, report, shown, as_json=as_json)
     instance.unload()
     if report is not None and not report.ok:
         raise typer.Exit(1)
 
 
-def _print(facts: dict[str, Any], report: Any, *, as_json: bool) -> None:
+def _print(facts: dict[str, Any], report: Any, shown: dict[str, Any] | None, *, as_json: bool) -> None:
     if as_json:
-        whole = facts if report is None else {**facts, "verify": report.to_dict()}
+        whole = facts | ({} if shown is None else shown)
+        whole |= {} if report is None else {"verify": report.to_dict()}
         json.dump(whole, sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")
         return
@@ -86,6 +103,8 @@ def _print(facts: dict[str, Any], report: Any, *, as_json: bool) -> None:
     if report is not None:
         sys.stdout.write("\n")
         _print_table(report.to_dict(), "batched answers against single ones")
+    if shown is not None:
+        print_prompt(shown)
 
 
 def _print_table(facts: dict[str, Any], title: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pixano_vlm.errors import ConfigError
 
-__all__ = ["adopt_template", "find_source"]
+__all__ = ["NONE", "adopt_template", "find_source", "has_template"]
 
 NONE = "none"
 """What the parameter `chat_template` says for prompts as they stand."""
@@ -48,6 +48,15 @@ def find_source(template: str, folder: Path | None) -> str:
             if _same(text, template):
                 return name if kind == DEFAULT else f"{name} ({kind})"
     return "the checkpoint"
+
+
+def has_template(folder: Path) -> bool:
+    """Whether a checkpoint's files hold any template."""
+    return (
+        any(folder.glob("*.jinja"))
+        or any(folder.glob("*/*.jinja"))
+        or any(_in_config(folder / c) for c in CONFIGS)
+    )
 
 
 def _found(processor: Any, folder: Path | None) -> dict[str, str]:

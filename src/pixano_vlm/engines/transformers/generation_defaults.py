@@ -71,16 +71,13 @@ def settle(config: Any, *, has_encoder: bool) -> GenerationDefaults:
         and value != plain[name]
         and value not in (None, [], {})
         and name not in WITHOUT_EFFECT
+        and not _is_off(name, value)
     }
     heeded = HEEDED | OF_ENCODERS if has_encoder else HEEDED
     found = GenerationDefaults(
         heeded={name: value for name, value in asked.items() if name in heeded},
         of_records={name: value for name, value in asked.items() if name in OF_RECORDS},
-        not_heeded={
-            name: value
-            for name, value in asked.items()
-            if name not in heeded | OF_RECORDS and not _is_off(name, value)
-        },
+        not_heeded={name: value for name, value in asked.items() if name not in heeded | OF_RECORDS},
     )
     for name in asked.keys() - heeded - OF_RECORDS:
         setattr(config, name, plain[name])
@@ -89,6 +86,7 @@ def settle(config: Any, *, has_encoder: bool) -> GenerationDefaults:
 
 
 OFF = {
+    "do_sample": False,
     "num_beams": 1,
     "num_return_sequences": 1,
     "guidance_scale": 1,

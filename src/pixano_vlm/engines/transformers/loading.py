@@ -70,16 +70,40 @@ def cpu_computes_bfloat16() -> bool:
 
 
 def load_processor(params: TransformersParams) -> Any:
-    """The model's processor.
+    """The model's processor, with the one chat template that its prompts are written with.
 
     Raises:
+        ConfigError: When the template that is asked for is not there.
         ModelLoadError: When it cannot be built; says which package to install where that is why.
     """
+    check_whole(params)
+    processor = _processor(params)
+    adopt_template(processor, checkpoint_folder(params), params.chat_template)
+    return processor
+
+
+def load_untouched(params: TransformersParams) -> tuple[Any, str | None]:
+    """A processor as transformers makes it, and the chat template as it finds it for processor or tokenizer.
+
+    Where it finds none, or another one is asked for, the template is that of `load_processor`.
+    """
+    processor = _processor(params)
+    holders = (processor, getattr(processor, "tokenizer", None))
+    found = next((held for holder in holders if (held := getattr(holder, "chat_template", None))), None)
+    if isinstance(found, dict):
+        found = found.get("default")
+    if params.chat_template is None and isinstance(found, str):
+        return processor, found
+    template: str | None = load_processor(params).chat_template
+    processor.chat_template = template
+    return processor, template
+
+
+def _processor(params: TransformersParams) -> Any:
     from transformers import AutoProcessor
 
-    check_whole(params)
     try:
-        processor = AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+        return AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
             params.path,
             revision=params.revision,
             local_files_only=params.local_files_only,
@@ -89,8 +113,6 @@ def load_processor(params: TransformersParams) -> Any:
         )
     except Exception as error:  # from_pretrained raises what the model's code raises
         raise explain(error, params, "processor") from error
-    adopt_template(processor, checkpoint_folder(params), params.chat_template)
-    return processor
 
 
 @contextmanager

@@ -21,29 +21,38 @@ import torch
 from pydantic import BaseModel
 
 from pixano_vlm.batching.answer_decoder import AnswerDecoder
-from pixano_vlm.batching.capabilities import Capabilities, Trial, examine, obstacle, trial_inputs
+from pixano_vlm.batching.capabilities import (
+    Capabilities,
+    Trial,
+    examine,
+    obstacle,
+    trial_inputs,
+    trial_picture,
+)
 from pixano_vlm.batching.constraint import Grammars, unenforceable
 from pixano_vlm.batching.engine import Engine, Plan
 from pixano_vlm.batching.kernels import is_applicable, speed_up
+from pixano_vlm.batching.oracle import Oracle
 from pixano_vlm.batching.prepare import Preparer, PromptMaker, options_for
 from pixano_vlm.batching.runner import EngineStats
 from pixano_vlm.batching.static import StaticBatches
 from pixano_vlm.batching.stop_criteria import StopCriteria
-from pixano_vlm.batching.verification import Verification, verify
+from pixano_vlm.batching.verification import Verification, Verifier, trial_conversations
 from pixano_vlm.engines.transformers import prompting
 from pixano_vlm.engines.transformers.adapters import adapter_files
 from pixano_vlm.engines.transformers.checkpoint import checkpoint_folder
 from pixano_vlm.engines.transformers.device import MOST_TOKENS, tokens_that_fit
 from pixano_vlm.engines.transformers.end_tokens import EndTokens, find_end_tokens, framing_ids
 from pixano_vlm.engines.transformers.generation_defaults import GenerationDefaults, settle
-from pixano_vlm.engines.transformers.loading import load_model, load_processor, read_params
+from pixano_vlm.engines.transformers.loading import load_model, load_processor, load_untouched, read_params
 from pixano_vlm.engines.transformers.quantization import is_quantized, unquantized, weight_bytes
 from pixano_vlm.errors import ModelLoadError, RunError, VLMError
 from pixano_vlm.models.deployment import ModelDeploymentConfig, TransformersParams
 from pixano_vlm.models.registry import register_model
 from pixano_vlm.models.vlm import Key, VLMInput, VLMModel, VLMOutput
 from pixano_vlm.prompts.chat_template import ChatTemplateRenderer
-from pixano_vlm.prompts.control_tokens import heed_marks
+from pixano_vlm.prompts.control_tokens import heed_marks, unmarked
+from pixano_vlm.prompts.template_files import NONE, has_template
 
 VERIFIED_TOKENS = 24
 """Most tokens of each record that `verify` compares."""
@@ -234,16 +243,29 @@ class TransformersVLMModel(VLMModel):
         return len(maker.make(input).ids)
 
     def verify(self) -> Verification:
-        """Runs a handful of records together and each alone, and compares their tokens."""
+        """Compares prompts, tokens, ends and text with those of transformers alone; see `Verifier`."""
         loaded = self._require()
-        usable = []
-        for input in trial_inputs(VERIFIED_TOKENS):
-            with suppress(VLMError):  # a model that takes no text alone, or no second image, has others
-                self.predict(input)
-                usable.append(input)
-        processor = load_processor(self.params)
-        options = options_for(processor, loaded.model)
-        return verify(loaded.model, processor, loaded.stop, self.stream, usable, options)
+        inputs = trial_inputs(VERIFIED_TOKENS)
+        picture = trial_picture()
+        processor, template = load_untouched(self.params)
+        oracle = Oracle(loaded.model, processor, options_for(processor, loaded.model), template)
+        verifier = Verifier(oracle, loaded.stop, self.stream, self._prompt_ids)
+        conversations = trial_conversations(picture, VERIFIED_TOKENS) if oracle.template is not None else {}
+        return verifier.verify(inputs, conversations, expects_template=self._expects_template(loaded))
+
+    def show_prompt(self, input: VLMInput) -> dict[str, Any]:
+        """The exact prompt of a record: its `prompt` as text, and its `token_ids`, image tokens included."""
+        text = unmarked(self._require().maker.renderer.render(input).text)
+        return {"prompt": text, "token_ids": self._prompt_ids(input)}
+
+    def _prompt_ids(self, input: VLMInput) -> list[int]:
+        maker = self._require().maker
+        maker.limits = self.limits
+        return [int(id) for id in maker.make(input).ids]
+
+    def _expects_template(self, loaded: _Loaded) -> bool:
+        """Whether the model is of a kind that is asked in turns, and nobody chose to do without a template."""
+        return not loaded.model.config.is_encoder_decoder and self.params.chat_template is None
 
     def cannot_follow(self, response_format: dict[str, Any]) -> str | None:
         """What llguidance says of the schema; see `VLMModel.cannot_follow`."""
@@ -290,7 +312,7 @@ class TransformersVLMModel(VLMModel):
     def notices(self) -> list[str]:
         """What people should know of the checkpoint; see `VLMModel.notices`."""
         loaded = self._require()
-        expects = not loaded.model.config.is_encoder_decoder and self.params.chat_template is None
+        expects = self._expects_template(loaded)
         return prompting.notices(loaded.maker.renderer, loaded.defaults, expects_template=expects)
 
     def _prompting(self, loaded: _Loaded) -> dict[str, str | None]:
@@ -329,13 +351,16 @@ class TransformersVLMModel(VLMModel):
                 "quantization",
             }
         )
-        # What was added later takes part only where it is set, so that older runs can be resumed.
-        shaping |= self.params.model_dump(include={"chat_template", "skip_special_tokens"}, exclude_none=True)
+        # What was added later takes part only where it makes a difference, so that older runs can be resumed.
+        folder = checkpoint_folder(self.params)
+        later = self.params.model_dump(include={"chat_template", "skip_special_tokens"}, exclude_none=True)
+        if later.get("chat_template") == NONE and (folder is None or not has_template(folder)):
+            del later["chat_template"]
+        shaping |= later
         digest = hashlib.blake2b(repr(sorted(shaping.items())).encode(), digest_size=16)
         chosen = Path(self.params.chat_template or "")
         if chosen.is_file():
             digest.update(b"chat template:" + chosen.read_bytes())
-        folder = checkpoint_folder(self.params)
         for file in sorted(folder.iterdir()) if folder is not None else ():
             if file.suffix in {".json", ".safetensors", ".jinja", ".txt", ".model"} and file.is_file():
                 digest.update(f"{file.name}:{file.stat().st_size}:".encode())
