@@ -46,7 +46,7 @@ async def find_model(server: ChatServer, wanted: str | None, *, check: bool) -> 
     if wanted is None:
         raise ModelLoadError(
             f"the server at {server.base_url} lists {len(listed)} models: {names}.",
-            hint="Name one: `model` in the model's config.",
+            hint="Name one: --server-model, or `model` in the model's config.",
         )
     # Ollama lists "llava:latest" and Gemini "models/..." for names that they take without.
     if not {wanted, f"{wanted}:latest", f"models/{wanted}"} & set(listed):
