@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.engines.scripted_server import ScriptedServer, answer, page, raw, says, status
+from tests.engines.scripted_server import Action, ScriptedServer, answer, page, raw, says, status
 from tests.engines.served import ask, config, connect, impatient
 
 from pixano_vlm.engines.openai.discovery import api_address
@@ -123,6 +123,21 @@ def test_a_name_that_the_server_lists_with_more_to_it_is_taken(
     with ScriptedServer() as server:
         server.models = [listed, "other"]
         assert connect(server, model=wanted).describe()["model"] == wanted
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [says({"object": "list", "data": []}), status(500, "no cache"), status(404, "Not Found"), status(405)],
+)
+def test_a_server_that_lists_nothing_is_asked_for_the_model_that_is_named(
+    connect: Any, listing: Action
+) -> None:
+    """`transformers serve` lists what is in its cache, and serves any folder."""
+    with ScriptedServer() as server:
+        server.listing = listing
+        assert connect(server, model="any", tries=2).predict(ask("yes")).generated_text == "yes"
+        with pytest.raises(ModelLoadError):
+            connect(server, tries=2)
 
 
 def test_a_server_that_still_loads_is_waited_for(connect: Any) -> None:

@@ -318,3 +318,11 @@ def test_a_witness_shows_the_server_nothing_of_the_record(connect: Any, tmp_path
     assert {k: v for k, v in witness.items() if k != "messages"} == {
         k: v for k, v in refused.items() if k != "messages"
     }
+
+
+def test_all_settings_that_a_refusal_names_are_in_the_hint(connect: Any) -> None:
+    act = status(422, "Unexpected fields in the request: {'repetition_penalty', 'min_p'}")
+    with ScriptedServer(always=act) as server, pytest.raises(RunError) as raised:
+        connect(server).predict(ask(temperature=0.5, min_p=0.1, repetition_penalty=1.1))
+    assert "'min_p'" in (raised.value.hint or "")
+    assert "'repetition_penalty'" in (raised.value.hint or "")

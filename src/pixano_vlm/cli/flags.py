@@ -34,12 +34,12 @@ Manifest = Annotated[
     ),
 ]
 Model = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--model",
         "-m",
         metavar="NAME",
-        help="A name that `list` shows, a Hugging Face id, or a local folder.",
+        help="A name that `list` shows, a Hugging Face id, or a local folder. With --base-url: its name there.",
         autocompletion=complete_model,
     ),
 ]

@@ -16,10 +16,11 @@ from pixano_vlm.cli.json_schema import check_settings, read_json_schema
 from pixano_vlm.cli.noise import set_noise
 from pixano_vlm.cli.options import Adapter, Config, Device, Dtype, Plugin, Traceback, Verbose, choose_model
 from pixano_vlm.cli.ray import GpusPerWorker, Ray, Workers, choose_pool
+from pixano_vlm.cli.server import ApiKeyEnv, BaseUrl, ServerModel, choose_server
 from pixano_vlm.cli.setting_flags import with_setting_flags
 from pixano_vlm.errors import UsageError
 from pixano_vlm.models.deployment import ModelDeploymentConfig
-from pixano_vlm.models.generation import DEFAULT_GENERATION, GenerationSettings
+from pixano_vlm.models.generation import GenerationSettings
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.validation import first_problem
 
@@ -30,7 +31,7 @@ __all__ = ["generate"]
 def generate(
     context: typer.Context,
     manifest: flags.Manifest,
-    model: flags.Model,
+    model: flags.Model = None,
     prompt: flags.Prompt = None,
     prompt_file: flags.PromptFile = None,
     recursive: flags.Recursive = False,
@@ -50,6 +51,9 @@ def generate(
     dtype: Dtype = None,
     adapter: Adapter = None,
     max_batch_size: flags.MaxBatchSize = None,
+    base_url: BaseUrl = None,
+    server_model: ServerModel = None,
+    api_key_env: ApiKeyEnv = None,
     ray: Ray = None,
     workers: Workers = None,
     gpus_per_worker: GpusPerWorker = None,
@@ -83,8 +87,16 @@ def generate(
     from pixano_vlm.runs.open import OpenOptions, Sidecars
     from pixano_vlm.runs.options import RunOptions
 
+    served = choose_server(base_url, server_model, api_key_env, model, max_batch_size)
     chosen = choose_model(
-        model, config, plugin, device=device, dtype=dtype, adapter=adapter, max_batch_size=max_batch_size
+        model,
+        config,
+        plugin,
+        served=served,
+        device=device,
+        dtype=dtype,
+        adapter=adapter,
+        max_batch_size=max_batch_size if served is None else None,
     )
     asked = _settings(settings, chosen, json_schema)
     template = read_template(prompt, prompt_file)
@@ -149,7 +161,7 @@ def _settings(
         problem = first_problem(error)
         raise UsageError(f"--{problem.key.replace('_', '-')} {problem.text}.") from error
     return check_settings(
-        asked.over(model.generation).over(DEFAULT_GENERATION),
+        asked.over(model.generation),
         f"model {model.name}: generation.response_format"
         if json_schema is None
         else f"--json-schema {json_schema}",

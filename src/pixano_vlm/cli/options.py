@@ -98,19 +98,31 @@ Traceback = Annotated[
 
 
 def choose_model(
-    name: str,
+    name: str | None,
     config: list[Path] | None,
     plugin: list[str] | None,
+    *,
+    served: ModelDeploymentConfig | None = None,
     **params: Any,
 ) -> ModelDeploymentConfig:
     """The model that the flags ask for; each of `params` that is not `None` goes over the config's own.
+
+    Args:
+        name: What is looked for in the catalog; None only where `served` is given.
+        config: YAML files with more models.
+        plugin: Files and modules with more classes.
+        served: A model behind a server, instead.
+        params: Parameters of its class.
 
     Raises:
         UsageError: When a plugin, a config file or the name is wrong, or the model's class has no adapters.
     """
     for spec in plugin or []:
         load_plugin(spec)
-    model = resolve_model(name, load_catalog(config or []))
+    model = served
+    if model is None:
+        assert name is not None
+        model = resolve_model(name, load_catalog(config or []))
     given = {
         key: value.value if isinstance(value, Enum) else value
         for key, value in params.items()

@@ -14,7 +14,7 @@ from pixano_vlm.inputs.objects import open_objects
 from pixano_vlm.inputs.open import Source, open_source
 from pixano_vlm.inputs.template import Template
 from pixano_vlm.models.deployment import ModelDeploymentConfig
-from pixano_vlm.models.generation import DEFAULT_GENERATION, SETTINGS, GenerationSettings
+from pixano_vlm.models.generation import SETTINGS, GenerationSettings
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput, VLMModel
 from pixano_vlm.outputs.exports import split_outputs
@@ -96,7 +96,7 @@ def generate(
             model=instance,
             output=path if named else None,
             exports=exports,
-            settings=asked.over(instance.config.generation).over(DEFAULT_GENERATION),
+            settings=asked.over(instance.config.generation),
             run_seed=run_seed,
             limits=limits or Limits(),
             opening=OpenOptions(

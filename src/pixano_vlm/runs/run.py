@@ -207,7 +207,7 @@ class Run:
                 **options.model.config.model_dump(exclude_defaults=True),
                 "fingerprint": options.model.fingerprint(),
             },
-            settings=options.settings.model_dump(exclude_none=True)
+            settings=self.manifest.rules.settings.model_dump(exclude_none=True)
             | {
                 "run_seed": options.run_seed,
                 "source": {key: value for key, value in asked.items() if value is not None},

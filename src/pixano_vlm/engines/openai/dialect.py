@@ -14,7 +14,7 @@ from typing import Any
 from pixano_vlm.engines.openai.failure import Failure
 from pixano_vlm.engines.openai.request import LIMIT, ChatRequest
 
-__all__ = ["LIMIT_NAMES", "Dialect", "other_dialect", "refused_setting"]
+__all__ = ["LIMIT_NAMES", "Dialect", "other_dialect", "refused_settings"]
 
 LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
 """What servers call the most new tokens; OpenAI's newer models know the second alone."""
@@ -46,25 +46,21 @@ class Dialect:
         return {name: value for name, value in request.used.items() if name not in dropped}
 
 
-def refused_setting(dialect: Dialect, failure: Failure, request: ChatRequest) -> str | None:
-    """The setting of a request, by its name in `ChatRequest.settings`, that a refusal is about; None: about none."""
+def refused_settings(dialect: Dialect, failure: Failure, request: ChatRequest) -> list[str]:
+    """The settings of a request, by their names in `ChatRequest.settings`, that a refusal is about."""
     sent = dialect.body(request)
-    name = failure.parameter
-    if name not in sent:
-        # Longest first: `max_tokens` is not meant where `max_completion_tokens` is refused.
-        named = (name for name in sorted(sent, key=len, reverse=True) if _names(failure.words, name))
-        name = next(named, None)
-    return LIMIT if name == dialect.limit_name else name
+    named = [failure.parameter] if failure.parameter in sent else []
+    named += [name for name in sent if name not in named and _names(failure.words, name)]
+    return [LIMIT if name == dialect.limit_name else name for name in named if name is not None]
 
 
-def other_dialect(dialect: Dialect, setting: str, request: ChatRequest) -> Dialect | None:
-    """Another way to ask, where a server refuses a setting; None: there is none that keeps what was asked for."""
-    if setting == LIMIT and dialect.may_rename:
+def other_dialect(dialect: Dialect, refused: list[str], request: ChatRequest) -> Dialect | None:
+    """Another way to ask, where a server refuses settings; None: there is none that keeps what was asked for."""
+    if LIMIT in refused and dialect.may_rename:
         other = next(name for name in LIMIT_NAMES if name != dialect.limit_name)
         return replace(dialect, limit_name=other, may_rename=False)
-    if setting in request.asked or setting in dialect.left_out:
-        return None
-    return replace(dialect, left_out=dialect.left_out | {setting})
+    unasked = next((name for name in refused if name not in request.asked | dialect.left_out), None)
+    return None if unasked is None else replace(dialect, left_out=dialect.left_out | {unasked})
 
 
 def _names(words: str, name: str) -> bool:

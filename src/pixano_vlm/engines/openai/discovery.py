@@ -19,6 +19,9 @@ _ENDPOINTS = re.compile(r"(/chat/completions|/completions|/responses|/models)/*$
 _VERSIONED = re.compile(r"/v\d+\w*(/|$)")
 _NOT_THERE = frozenset({200, 404, 405, 501})
 """Statuses of an address that is not the API's: a page, or nothing by that name."""
+_UNLISTED = frozenset({404, 405, 501})
+"""Statuses of a server that has models and no list of them."""
+_SERVER_ERROR = 500
 _LISTED = 20
 _SECONDS = 30.0
 UNLISTED = "A server that loads models which it does not list: `check_model: false` in the model's config."
@@ -39,14 +42,16 @@ async def find_model(server: ChatServer, wanted: str | None, *, check: bool) -> 
     """
     if wanted is not None and not check:
         return wanted
-    listed = await _list_models(server)
+    listed = await _list_models(server, is_optional=wanted is not None)
+    if wanted is not None and not listed:  # it lists none, or does not list: the first request will tell
+        return wanted
     if wanted is None and len(listed) == 1:
         return listed[0]
     names = ", ".join(listed[:_LISTED]) + (", ..." if len(listed) > _LISTED else "") or "none"
     if wanted is None:
         raise ModelLoadError(
             f"the server at {server.base_url} lists {len(listed)} models: {names}.",
-            hint="Name one: `model` in the model's config.",
+            hint="Name one: --server-model, or `model` in the model's config.",
         )
     # Ollama lists "llava:latest" and Gemini "models/..." for names that they take without.
     if not {wanted, f"{wanted}:latest", f"models/{wanted}"} & set(listed):
@@ -58,7 +63,7 @@ async def find_model(server: ChatServer, wanted: str | None, *, check: bool) -> 
     return wanted
 
 
-async def _list_models(server: ChatServer) -> list[str]:
+async def _list_models(server: ChatServer, *, is_optional: bool) -> list[str]:
     first, failure = server.base_url, await _try_to_list(server)
     if isinstance(failure, list):
         return failure
@@ -68,11 +73,14 @@ async def _list_models(server: ChatServer) -> list[str]:
         if isinstance(found, list):
             return found
     server.move(first)
+    is_api = _VERSIONED.search(urlsplit(first).path) is not None
+    if is_optional and is_api and (failure.status in _UNLISTED or (failure.status or 0) >= _SERVER_ERROR):
+        return []
     hint = failure.run_hint or "See the server's own log. With check_model: false it is not asked."
     if failure.kind == "outage":
         hint = failure.run_hint or "Start the server, or correct `base_url` in the model's config."
     elif failure.status in _NOT_THERE:
-        hint = ADDRESS_HINT if not _VERSIONED.search(urlsplit(first).path) else f"{ADDRESS_HINT} {UNLISTED}"
+        hint = f"{ADDRESS_HINT} {UNLISTED}" if is_api else ADDRESS_HINT
     raise ModelLoadError(f"{failure.message}.", hint=hint)
 
 

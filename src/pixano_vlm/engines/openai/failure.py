@@ -21,9 +21,13 @@ Kind = Literal["passing", "cut", "outage", "refused", "account"]
 SHOWN = 300
 """Most characters of a server's words that a message repeats."""
 
-KEY_HINT = "Name the environment variable that holds a valid key: `api_key_env` in the model's config."
-ADDRESS_HINT = "Is this the address of the API? It should end with /v1: `base_url` in the model's config."
-MODEL_HINT = "Check `model` in the model's config, and `base_url`, which should end with /v1."
+KEY_HINT = (
+    "Name the environment variable that holds a valid key: --api-key-env, or `api_key_env` in the config."
+)
+ADDRESS_HINT = (
+    "Is this the address of the API? It should end with /v1: --base-url, or `base_url` in the config."
+)
+MODEL_HINT = "Check the model's name there, and the address, which should end with /v1."
 ACCOUNT_HINT = "Fill the account, and resume with the same command and --resume."
 SIZE_HINT = "Send smaller images: set `max_image_side`, such as 1024, in the model's config."
 

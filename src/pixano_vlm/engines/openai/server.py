@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pixano_vlm.engines.openai.blame import Blame
 from pixano_vlm.engines.openai.concurrency import Gate, Pass
-from pixano_vlm.engines.openai.dialect import Dialect, other_dialect, refused_setting
+from pixano_vlm.engines.openai.dialect import Dialect, other_dialect, refused_settings
 from pixano_vlm.engines.openai.failure import Failure, incomplete, read_response, shown
 from pixano_vlm.engines.openai.request import ChatRequest, plain_request
 from pixano_vlm.errors import GenerationError, RunError
@@ -225,17 +225,18 @@ class ChatServer:
     # --- one kind of failure each ---
 
     async def _after_refusal(self, course: Course, failure: Failure) -> None:
-        setting = refused_setting(course.sent, failure, course.request)
-        if setting is not None:
+        refused = refused_settings(course.sent, failure, course.request)
+        if refused:
             if course.trial is None and course.sent != self._dialect:
                 return  # what another request has learned meanwhile may do
-            other = other_dialect(course.sent, setting, course.request)
+            other = other_dialect(course.sent, refused, course.request)
             if other is not None:
                 course.trial = other
                 return
         hint = failure.hint
-        if setting is not None and hint is None:
-            hint = f"It is about {setting!r}: leave it out, or give a value that this server takes."
+        if refused and hint is None:
+            names = " and ".join(map(repr, refused))
+            hint = f"It is about {names}: leave that out, or give a value that this server takes."
             failure = replace(failure, run_hint=failure.run_hint or hint)
         await self._judge(failure, course)
         raise GenerationError(failure.message if hint is None else f"{failure.message}.", hint=hint)

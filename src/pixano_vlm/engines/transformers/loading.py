@@ -13,11 +13,7 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub.utils import (
-    are_progress_bars_disabled,
-    disable_progress_bars,
-    enable_progress_bars,
-)
+from huggingface_hub import utils as hub_utils
 
 from pixano_vlm.engines.base import read_parameters
 from pixano_vlm.engines.transformers.adapters import apply_adapter, require_adapter
@@ -117,18 +113,20 @@ def _processor(params: TransformersParams) -> Any:
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Transformers draws no bar of its own over the weights; those of the hub's downloads stay as they are."""
-    shown, downloads = transformers.utils.logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
-    transformers.utils.logging.disable_progress_bar()  # the hub's too
+    """`transformers` draws no bar of its own over the weights; those of the hub's downloads stay as they are."""
+    bars: Any = transformers.utils.logging  # untyped, both
+    hub: Any = hub_utils
+    shown, downloads = bars.is_progress_bar_enabled(), not hub.are_progress_bars_disabled()
+    bars.disable_progress_bar()  # the hub's too
     if downloads:
-        enable_progress_bars()
+        hub.enable_progress_bars()
     try:
         yield
     finally:
         if shown:
-            transformers.utils.logging.enable_progress_bar()
+            bars.enable_progress_bar()
             if not downloads:
-                disable_progress_bars()
+                hub.disable_progress_bars()
 
 
 def load_model(params: TransformersParams) -> Any:
