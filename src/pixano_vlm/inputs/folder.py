@@ -9,7 +9,8 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,12 @@ from pixano_vlm.errors import ManifestError, RecordError
 from pixano_vlm.inputs.image_metadata import METADATA_NAME, ImageMetadata
 from pixano_vlm.inputs.rows import Layout, Problem, Row, Rows, line_of
 from pixano_vlm.inputs.template import Template
+from pixano_vlm.media.formats import is_companion, readable_suffixes
 from pixano_vlm.media.sources import is_url
 
 __all__ = ["SUFFIXES", "FolderRows", "is_glob", "is_picture"]
 
-SUFFIXES = frozenset(
-    {
-        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
-        ".ppm", ".pgm", ".pbm", ".pnm", ".avif",
-    }
-)  # fmt: skip
+SUFFIXES = readable_suffixes()
 """What a picture's name ends with, in any case."""
 
 _MAGIC = re.compile(r"[*?\[]")
@@ -118,6 +115,34 @@ class FolderRows(Rows):
             yield from sorted(os.path.relpath(path, folder) for path in pictures)
         else:
             yield from _walk(os.fspath(folder), "", recursive=self._recursive)
+
+    def passed_over(self) -> Mapping[str, int]:
+        """How many files are not read, by suffix; what belongs to an image beside it is not counted."""
+        if self._pictures:
+            return {}
+        files: dict[str, list[str]] = {}
+        for folder, name in self._files():
+            files.setdefault(folder, []).append(name)
+        counts: Counter[str] = Counter()
+        for names in files.values():
+            images = {Path(name).stem for name in names if is_picture(name)}
+            counts.update(
+                Path(name).suffix.lower()
+                for name in names
+                if not is_picture(name) and name != METADATA_NAME and not is_companion(name, images)
+            )
+        return counts
+
+    def _files(self) -> Iterator[tuple[str, str]]:
+        """Every file that is looked at, as its folder and its name."""
+        if self._pattern is not None:
+            for path in glob.iglob(self._pattern, recursive=True):  # noqa: PTH207 - as in _names
+                if os.path.isfile(path):  # noqa: PTH113 - a hot path
+                    yield os.path.split(path)
+            return
+        for folder, below, names in os.walk(self.layout.folder):
+            below[:] = [name for name in below if self._recursive and not name.startswith(".")]
+            yield from ((folder, name) for name in names if not name.startswith("."))
 
     def _row(self, number: int, name: str) -> Row:
         path = Path(name)

@@ -1,24 +1,21 @@
-"""Images with several pages: all of them as images of their record, or a record for each page.
+"""Images with several pages: all of them as images of their record.
 
-Knows lines and messages; how many pages there are, `media` says.
+Knows prompts and messages; how many pages there are, `media` says. `page_rows` makes a record of each.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pixano_vlm.errors import RecordError
-from pixano_vlm.inputs.rows import Problem, Row, Rows, line_of
 from pixano_vlm.media.page_count import count_pages
-from pixano_vlm.media.sources import from_base64, is_url, local_path, with_page
+from pixano_vlm.media.sources import with_page
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.prompts.messages import image_sources, map_images
 
-__all__ = ["PageRows", "Pages", "with_all_pages"]
+__all__ = ["Pages", "with_all_pages"]
 
 Pages = Literal["first", "all", "each"]
 """What is read of an image with several pages that does not name one: the first, all as images of the record, or
@@ -81,64 +78,3 @@ def _renamed(part: dict[str, Any], source: str) -> dict[str, Any]:
     (message,) = map_images([{"content": [part]}], lambda _: source)
     renamed: dict[str, Any] = message["content"][0]
     return renamed
-
-
-class PageRows(Rows):
-    """The rows of another source, with a row for each page of their image.
-
-    Args:
-        rows: The other source.
-        limits: What may be opened.
-    """
-
-    def __init__(self, rows: Rows, limits: Limits) -> None:
-        self._rows, self._limits = rows, limits
-        self.layout = rows.layout
-
-    def rows(self) -> Iterator[Row]:
-        """The rows. A record's id is that of its row and its page: `scan.tif#page=2`."""
-        for row in self._rows.rows():
-            if row.problem is not None:
-                yield row
-            else:
-                yield from self._pages(row)
-
-    def _pages(self, row: Row) -> Iterator[Row]:
-        try:
-            values = json.loads(row.text)
-            sources = _sources(values)
-        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
-            yield row  # it is not a usable line, which its parser says
-            return
-        counts = [count_pages(self._located(source), self._limits) for source in sources]
-        if max(counts, default=1) == 1:
-            yield row
-        elif len(sources) > 1:
-            problem = Problem(
-                f"it has {len(sources)} images, one of {max(counts):,} pages, and each page is to be a record.",
-                "Say --pages all, or name the page: scan.tif#page=2.",
-            )
-            yield row._replace(problem=problem)
-        else:
-            id = values.get("id", row.number)
-            for page in range(1, counts[0] + 1):
-                named = {**_with_source(values, with_page(sources[0], page)), "id": f"{id}#page={page}"}
-                yield row._replace(text=line_of(named))
-
-    def _located(self, source: str) -> str:
-        source = from_base64(source)
-        return source if is_url(source) else os.path.join(self.layout.folder, local_path(source))  # noqa: PTH118
-
-
-def _sources(values: dict[str, Any]) -> list[str]:
-    """The images of a line as it is written."""
-    images = values.get("images")
-    listed = [images] if isinstance(images, str) else list(images or ())
-    prompt = values.get("prompt")
-    return listed + (image_sources(prompt) if isinstance(prompt, list) else [])
-
-
-def _with_source(values: dict[str, Any], source: str) -> dict[str, Any]:
-    if values.get("images"):
-        return {**values, "images": [source]}
-    return {**values, "prompt": map_images(values["prompt"], lambda _: source)}
