@@ -106,6 +106,17 @@ def test_places_in_messages_become_as_many_as_there_are_pages(
     assert parts[-1]["image_url"]["url"].endswith("scan.tif#page=3")
 
 
+def test_places_in_a_text_become_as_many_as_there_are_pages(
+    scans: Path, write_lines: Callable[..., Path]
+) -> None:
+    manifest = write_lines("m.jsonl", lines_of(
+        {"prompt": "<image>\nand <image>?", "images": ["scans/photo.jpg", "scans/scan.tif"]}
+    ))  # fmt: skip
+    asked: list[VLMInput] = []
+    generate(manifest, FakeModel(on_answer=asked.append), pages="all").finish()
+    assert asked[0].prompt == "<image>\nand <image><image><image>?"
+
+
 def test_too_many_pages_are_that_records_error_and_say_what_to_do(scans: Path) -> None:
     run = generate(scans, FakeModel(), prompt="What?", pages="all", limits=Limits(max_images=2))
     errors = [str(result.error) for result in run if result.error]
@@ -164,4 +175,4 @@ def test_pages_of_a_document(tmp_path: Path) -> None:
     pages[0].save(tmp_path / "doc.pdf", save_all=True, append_images=pages[1:], resolution=150)
     model = Seen()
     run = generate(tmp_path / "doc.pdf", model, prompt="What?", pages="each")
-    assert ids(run) == ["doc.pdf#page=1", "doc.pdf#page=2", "doc.pdf#page=3"]
+    assert [Path(id).name for id in ids(run)] == ["doc.pdf#page=1", "doc.pdf#page=2", "doc.pdf#page=3"]

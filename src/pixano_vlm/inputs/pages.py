@@ -14,6 +14,7 @@ from pixano_vlm.media.page_count import count_pages
 from pixano_vlm.media.sources import with_page
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.prompts.messages import image_sources, map_images
+from pixano_vlm.prompts.placeholders import IMAGE, count_images, split_at_images
 
 __all__ = ["Pages", "with_all_pages"]
 
@@ -40,7 +41,9 @@ def with_all_pages(
     groups = [_pages_of(str(source), limits) for source in images]
     found = [page for group in groups for page in group]
     total = len(found)
-    if isinstance(prompt, list):
+    if isinstance(prompt, str):
+        prompt = _text_with_all(prompt, groups)
+    else:
         waiting = iter(groups)
         prompt = [_message_with_all(message, waiting, limits) for message in prompt]
         total += len(image_sources(prompt))
@@ -55,6 +58,14 @@ def with_all_pages(
 def _pages_of(source: str, limits: Limits) -> list[str | Path]:
     count = count_pages(source, limits)
     return [source] if count == 1 else [with_page(source, page) for page in range(1, count + 1)]
+
+
+def _text_with_all(text: str, groups: list[list[str | Path]]) -> str:
+    """A text that names the places of its images, with a place for each page."""
+    if count_images(text) != len(groups):
+        return text
+    waiting = iter(groups)
+    return "".join(IMAGE * len(next(waiting)) if piece is None else piece for piece in split_at_images(text))
 
 
 def _message_with_all(
