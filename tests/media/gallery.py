@@ -198,6 +198,11 @@ def jpegs() -> Iterator[Case]:
     yield Case("exif-60KB.jpg", saved(RGB, "JPEG", exif=exif(3, 60_000), **best), turned(3), JPEG_LOSS)
     yield Case("profile-1MB.jpg", saved(RGB, "JPEG", icc_profile=b"x" * 1_000_000, **best), RGB, JPEG_LOSS)
     yield Case("comment.jpg", saved(RGB, "JPEG", comment=b"c" * 60_000, **best), RGB, JPEG_LOSS)
+    for progressive in (False, True):
+        cut = saved(np.tile(RGB, (8, 8, 1)), "JPEG", progressive=progressive, **best)
+        kind = "progressive-" if progressive else ""
+        yield Case(f"{kind}without-end.jpg", cut[:-2], np.tile(RGB, (8, 8, 1)), JPEG_LOSS)
+        yield Case(f"{kind}half-an-end.jpg", cut[:-1], np.tile(RGB, (8, 8, 1)), JPEG_LOSS)
     yield Case("bytes-behind.jpg", saved(RGB, "JPEG", **best) + b"\0" * 5000, RGB, JPEG_LOSS)
     inks = np.dstack([255 - RGB, np.zeros_like(GREY)])
     with_mark = saved(Image.frombytes("CMYK", (WIDTH, HEIGHT), inks.tobytes()), "JPEG", quality=98)
@@ -324,6 +329,8 @@ def tiff_colours() -> Iterator[Case]:
     colours = tuple(int(value) * 257 for band in palette for value in band)
     shown = np.stack(palette, axis=-1).astype(np.uint8)[GREY]
     yield Case("palette.tif", tiff(page(GREY[..., None], 8, 3, t320=colours)), shown)
+    short = tuple(int(value) for band in palette for value in band)
+    yield Case("palette8.tif", tiff(page(GREY[..., None], 8, 3, t320=short)), shown)
     ycc = np.asarray(Image.fromarray(RGB).convert("YCbCr"))
     yield Case("ycbcr.tif", tiff(page(ycc, 8, 6, t530=(1, 1))), RGB, 3)
     to_lab = ImageCms.buildTransform(

@@ -8,6 +8,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from pixano_vlm.cli.tables import print_facts
+from pixano_vlm.media.formats import passed_over
 
 if TYPE_CHECKING:
     from pixano_vlm.cli.shown import Shown
@@ -41,6 +42,8 @@ def run_dry(options: RunOptions, shown: Shown) -> int:
             trial = estimate(requests, loaded, on_record=lambda ok: progress.add(ok=ok, tokens=0))
         run.manifest.close()
     facts = _facts(trial)
+    if (line := passed_over(run.passed_over)) is not None:
+        sys.stdout.write(f"{line}.\n")
     if shown.summary_json is not None:
         values = {**facts, "problems": trial.problems}
         shown.summary_json.write_text(

@@ -25,6 +25,14 @@ class Sidecar(str, Enum):
     json = "json"
 
 
+class PagesKind(str, Enum):
+    """What `--pages` admits."""
+
+    first = "first"
+    all = "all"
+    each = "each"
+
+
 Manifest = Annotated[
     list[str],
     typer.Argument(
@@ -179,6 +187,16 @@ ImageRoot = Annotated[
         "--image-root",
         metavar="DIR",
         help="Image paths must lie in this folder, symbolic links followed.",
+        rich_help_panel=LIMITS,
+    ),
+]
+PagesFlag = Annotated[
+    PagesKind,
+    typer.Option(
+        "--pages",
+        metavar="KIND",
+        help="Of an image with several pages (TIFF, PDF, an animation): first, and the answer is flagged; all, as "
+        "images of the record; each, as a record of its own. scan.tif#page=2 names one.",
         rich_help_panel=LIMITS,
     ),
 ]

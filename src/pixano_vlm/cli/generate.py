@@ -60,6 +60,7 @@ def generate(
     json_schema: flags.JsonSchema = None,
     seed: flags.Seed = None,
     image_root: flags.ImageRoot = None,
+    pages: flags.PagesFlag = flags.PagesKind.first,
     no_urls: flags.NoUrls = False,
     allow_private_urls: flags.AllowPrivateUrls = False,
     max_image_pixels: flags.MaxImagePixels = flags.STANDARD.max_image_pixels,
@@ -127,6 +128,7 @@ def generate(
             retry_flagged=retry_flagged,
             limit=limit,
         ),
+        pages=pages.value,
         exports=exports,
         sidecars=None if sidecar is None else Sidecars(sidecar.value, overwrite),
         asked={
@@ -134,6 +136,7 @@ def generate(
             "prompt": None if template is None else template.text,
             "prompt_file": None if prompt_file is None else str(prompt_file),
             "recursive": recursive or None,
+            "pages": None if pages == flags.PagesKind.first else pages.value,
         },
         command=tuple(context.obj or ()),
     )

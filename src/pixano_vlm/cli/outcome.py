@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pixano_vlm.cli.shown import resume_command
 from pixano_vlm.cli.tables import print_facts
+from pixano_vlm.media.formats import passed_over
 
 if TYPE_CHECKING:
     from pixano_vlm.cli.shown import Shown
@@ -71,6 +72,8 @@ def _figures(options: RunOptions, summary: Summary) -> dict[str, Any]:
             "records/s": summary.records_per_second,
             "wall time (s)": summary.seconds,
         }
+    if (line := passed_over(summary.passed_over)) is not None:
+        rows["not read"] = line
     rows["output"] = str(options.output) if isinstance(options.output, Path) else "standard output"
     if summary.sidecars_written:
         rows["files beside images"] = summary.sidecars_written

@@ -36,6 +36,10 @@ class Watched(RunEvents):
         if count == 0:
             self._progress.say("nothing is left to do.")
 
+    def passed_over(self, line: str) -> None:
+        """Says which files of the folder are not read."""
+        self._progress.say(f"{line}.")
+
     def loading(self, model: str) -> None:
         """Says so: it may take minutes."""
         if self._interruption is not None:

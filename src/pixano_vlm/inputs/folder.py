@@ -9,7 +9,8 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +18,13 @@ from pixano_vlm.errors import ManifestError, RecordError
 from pixano_vlm.inputs.image_metadata import METADATA_NAME, ImageMetadata
 from pixano_vlm.inputs.rows import Layout, Problem, Row, Rows, line_of
 from pixano_vlm.inputs.template import Template
+from pixano_vlm.media.formats import is_companion, is_image_name, passed_over, readable_suffixes
 from pixano_vlm.media.sources import is_url
 
-__all__ = ["SUFFIXES", "FolderRows", "is_glob", "is_picture"]
-
-SUFFIXES = frozenset(
-    {
-        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
-        ".ppm", ".pgm", ".pbm", ".pnm", ".avif",
-    }
-)  # fmt: skip
-"""What a picture's name ends with, in any case."""
+__all__ = ["FolderRows", "is_glob"]
 
 _MAGIC = re.compile(r"[*?\[]")
 _OWN_FIELDS = ("name", "stem", "folder")
-
-
-def is_picture(name: str) -> bool:
-    """Whether a file's name is that of a picture. Hidden files are none: many tools leave some beside pictures."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")  # noqa: PTH122 - a hot path
 
 
 def is_glob(source: str) -> bool:
@@ -63,9 +52,9 @@ class FolderRows(Rows):
         if len(sources) > 1 or (Path(sources[0]).is_file() and not is_glob(sources[0])):
             self._pictures = tuple(dict.fromkeys(sources))
             for name in self._pictures:
-                if not is_picture(Path(name).name):
+                if not is_image_name(Path(name).name):
                     raise ManifestError(
-                        f"{name} is not a picture: it ends with none of {', '.join(sorted(SUFFIXES))}.",
+                        f"{name} is not a picture: it ends with none of {', '.join(sorted(readable_suffixes()))}.",
                         hint="Name one manifest, one folder, or pictures only.",
                     )
             self.layout = Layout("pictures", Path())
@@ -90,9 +79,11 @@ class FolderRows(Rows):
             return "No file matches it."
         if self._pattern is None and not self._recursive:
             for _, _, files in os.walk(folder):
-                if any(map(is_picture, files)):
+                if any(map(is_image_name, files)):
                     return "There are some in folders below it: add --recursive."
-        return f"Pictures are known by their suffix: {', '.join(sorted(SUFFIXES))}."
+        if (line := passed_over(self.passed_over())) is not None:
+            return f"{line}."
+        return f"Pictures are known by their suffix: {', '.join(sorted(readable_suffixes()))}."
 
     def _fields_of_metadata(self) -> dict[str, None]:
         fields: dict[str, None] = {}
@@ -114,10 +105,38 @@ class FolderRows(Rows):
             yield from self._pictures
         elif self._pattern is not None:
             found = glob.iglob(self._pattern, recursive=True)  # noqa: PTH207 - a pattern from the current folder
-            pictures = {path for path in found if is_picture(Path(path).name) and Path(path).is_file()}
+            pictures = {path for path in found if is_image_name(Path(path).name) and Path(path).is_file()}
             yield from sorted(os.path.relpath(path, folder) for path in pictures)
         else:
             yield from _walk(os.fspath(folder), "", recursive=self._recursive)
+
+    def passed_over(self) -> Mapping[str, int]:
+        """How many files are not read, by suffix; what belongs to an image beside it is not counted."""
+        if self._pictures:
+            return {}
+        files: dict[str, list[str]] = {}
+        for folder, name in self._files():
+            files.setdefault(folder, []).append(name)
+        counts: Counter[str] = Counter()
+        for names in files.values():
+            images = {Path(name).stem for name in names if is_image_name(name)}
+            counts.update(
+                Path(name).suffix.lower()
+                for name in names
+                if not is_image_name(name) and name != METADATA_NAME and not is_companion(name, images)
+            )
+        return counts
+
+    def _files(self) -> Iterator[tuple[str, str]]:
+        """Every file that is looked at, as its folder and its name."""
+        if self._pattern is not None:
+            for path in glob.iglob(self._pattern, recursive=True):  # noqa: PTH207 - as in _names
+                if os.path.isfile(path):  # noqa: PTH113 - a hot path
+                    yield os.path.split(path)
+            return
+        for folder, below, names in os.walk(self.layout.folder):
+            below[:] = [name for name in below if self._recursive and not name.startswith(".")]
+            yield from ((folder, name) for name in names if not name.startswith("."))
 
     def _row(self, number: int, name: str) -> Row:
         path = Path(name)
@@ -177,7 +196,7 @@ def _walk(top: str, below: str, *, recursive: bool) -> Iterator[str]:
         )
     for name, is_folder in entries:
         if not is_folder:
-            if is_picture(name) and not os.path.isdir(os.path.join(top, below, name)):  # noqa: PTH112, PTH118
+            if is_image_name(name) and not os.path.isdir(os.path.join(top, below, name)):  # noqa: PTH112, PTH118
                 yield below + name
         elif recursive:
             yield from _walk(top, below + name, recursive=True)

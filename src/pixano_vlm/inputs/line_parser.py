@@ -17,6 +17,7 @@ from pixano_vlm.errors import ImageError, PromptError, RecordError, VLMError
 from pixano_vlm.inputs.decode import decode_line, json_kind
 from pixano_vlm.inputs.fields import CHECKS, FIELDS, check_id, check_images, suggestion
 from pixano_vlm.inputs.openai_batch import from_batch_request, is_batch_request
+from pixano_vlm.inputs.pages import with_all_pages
 from pixano_vlm.inputs.rules import Rules
 from pixano_vlm.media.sources import (
     check_is_path,
@@ -106,6 +107,8 @@ class LineParser:
             )
         images = self.read_images(values.get("images"))
         prompt = self.read_prompt(values, len(images))
+        if rules.pages == "all":
+            prompt, images = with_all_pages(prompt, images, rules.limits)
         if settings["temperature"] > 0 and "seed" not in settings:
             settings["seed"] = rules.derived_seed(self.id)
         try:

@@ -23,6 +23,7 @@ from pixano_vlm.inputs.decode import DECODER
 from pixano_vlm.inputs.hash_table import HashTable
 from pixano_vlm.inputs.line_parser import LineParser
 from pixano_vlm.inputs.openai_batch import from_batch_request, is_batch_request
+from pixano_vlm.inputs.pages import Pages
 from pixano_vlm.inputs.rows import Rows
 from pixano_vlm.inputs.rules import MAX_LINE_BYTES, Rules
 from pixano_vlm.media.stamps import FileStamp
@@ -50,6 +51,7 @@ class Manifest:
         run_seed: Seeds of sampled records that give none are derived from it and their id.
         base_dir: What relative image paths start from; None: the manifest's folder, or the current one.
         max_line_bytes: A longer line is an error record and never held in memory.
+        pages: What is read of an image with several pages; `each` is for rows, which `PageRows` makes.
 
     Raises:
         ManifestError: When the file is missing or is not a file that can be read.
@@ -67,6 +69,7 @@ class Manifest:
         run_seed: int | None = None,
         base_dir: Path | None = None,
         max_line_bytes: int = MAX_LINE_BYTES,
+        pages: Pages = "first",
     ) -> None:
         self.source = None if source is None or str(source) == "-" else source
         self.rows = rows
@@ -83,6 +86,7 @@ class Manifest:
             run_seed or 0,
             max_line_bytes,
             run_seed is not None,
+            pages,
         )
         self.ids = HashTable()
         self._last_taken = -1

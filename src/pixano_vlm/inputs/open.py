@@ -9,10 +9,11 @@ from typing import IO
 
 from pixano_vlm.errors import ManifestError, UsageError
 from pixano_vlm.inputs.csv_rows import CsvRows
-from pixano_vlm.inputs.folder import FolderRows, is_glob, is_picture
+from pixano_vlm.inputs.folder import FolderRows, is_glob
 from pixano_vlm.inputs.parquet_rows import ParquetRows
 from pixano_vlm.inputs.rows import Rows
 from pixano_vlm.inputs.template import Template
+from pixano_vlm.media.formats import is_image_name
 
 __all__ = ["Source", "open_source"]
 
@@ -61,7 +62,7 @@ def open_source(names: Sequence[str], template: Template | None = None, *, recur
     name = names[0]
     path = Path(name)
     if name != "-" and (
-        len(names) > 1 or path.is_dir() or is_glob(name) or (is_picture(path.name) and path.is_file())
+        len(names) > 1 or path.is_dir() or is_glob(name) or (is_image_name(path.name) and path.is_file())
     ):
         if template is None:
             what = "is a folder" if path.is_dir() else "names pictures"

@@ -52,6 +52,10 @@ class Rows(ABC):
             ManifestError: When it cannot be made sense of as a whole.
         """
 
+    def passed_over(self) -> Mapping[str, int]:
+        """Of a folder, how many files are not read, by suffix."""
+        return {}
+
     def count(self) -> int | None:
         """How many rows there are; None where counting would mean reading them all."""
         return None

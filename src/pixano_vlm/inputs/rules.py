@@ -11,6 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from pixano_vlm.inputs.pages import Pages
 from pixano_vlm.models.generation import DEFAULT_GENERATION, GenerationSettings
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.records.content_key import settings_text
@@ -33,6 +34,7 @@ class Rules:
         run_seed: Seeds of sampled records that give none are derived from it and their id.
         max_line_bytes: A longer line is an error record and never held in memory.
         is_seeded: Whether somebody gave `run_seed`.
+        pages: What is read of an image with several pages.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Rules:
     run_seed: int = 0
     max_line_bytes: int = MAX_LINE_BYTES
     is_seeded: bool = False
+    pages: Pages = "first"
     base_dir: str = field(init=False)
     """`folder`, whole and with symbolic links resolved."""
     root: str | None = field(init=False)
@@ -67,9 +70,12 @@ class Rules:
 
     def context(self) -> dict[str, Any]:
         """Everything beside a line itself that goes into its request, as JSON values."""
-        return {
+        context: dict[str, Any] = {
             "settings": settings_text(self.settings),
             "run_seed": self.run_seed,
             "limits": repr(self.limits),
             "base_dir": self.base_dir,
         }
+        if self.pages != "first":
+            context["pages"] = self.pages
+        return context

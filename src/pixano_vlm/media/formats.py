@@ -6,7 +6,7 @@ Opens nothing and imports no decoder, so that folders can be looked through with
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -15,6 +15,7 @@ __all__ = [
     "FORMATS",
     "Format",
     "extra_of",
+    "is_companion",
     "is_image_name",
     "looks_like",
     "missing_package",
@@ -151,6 +152,17 @@ def extra_of(suffix: str) -> str | None:
 def is_image_name(name: str) -> bool:
     """Whether a file's name is that of an image that can be read. Hidden files are none: many tools leave some."""
     return os.path.splitext(name)[1].lower() in readable_suffixes() and not name.startswith(".")  # noqa: PTH122 - hot
+
+
+def is_companion(name: str, stems: Collection[str]) -> bool:
+    """Whether a file that is not read as an image belongs to one beside it: its caption, its mask, its description.
+
+    Args:
+        name: The file's name.
+        stems: The names of the images in its folder, without their suffixes.
+    """
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - a hot path
+    return suffix.lower() not in _BY_SUFFIX and (stem in stems or os.path.splitext(stem)[0] in stems)  # noqa: PTH122
 
 
 def passed_over(counts: Mapping[str, int]) -> str | None:

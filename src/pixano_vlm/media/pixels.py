@@ -61,6 +61,8 @@ def decode_page(data: bytes, limits: Limits, name: str, page: int = 1) -> Decode
     # On damaged data, decoders raise whatever their parsing runs into.
     except Exception as error:
         if _is_truncated(error, format, data):
+            if format.name == "JPEG" and (whole := _unterminated(format, data, limits, name)) is not None:
+                return whole
             raise ImageError(
                 f"{name} is damaged: it is truncated, and ends before its last pixel.",
                 hint="Copy or download it again.",
@@ -68,6 +70,27 @@ def decode_page(data: bytes, limits: Limits, name: str, page: int = 1) -> Decode
         raise ImageError(
             f"{name} is damaged: {_reason(error)}.", hint="Replace it with an undamaged copy."
         ) from None
+
+
+_END_OF_IMAGE = b"\xff\xd9"
+_ANYTHING = b"\xa5\x5a\x3c\xc3" * 4_000
+"""What no picture goes on with."""
+
+
+def _unterminated(format: Format, data: bytes, limits: Limits, name: str) -> Decoded | None:
+    """A JPEG that lacks its end mark and nothing else, which other programs show; None where pixels are missing.
+
+    Its decoder does not say what it has made up, but it makes it up of what follows: where all pixels are there, that
+    makes no difference.
+    """
+    data = data.rstrip(b"\xff")
+    try:
+        whole = _decode(format, data + _END_OF_IMAGE, limits, name, 1)
+        other = _decode(format, data + _ANYTHING + _END_OF_IMAGE, limits, name, 1)
+    # As in `decode_page`: whatever the parsing runs into.
+    except Exception:
+        return None
+    return whole if whole.image.tobytes() == other.image.tobytes() else None
 
 
 def _known_format(data: bytes, name: str) -> Format:

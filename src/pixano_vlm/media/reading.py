@@ -11,7 +11,9 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote_to_bytes
@@ -31,7 +33,7 @@ from pixano_vlm.media.stamps import DIGESTS, FileStamp, image_digest, stamp_of
 from pixano_vlm.media.stores import is_store_url, read_object
 from pixano_vlm.models.limits import Limits
 
-__all__ = ["Source", "file_digest", "read_bytes"]
+__all__ = ["Source", "file_digest", "read_bytes", "read_head"]
 
 Source = str | Path | bytes
 """Where encoded bytes are, or the bytes themselves."""
@@ -145,6 +147,25 @@ def _check_regular(path: str, status: os.stat_result, limits: Limits) -> None:
 
 
 def _read_file(path: str, limits: Limits) -> tuple[bytes, bytes]:
+    with _opened(path, limits) as (file, status):
+        data = _read_all(file.read, status.st_size, limits.max_image_bytes)
+    data = _checked_size(data, shortened(path), limits)
+    return data, DIGESTS.of(stamp_of(path, status), data)
+
+
+def read_head(path: str, limits: Limits, size: int) -> bytes:
+    """The first bytes of a file, at most `size`.
+
+    Raises:
+        ImageError: When it may not be read, cannot be, or is larger than `limits.max_image_bytes`.
+    """
+    with _opened(path, limits) as (file, _):
+        return _read_all(file.read, size - 1, size - 1)[:size]
+
+
+@contextmanager
+def _opened(path: str, limits: Limits) -> Iterator[tuple[RawIOBase, os.stat_result]]:
+    """A file to be read, and its state."""
     if limits.image_root is not None:
         real = confine(path, os.path.realpath(limits.image_root))
         no_follow = os.O_NOFOLLOW  # every link is resolved: one that is there now was put there since
@@ -158,7 +179,7 @@ def _read_file(path: str, limits: Limits) -> tuple[bytes, bytes]:
         with os.fdopen(fd, "rb", buffering=0) as file:
             status = os.fstat(fd)
             _check_regular(path, status, limits)
-            data = _read_all(file.read, status.st_size, limits.max_image_bytes)
+            yield file, status
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
             raise not_a_source(path) from None
@@ -168,8 +189,6 @@ def _read_file(path: str, limits: Limits) -> tuple[bytes, bytes]:
             f"{shortened(path)} cannot be read: {cause}.",
             hint="Paths are relative to the manifest's folder." if missing else "Check the file.",
         ) from None
-    data = _checked_size(data, shortened(path), limits)
-    return data, DIGESTS.of(stamp_of(path, status), data)
 
 
 def _read_all(read: Callable[[int], bytes | None], size: int, limit: int) -> bytes:

@@ -23,7 +23,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE = 258, 281
+_BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE, _COLOUR_MAP = 258, 281, 320
 _PGM_HEADER = re.compile(rb"P[25](?:\s|#[^\n]*\n)+\d+(?:\s|#[^\n]*\n)+\d+(?:\s|#[^\n]*\n)+(\d+)\s")
 
 
@@ -66,6 +66,8 @@ def as_rgb(image: Image.Image, data: bytes) -> tuple[Image.Image, bool]:
         greys, guessed = greys_of(image, _known_bits(image, data))
         return _on_white(greys.convert("RGB"), _mask_of_grey(image)), guessed
     guessed = False
+    if image.format == "TIFF" and image.mode == "P":
+        _mend_palette(image)
     if _has_sixteen_bits(image, data):
         image, guessed = stretched(image)
     # Adobe's programs write inks upside down and leave their mark. Every decoder takes a file without it for one of
@@ -117,6 +119,14 @@ def _mask_of_grey(image: Image.Image) -> Image.Image | None:
     import numpy as np
 
     return Image.fromarray(np.where(np.asarray(image) == clear, 0, 255).astype(np.uint8))
+
+
+def _mend_palette(image: Any) -> None:
+    """A TIFF's colours have 16 bits, of which Pillow takes the upper 8; some programs write 8 bits only."""
+    colours = image.tag_v2.get(_COLOUR_MAP, ())
+    count = len(colours) // 3
+    if count and max(colours) <= 0xFF:
+        image.putpalette([colours[band * count + index] for index in range(count) for band in range(3)])
 
 
 def _known_bits(image: Image.Image, data: bytes) -> int | None:

@@ -20,7 +20,7 @@ from PIL import Image, features
 
 from pixano_vlm.errors import ImageError
 from pixano_vlm.media.images import load_image
-from pixano_vlm.media.sources import is_url, local_path, shortened
+from pixano_vlm.media.sources import is_url, local_path, shortened, split_page, with_page
 from pixano_vlm.models.limits import Limits
 
 __all__ = ["PageImage", "PageImages"]
@@ -129,8 +129,10 @@ class PageImages:
             path = os.path.relpath(where, self._page_folder)
         except ValueError:  # on another drive
             return None
+        path, page = split_page(path)
         # It begins with a dot, so that no part of a file's name is taken for a scheme.
-        return quote(f"./{Path(path).as_posix()}", safe="/", errors="surrogateescape")
+        link = quote(f"./{Path(path).as_posix()}", safe="/", errors="surrogateescape")
+        return link if page is None else with_page(link, page)
 
 
 def data_url(image: Image.Image, size: int) -> str:

@@ -61,6 +61,8 @@ def changes(
     found += _settings(old.get("settings"), new.get("settings"))
     if old.get("run_seed") != new.get("run_seed"):
         found.append(_was("seed", old.get("run_seed"), new.get("run_seed")))
+    if old.get("pages") != new.get("pages"):
+        found.append(_was("pages", old.get("pages", "first"), new.get("pages", "first")))
     for name in ("prompt", "source"):
         if name in old_facts and old_facts[name] != new_facts.get(name):
             found.append(_was(f"the {name}", old_facts[name], new_facts.get(name)))

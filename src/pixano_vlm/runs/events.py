@@ -13,6 +13,9 @@ class RunEvents:
     def opened(self, count: int | None, notice: str | None) -> None:
         """The output is open: how many records are to be done (None: unknown), and what holds no longer."""
 
+    def passed_over(self, line: str) -> None:
+        """Files of the folder are not read: how many of each kind, in one line."""
+
     def loading(self, model: str) -> None:
         """The model is about to be loaded."""
 

@@ -12,6 +12,7 @@ from pixano_vlm.catalog import create_model, load_catalog, resolve_model
 from pixano_vlm.errors import UsageError
 from pixano_vlm.inputs.objects import open_objects
 from pixano_vlm.inputs.open import Source, open_source
+from pixano_vlm.inputs.pages import Pages
 from pixano_vlm.inputs.template import Template
 from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.generation import SETTINGS, GenerationSettings
@@ -46,6 +47,7 @@ def generate(
     sidecar: Literal["txt", "json"] | None = None,
     run_seed: int | None = None,
     limits: Limits | None = None,
+    pages: Pages = "first",
     model_params: Mapping[str, Any] | None = None,
     events: RunEvents | None = None,
     **settings: Any,
@@ -77,6 +79,8 @@ def generate(
         sidecar: Also write each answer beside its image.
         run_seed: Seeds of sampled records that give none are derived from it.
         limits: What a record may open and how large it may be.
+        pages: What is read of an image with several pages (TIFF, PDF, an animation) that does not name one: the
+            `first`, which flags the answer; `all`, as images of the record; or `each`, as a record of its own.
         model_params: Parameters of the model's class over the config's own, for a model that is given by name.
         events: Told how the run goes on.
         **settings: Settings of generation by name (`temperature=0`, `max_new_tokens=64`); a record's own win, and the
@@ -99,6 +103,7 @@ def generate(
             settings=asked.over(instance.config.generation),
             run_seed=run_seed,
             limits=limits or Limits(),
+            pages=pages,
             opening=OpenOptions(
                 resume=resume or retry_failed,
                 overwrite=overwrite,
@@ -108,7 +113,11 @@ def generate(
                 limit=limit,
             ),
             sidecars=None if sidecar is None else Sidecars(sidecar, overwrite),
-            asked={"prompt": prompt, "recursive": recursive or None},
+            asked={
+                "prompt": prompt,
+                "recursive": recursive or None,
+                "pages": None if pages == "first" else pages,
+            },
         ),
         events,
     )

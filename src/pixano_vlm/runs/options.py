@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pixano_vlm.inputs.open import Source
+from pixano_vlm.inputs.pages import Pages
 from pixano_vlm.models.generation import GenerationSettings
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMModel
@@ -34,6 +35,8 @@ class RunOptions:
     run_seed: int | None = None
     """Seeds of sampled records that give none are derived from it."""
     limits: Limits = field(default_factory=Limits)
+    pages: Pages = "first"
+    """What is read of an image with several pages that does not name one."""
     command: tuple[str, ...] = ()
     """The command line, for the run file."""
     asked: Mapping[str, Any] = field(default_factory=dict)

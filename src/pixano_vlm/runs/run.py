@@ -14,7 +14,9 @@ from pathlib import Path
 from pixano_vlm.catalog.weights import weights_on_disk
 from pixano_vlm.errors import OutputError, RunError, UsageError
 from pixano_vlm.inputs.manifest import Manifest
+from pixano_vlm.inputs.page_rows import page_rows
 from pixano_vlm.inputs.preflight import check_manifest_keys
+from pixano_vlm.media.formats import passed_over
 from pixano_vlm.models.vlm import VLMModel
 from pixano_vlm.outputs.exports import check_exports, write_exports
 from pixano_vlm.outputs.null import NullSink
@@ -64,17 +66,22 @@ class Run:
         if asked is not None and (why := model.cannot_follow(asked)):
             raise UsageError(f"the JSON schema {why}")
         source = options.source
+        rows = page_rows(source, options.limits) if options.pages == "each" else source.rows
         self.manifest = Manifest(
-            source.path, rows=source.rows, stream=source.stream, name=source.name, settings=options.settings,
-            limits=options.limits, run_seed=options.run_seed,
+            source.path, rows=rows, stream=source.stream, name=source.name, settings=options.settings,
+            limits=options.limits, run_seed=options.run_seed, pages=options.pages,
         )  # fmt: skip
+        self.passed_over = {} if rows is None else dict(rows.passed_over())
+        """Of a folder, how many files are not read, by suffix."""
         self.count = self._count()
         """How many records there are; None where nobody knows before they were read."""
 
     def _count(self) -> int | None:
         source, limit = self._options.source, self._options.opening.limit
         count = check_manifest_keys(source.path) if source.rows is None else source.rows.count()
-        return count if count is None or limit is None else min(count, limit)
+        if count is None or self._options.pages == "each":
+            return None
+        return count if limit is None else min(count, limit)
 
     def stop(self) -> None:
         """Starts nothing more; what is in flight may finish. Safe to call from any thread and from a signal."""
@@ -124,6 +131,8 @@ class Run:
     def _answered(self, model: LazyModel, opened: Opened) -> Iterator[Result]:
         options = self._options
         count = opened.remaining.count
+        if (line := passed_over(self.passed_over)) is not None:
+            self._events.passed_over(line)
         self._events.opened(self.count if count is None else count, opened.notice)
         file = self._run_file()
 
@@ -141,6 +150,7 @@ class Run:
             opened.remaining, load, opened.sink, stop=self._stop, retry_flagged=options.opening.retry_flagged
         )
         self.summary = job.summary
+        self.summary.passed_over.update(self.passed_over)
         how, is_noted = "failed", False
         try:
             for result in job:

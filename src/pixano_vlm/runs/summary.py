@@ -38,6 +38,8 @@ class Summary:
     """Error type -> how many records."""
     first_errors: dict[str, str] = field(default_factory=dict)
     """Error type -> the message of the first such record."""
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """Of a folder, suffix -> how many files were not read."""
     interrupted: bool = False
     sidecars_written: int = 0
     """Files that were written beside images."""
@@ -100,4 +102,5 @@ class Summary:
             "retried": self.retried,
             "flags": dict(sorted(self.flags.items())),
             "errors": dict(sorted(self.errors.items())),
+            "passed_over": dict(sorted(self.passed_over.items())),
         }
