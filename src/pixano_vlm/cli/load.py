@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from pixano_vlm.catalog import create_model
-from pixano_vlm.cli.noise import set_noise
 from pixano_vlm.cli.options import (
     Adapter,
     Config,
@@ -23,6 +22,7 @@ from pixano_vlm.cli.options import (
     complete_model,
 )
 from pixano_vlm.cli.tables import print_facts
+from pixano_vlm.cli.verbosity import set_verbosity
 from pixano_vlm.errors import UsageError
 from pixano_vlm.models.vlm import VLMModel
 from pixano_vlm.runs.model import load_weights
@@ -58,7 +58,7 @@ def load(
 
     Exits with 1 when --verify finds tokens that differ.
     """
-    set_noise(verbose=verbose)
+    set_verbosity(verbose=verbose)
     chosen = choose_model(model, config, plugin, device=device, dtype=dtype, adapter=adapter)
     instance = create_model(chosen)
     if verify and not hasattr(instance, "verify"):
