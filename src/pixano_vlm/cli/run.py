@@ -66,13 +66,21 @@ def run(options: RunOptions, shown: Shown, progress: Progress) -> int:
         ModelLoadError: When the model cannot be loaded.
         RunError: When the run cannot continue.
     """
+    from pixano_vlm.runs.ignored import ignored
     from pixano_vlm.runs.run import Run
 
     def stop() -> None:
         progress.say(STOPPING)
         running.stop()
 
+    is_told = False
+
     def count(result: Result) -> None:
+        nonlocal is_told
+        if result.output is not None and not is_told:
+            is_told = True
+            for warning in ignored(shown.asked, options.model, result.output):
+                progress.say(f"warning: {warning}")
         tokens = result.output.usage.completion_tokens if result.output is not None else 0
         progress.add(ok=result.ok, tokens=tokens)
 
