@@ -70,8 +70,6 @@ def test_the_second_signal_ends_at_once() -> None:
     program = """
 import time
 from pixano_vlm.cli.interruption import Interruption
-from pixano_vlm.cli.progress import Progress
-from pixano_vlm.cli.run import Watched
 with Interruption(lambda: print("first", flush=True)):
     print("ready", flush=True)
     while True:

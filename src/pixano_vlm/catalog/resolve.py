@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from pixano_vlm.catalog.config_files import read_config
 from pixano_vlm.catalog.weights import resolve_path
 from pixano_vlm.errors import ConfigError, PixanoVLMError, UnknownModelError
-from pixano_vlm.models.blame import raised
 from pixano_vlm.models.deployment import ModelDeploymentConfig
+from pixano_vlm.models.fault import raised
 from pixano_vlm.models.noted import NotedParameters
 from pixano_vlm.models.registry import BUILT_IN_CLASSES, CLASSES, ModelRegistry
 from pixano_vlm.models.vlm import VLMModel

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pixano_vlm.errors import GenerationError, RunError, VLMError
 from pixano_vlm.models.base import InferenceModel
 from pixano_vlm.models.batches import answer_in_batches, batch_size
-from pixano_vlm.models.blame import raised
+from pixano_vlm.models.fault import raised
 from pixano_vlm.models.generation import GenerationFields
 from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.limits import Limits

@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import chain
 
 from pixano_vlm.errors import GenerationError, PixanoVLMError, RunError, VLMError
-from pixano_vlm.models.blame import raised
+from pixano_vlm.models.fault import raised
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput, VLMModel, VLMOutput, checked_answer
 from pixano_vlm.outputs.sink import Sink

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pixano_vlm.catalog.hub import check_hub
 from pixano_vlm.errors import ModelLoadError, PixanoVLMError
-from pixano_vlm.models.blame import raised
+from pixano_vlm.models.fault import raised
 from pixano_vlm.models.vlm import VLMModel
 
 __all__ = ["LazyModel", "load_weights"]
