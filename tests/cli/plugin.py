@@ -41,6 +41,19 @@ class Echo(VLMModel):
         }
 
 
+@register_model("slow-start")
+class SlowStart(Echo):
+    """Takes a while for its first five records, so that a line is drawn meanwhile."""
+
+    asked = 0
+
+    def predict(self, input: VLMInput) -> VLMOutput:
+        self.asked += 1
+        if self.asked <= 5:
+            time.sleep(0.15)
+        return super().predict(input)
+
+
 @register_model("unloadable")
 class Unloadable(Echo):
     def load_model(self) -> None:

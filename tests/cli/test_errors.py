@@ -27,7 +27,7 @@ def raising(error: BaseException) -> typer.Typer:
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (errors.ConfigError("wrong.", hint="Mend it."), 2, "error: wrong.\n  Mend it.\n"),
+        (errors.ConfigError("wrong.", hint="Mend it."), 2, "error: wrong.\nhint: Mend it\n"),
         (errors.ModelLoadError("gone."), 3, "error: gone.\n"),
         (errors.RunError("full."), 3, "error: full.\n"),
         (KeyboardInterrupt(), 130, ""),
@@ -59,9 +59,12 @@ def test_the_code_of_an_exit_is_kept() -> None:
     ("args", "said"),
     [
         (["genrate"], "no such command 'genrate'. Did you mean 'generate'?"),
-        (["--verison"], "pixano-vlm has no flag --verison.\n  Did you mean --version?"),
-        (["list", "--jsn"], "pixano-vlm list has no flag --jsn.\n  Did you mean --json?"),
-        (["list", "--zzz"], "pixano-vlm list has no flag --zzz.\n  `pixano-vlm list --help` shows them all."),
+        (["--verison"], "pixano-vlm has no flag --verison.\nhint: Did you mean --version?"),
+        (["list", "--jsn"], "pixano-vlm list has no flag --jsn.\nhint: Did you mean --json?"),
+        (
+            ["list", "--zzz"],
+            "pixano-vlm list has no flag --zzz.\nhint: `pixano-vlm list --help` shows them all",
+        ),
         (["load"], "missing argument 'MODEL'."),
         (["load", "shapes", "--device"], "--device"),
         (["load", "shapes", "--dtype", "int3"], "--dtype"),

@@ -53,7 +53,7 @@ class TestFolder:
             (["photos", "--prompt", "{steem}"], "Did you mean {stem}?"),
             (["none", "--prompt", "x"], "there is no manifest none"),
             (["photos", "--prompt", "x", "--prompt-file", "y"], "both give a prompt"),
-            (["photos/*.jpeg", "--prompt", "x"], "No file matches it."),
+            (["photos/*.jpeg", "--prompt", "x"], "No file matches it"),
         ],
     )
     def test_what_is_missing_is_said_with_what_to_do(

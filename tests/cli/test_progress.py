@@ -22,12 +22,12 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_tally_has_rates_and_the_time_left() -> None:
+def test_a_tally_has_rates_of_what_was_answered_and_the_time_left_for_what_was_done() -> None:
     clock = Clock()
     tally = Tally(total=100, clock=clock)
     clock.now += 10
     tally.ok, tally.failed, tally.tokens = 18, 2, 300
-    assert str(tally) == "20 of 100 done, 2 failed, 2 records/s, 30 tokens/s, 0:40 left"
+    assert str(tally) == "20 of 100 done, 2 failed, 1.8 records/s, 30 tokens/s, 0:40 left"
 
 
 def test_without_a_total_no_time_is_promised() -> None:

@@ -44,7 +44,7 @@ def test_without_ray_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "ray", None)
     ran = generate(MANIFEST, "--ray", "--workers", "2")
     assert ran.code == 3
-    assert "Run: pip install 'pixano-vlm[ray]'." in ran.err
+    assert "hint: Run: pip install 'pixano-vlm[ray]'" in ran.err
     assert "Traceback" not in ran.err
 
 

@@ -17,6 +17,8 @@ from pixano_vlm.catalog.config_files import read_config
 from pixano_vlm.catalog.weights import resolve_path
 from pixano_vlm.errors import ConfigError, PixanoVLMError, UnknownModelError
 from pixano_vlm.models.deployment import ModelDeploymentConfig
+from pixano_vlm.models.fault import raised
+from pixano_vlm.models.noted import NotedParameters
 from pixano_vlm.models.registry import BUILT_IN_CLASSES, CLASSES, ModelRegistry
 from pixano_vlm.models.vlm import VLMModel
 from pixano_vlm.nearest import nearest
@@ -139,15 +141,27 @@ def create_model(config: ModelDeploymentConfig) -> VLMModel:
         raise ConfigError(
             f"model {config.name!r}: class {config.model_class!r} is not a vision-language model."
         )
-    if isinstance(path := config.model_params.get("path"), str):
-        params = {**config.model_params, "path": resolve_path(path)}
-        config = config.model_copy(update={"model_params": params})
+    if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+        raise ConfigError(
+            f"model {config.name!r}: class {cls.__name__} has no method {' and no method '.join(missing)}.",
+            hint="A model class has load_model(self) and predict(self, input).",
+        )
+    params = dict(config.model_params)
+    if isinstance(path := params.get("path"), str):
+        params["path"] = resolve_path(path)
+    config = config.model_copy(update={"model_params": NotedParameters(params)})
     try:
         return cls(config)
     except PixanoVLMError:
         raise
     except ValidationError as error:
         raise _refused(config, cls, error) from error
+    # A model class is someone else's code: it may raise anything.
+    except Exception as error:
+        raise ConfigError(
+            f"model {config.name!r}: {cls.__name__} cannot be created: {raised(error, cls)}.",
+            hint="--traceback shows the calls that led there.",
+        ) from error
 
 
 def _refused(config: ModelDeploymentConfig, cls: type, error: ValidationError) -> ConfigError:

@@ -11,6 +11,7 @@ from pixano_vlm.cli.tables import print_facts
 from pixano_vlm.media.formats import passed_over
 
 if TYPE_CHECKING:
+    from pixano_vlm.cli.progress import Progress
     from pixano_vlm.cli.shown import Shown
     from pixano_vlm.runs.estimate import Estimate
     from pixano_vlm.runs.options import RunOptions
@@ -18,29 +19,34 @@ if TYPE_CHECKING:
 __all__ = ["run_dry"]
 
 
-def run_dry(options: RunOptions, shown: Shown) -> int:
+def run_dry(options: RunOptions, shown: Shown, progress: Progress) -> int:
     """Does it, and returns the exit code: 1 when there are bad records.
+
+    Args:
+        options: What the run would do.
+        shown: What is shown at the end.
+        progress: Entered; it is closed here.
 
     Raises:
         UsageError: When the model or the inputs are not to be had as asked.
         ModelLoadError: When the model cannot be loaded.
         RunError: When it can answer nothing.
     """
-    from pixano_vlm.cli.progress import Progress
     from pixano_vlm.cli.run import Watched
     from pixano_vlm.runs.estimate import estimate
     from pixano_vlm.runs.run import Run
 
-    with Progress(quiet=shown.quiet) as progress:
-        run = Run(options, Watched(progress))
-        progress.expect(run.count)
-        with run.lazy_model() as model:
-            loaded = model.load()
-            progress.begin()
-            limit = options.opening.limit
-            requests = takewhile(lambda request: limit is None or request.index < limit, run.manifest)
-            trial = estimate(requests, loaded, on_record=lambda ok: progress.add(ok=ok, tokens=0))
-        run.manifest.close()
+    progress.phase(f"reading {options.source.name or options.source.stem}")
+    run = Run(options, Watched(progress))
+    progress.expect(run.count)
+    with run.lazy_model() as model:
+        loaded = model.load()
+        progress.begin()
+        limit = options.opening.limit
+        requests = takewhile(lambda request: limit is None or request.index < limit, run.manifest)
+        trial = estimate(requests, loaded, on_record=lambda ok: progress.add(ok=ok, tokens=0))
+    run.manifest.close()
+    progress.close()
     facts = _facts(trial)
     if (line := passed_over(run.passed_over)) is not None:
         sys.stdout.write(f"{line}.\n")

@@ -14,6 +14,7 @@ A traceback is shown only with `--traceback`, or with PIXANO_VLM_TRACEBACK=1.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -26,7 +27,10 @@ from rich.text import Text
 from pixano_vlm.errors import PixanoVLMError
 from pixano_vlm.nearest import nearest
 
-__all__ = ["EXIT_INTERRUPTED", "EXIT_RUN", "EXIT_USAGE", "print_error", "run_app"]
+__all__ = ["EXIT_INTERRUPTED", "EXIT_RUN", "EXIT_USAGE", "one_sentence", "print_error", "run_app"]
+
+_SENTENCES = re.compile(r"[.?;:] [A-Z`-]|\.\.\.$")
+"""Where a second sentence begins, or one that is left open ends."""
 
 EXIT_USAGE = 2
 EXIT_RUN = 3
@@ -96,8 +100,13 @@ def _explain_argument(error: typer.TyperException) -> tuple[str, str]:
 
 
 def print_error(message: str, hint: str | None = None) -> None:
-    """Writes `error: message` and, below it, the hint to standard error."""
+    """Writes `error: message` and, on a line of its own, `hint: ...` to standard error."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(Text("error: ", style="bold red"), Text(message), sep="")
     if hint:
-        console.print(Text(f"  {hint}"))
+        console.print(Text("hint: ", style="bold"), Text(one_sentence(hint)), sep="")
+
+
+def one_sentence(text: str) -> str:
+    """A hint as it is shown: a single sentence has no full stop at its end."""
+    return text[:-1] if text.endswith(".") and not _SENTENCES.search(text) else text

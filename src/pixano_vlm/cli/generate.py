@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from pixano_vlm.catalog import create_model
 from pixano_vlm.cli import flags
 from pixano_vlm.cli.json_schema import check_settings, read_json_schema
-from pixano_vlm.cli.noise import set_noise
 from pixano_vlm.cli.options import Adapter, Config, Device, Dtype, Plugin, Traceback, Verbose, choose_model
 from pixano_vlm.cli.ray import GpusPerWorker, Ray, Workers, choose_pool
 from pixano_vlm.cli.server import ApiKeyEnv, BaseUrl, ServerModel, choose_server
 from pixano_vlm.cli.setting_flags import with_setting_flags
+from pixano_vlm.cli.verbosity import hide_bars, set_verbosity
 from pixano_vlm.errors import UsageError
 from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.generation import GenerationSettings
@@ -79,76 +79,90 @@ def generate(
     Exits with 0 when all records are ok, 1 when some failed, 2 on wrong use, 3 when the model could not be
     loaded or the run could not continue, 130 when interrupted.
     """
-    set_noise(verbose=verbose, quiet=quiet)
-    from pixano_vlm.cli.run import run
-    from pixano_vlm.cli.shown import Shown
-    from pixano_vlm.inputs.open import open_source
-    from pixano_vlm.inputs.template import read_template
-    from pixano_vlm.outputs.exports import split_outputs
-    from pixano_vlm.runs.open import OpenOptions, Sidecars
-    from pixano_vlm.runs.options import RunOptions
+    from pixano_vlm.cli.progress import Progress
 
-    served = choose_server(base_url, server_model, api_key_env, model, max_batch_size)
-    chosen = choose_model(
-        model,
-        config,
-        plugin,
-        served=served,
-        device=device,
-        dtype=dtype,
-        adapter=adapter,
-        max_batch_size=max_batch_size if served is None else None,
-    )
-    asked = _settings(settings, chosen, json_schema)
-    template = read_template(prompt, prompt_file)
-    source = open_source(manifest, template, recursive=recursive)
-    path, exports = split_outputs(output or [], Path(source.stem + ".outputs.jsonl"))
-    pool = choose_pool(ray, workers, gpus_per_worker)
-    options = RunOptions(
-        source=source,
-        output=sys.stdout if path is None else path,
-        model=create_model(chosen) if pool is None else pool.create(chosen),
-        settings=asked,
-        run_seed=seed,
-        limits=Limits(
-            image_root=image_root,
-            allow_urls=not no_urls,
-            allow_private_hosts=allow_private_urls,
-            max_image_pixels=max_image_pixels,
-            max_image_bytes=max_image_bytes,
-            max_prompt_tokens=max_prompt_tokens,
-        ),
-        opening=OpenOptions(
-            resume=resume
-            or retry_failed
-            or ((retry_flagged or sidecar is not None) and not overwrite and path is not None),
-            overwrite=overwrite and not (sidecar is not None and resume),
-            force=force,
-            retry_failed=retry_failed,
-            retry_flagged=retry_flagged,
-            limit=limit,
-        ),
-        pages=pages.value,
-        exports=exports,
-        sidecars=None if sidecar is None else Sidecars(sidecar.value, overwrite),
-        asked={
-            "manifest": manifest,
-            "prompt": None if template is None else template.text,
-            "prompt_file": None if prompt_file is None else str(prompt_file),
-            "recursive": recursive or None,
-            "pages": None if pages == flags.PagesKind.first else pages.value,
-        },
-        command=tuple(context.obj or ()),
-    )
-    shown = Shown(quiet=quiet, summary_json=summary_json)
-    if dry_run:
-        from pixano_vlm.cli.dry_run import run_dry
+    set_verbosity(verbose=verbose, quiet=quiet)
+    # What follows imports torch: the screen must not stay empty meanwhile.
+    with Progress(quiet=quiet) as progress:
+        progress.phase("starting")
+        from pixano_vlm.cli.run import run
+        from pixano_vlm.cli.shown import Shown
+        from pixano_vlm.inputs.open import open_source
+        from pixano_vlm.inputs.template import read_template
+        from pixano_vlm.outputs.exports import split_outputs
+        from pixano_vlm.runs.open import OpenOptions, Sidecars
+        from pixano_vlm.runs.options import RunOptions
 
-        code = run_dry(options, shown)
-    else:
-        code = run(options, shown)
+        served = choose_server(base_url, server_model, api_key_env, model, max_batch_size)
+        chosen = choose_model(
+            model,
+            config,
+            plugin,
+            served=served,
+            device=device,
+            dtype=dtype,
+            adapter=adapter,
+            max_batch_size=max_batch_size if served is None else None,
+        )
+        asked = _settings(settings, chosen, json_schema)
+        template = read_template(prompt, prompt_file)
+        source = open_source(manifest, template, recursive=recursive)
+        path, exports = split_outputs(output or [], Path(source.stem + ".outputs.jsonl"))
+        hide_bars(chosen)
+        pool = choose_pool(ray, workers, gpus_per_worker)
+        options = RunOptions(
+            source=source,
+            output=sys.stdout if path is None else path,
+            model=create_model(chosen) if pool is None else pool.create(chosen),
+            settings=asked,
+            run_seed=seed,
+            limits=Limits(
+                image_root=image_root,
+                allow_urls=not no_urls,
+                allow_private_hosts=allow_private_urls,
+                max_image_pixels=max_image_pixels,
+                max_image_bytes=max_image_bytes,
+                max_prompt_tokens=max_prompt_tokens,
+            ),
+            opening=OpenOptions(
+                resume=resume
+                or retry_failed
+                or ((retry_flagged or sidecar is not None) and not overwrite and path is not None),
+                overwrite=overwrite and not (sidecar is not None and resume),
+                force=force,
+                retry_failed=retry_failed,
+                retry_flagged=retry_flagged,
+                limit=limit,
+            ),
+            pages=pages.value,
+            exports=exports,
+            sidecars=None if sidecar is None else Sidecars(sidecar.value, overwrite),
+            asked={
+                "manifest": manifest,
+                "prompt": None if template is None else template.text,
+                "prompt_file": None if prompt_file is None else str(prompt_file),
+                "recursive": recursive or None,
+                "pages": None if pages == flags.PagesKind.first else pages.value,
+            },
+            command=tuple(context.obj or ()),
+        )
+        shown = Shown(quiet=quiet, summary_json=summary_json, asked=_asked(context.params))
+        if dry_run:
+            from pixano_vlm.cli.dry_run import run_dry
+
+            code = run_dry(options, shown, progress)
+        else:
+            code = run(options, shown, progress)
     if code:
         raise typer.Exit(code)
+
+
+def _asked(given: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the settings and parameters that were given."""
+    # The flag `--seed` is the run's; a record's own seed has no flag. A flag that may be repeated is empty, not None.
+    names = [*(name for name in SETTINGS if name != "seed"), "device", "dtype", "max_batch_size"]
+    asked = [name for name in names if given.get(name) not in (None, (), [])]
+    return (*asked, "response_format") if given.get("json_schema") is not None else tuple(asked)
 
 
 def _settings(

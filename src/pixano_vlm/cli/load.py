@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 
 from pixano_vlm.catalog import create_model
-from pixano_vlm.cli.noise import set_noise
 from pixano_vlm.cli.options import (
     Adapter,
     Config,
@@ -25,6 +24,7 @@ from pixano_vlm.cli.options import (
 )
 from pixano_vlm.cli.show_prompt import print_prompt, prompt_of, read_record
 from pixano_vlm.cli.tables import print_facts
+from pixano_vlm.cli.verbosity import set_verbosity
 from pixano_vlm.errors import UsageError
 from pixano_vlm.models.vlm import VLMModel
 from pixano_vlm.runs.model import load_weights
@@ -70,7 +70,7 @@ def load(
 
     Exits with 1 when --verify finds a difference, or nothing to compare.
     """
-    set_noise(verbose=verbose)
+    set_verbosity(verbose=verbose)
     chosen = choose_model(model, config, plugin, device=device, dtype=dtype, adapter=adapter)
     instance = create_model(chosen)
     if verify and not hasattr(instance, "verify"):

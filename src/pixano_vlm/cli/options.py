@@ -128,20 +128,29 @@ def choose_model(
         for key, value in params.items()
         if value is not None
     }
-    if "adapter" in given:
-        _require_adapters(model)
+    for param in given:
+        _require(param, model)
     return model.model_copy(update={"model_params": {**model.model_params, **given}})
 
 
-def _require_adapters(model: ModelDeploymentConfig) -> None:
-    """Refuses an adapter for a class that would leave it out without a word.
+def _require(param: str, model: ModelDeploymentConfig) -> None:
+    """Refuses a flag for a class that has no such parameter.
 
-    A class says what it takes in `params_class`, a pydantic model.
+    A class says what it takes in `params_class`, a pydantic model. Of one that does not say, only an adapter is
+    refused: whether it reads the others is seen when it has answered.
     """
-    known = getattr(CLASSES.get(model.model_class), "params_class", None)
-    if "adapter" not in getattr(known, "model_fields", {}):
+    fields = getattr(getattr(CLASSES.get(model.model_class), "params_class", None), "model_fields", None)
+    if param in (fields or ()):
+        return
+    if param == "adapter":
         raise UsageError(
             f"--adapter: the class of model {model.name!r}, {model.model_class}, puts no adapter on a model.",
             hint="Leave it out and serve or save the model with the adapter merged; or run the checkpoint by its "
             "Hugging Face id or folder, through TransformersVLMModel.",
+        )
+    if fields is not None:
+        raise UsageError(
+            f"--{param.replace('_', '-')}: the class of model {model.name!r}, {model.model_class}, has no such "
+            "parameter.",
+            hint=f"Leave it out. Its parameters are {', '.join(fields)}.",
         )

@@ -17,6 +17,10 @@ __all__ = ["Progress", "Tally"]
 PLAIN_SECONDS = 5.0
 """Seconds between two plain lines."""
 
+BAR_WIDTH = 24
+TALLY_WIDTH = 72
+"""Columns that a tally takes; the bar has what is left of the terminal."""
+
 
 @dataclass(slots=True)
 class Tally:
@@ -52,7 +56,7 @@ class Tally:
         parts = [
             f"{self.done:,}{of} done",
             f"{self.failed:,} failed",
-            f"{self.per_second(self.done):.3g} records/s",
+            f"{self.per_second(self.ok):.3g} records/s",
             f"{self.per_second(self.tokens):.3g} tokens/s",
         ]
         left = self.seconds_left()
@@ -68,21 +72,18 @@ def _duration(seconds: float) -> str:
 
 
 class Progress:
-    """Shows a tally while a run goes on. A context manager: leaving it clears the live line."""
+    """Shows what a run does and its tally. A context manager: leaving it clears the live line."""
 
     def __init__(self, total: int | None = None, *, quiet: bool = False, file: TextIO | None = None) -> None:
         self.file = file or sys.stderr
         self.quiet = quiet
         self.tally = Tally(total)
-        self._live: Any = None
-        self._task: Any = None
+        self._live: _LiveLine | None = None
         self._said = self.tally.clock()
 
     def __enter__(self) -> Progress:
         if not self.quiet and self.file.isatty():
-            self._live = _live_line(self.file)
-            self._task = self._live.add_task("", total=self.tally.total)
-            self._live.start()
+            self._live = _LiveLine(self.file)
         return self
 
     def __exit__(
@@ -100,20 +101,32 @@ class Progress:
         if self.quiet:
             return
         if self._live is not None:
-            self._live.console.print(text, markup=False, highlight=False)
+            self._live.print(text)
         else:
             self.file.write(text + "\n")
             self.file.flush()
 
+    def phase(self, text: str, *, is_plain: bool = False) -> None:
+        """What is done now, before the first record: the live line reads so.
+
+        Args:
+            text: Such as `loading shapes`.
+            is_plain: Say it on a line of its own where there is no live one: it takes long.
+        """
+        if self._live is not None:
+            self._live.show(text)
+        elif is_plain:
+            self.say(f"{text} ...")
+
     def expect(self, total: int | None) -> None:
         """How many records there are to do."""
         self.tally.total = total
-        if self._live is not None:
-            self._live.update(self._task, total=total)
 
     def begin(self) -> None:
         """The model is ready: rates count from here."""
         self.tally.started = self._said = self.tally.clock()
+        if self._live is not None:
+            self._live.count(self.tally)
 
     def add(self, *, ok: bool, tokens: int) -> None:
         """One record is done."""
@@ -122,21 +135,66 @@ class Progress:
         tally.failed += not ok
         tally.tokens += tokens
         if self._live is not None:
-            self._live.update(self._task, completed=tally.done, description=str(tally))
+            self._live.count(tally)
         elif tally.clock() - self._said >= PLAIN_SECONDS:
             self._said = tally.clock()
             self.say(str(tally))
 
 
-def _live_line(file: TextIO) -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as RichProgress
+class _LiveLine:
+    """One line at the bottom of a terminal: what is done now, then a bar and the tally. Drawn at once.
 
-    return RichProgress(
-        BarColumn(bar_width=24),
-        TextColumn("{task.description}", markup=False),
-        console=Console(file=file),
-        transient=True,
-        refresh_per_second=4,
-    )
+    What the process prints meanwhile is put above it.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(file=file)
+        self._started = time.monotonic()
+        self._text: str | None = None
+        self._tally: Tally | None = None
+        self._live = Live(
+            get_renderable=self._line, console=self._console, transient=True, refresh_per_second=4
+        )
+
+    def show(self, text: str) -> None:
+        """A phase before the first record."""
+        if self._text != text:
+            self._text, self._tally, self._started = text, None, time.monotonic()
+        # The first words come at once. Afterwards, drawing is left to a thread: a run may answer thousands a second.
+        self._live.start(refresh=True) if not self._live.is_started else self._live.refresh()
+
+    def count(self, tally: Tally) -> None:
+        """The tally from now on."""
+        self._tally = tally
+        if not self._live.is_started:
+            self._live.start(refresh=True)
+
+    def print(self, text: str) -> None:
+        """A line above."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def stop(self) -> None:
+        """Clears it."""
+        if self._tally is not None and self._live.is_started:
+            self._live.refresh()
+        self._live.stop()
+
+    def _line(self) -> Any:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        tally = self._tally
+        if tally is None:
+            waited = time.monotonic() - self._started
+            return Text(f"{self._text} ... {_duration(waited)}" if waited >= 1 else f"{self._text} ...")
+        text = Text(str(tally), no_wrap=True, overflow="ellipsis")
+        width = min(BAR_WIDTH, self._console.width - TALLY_WIDTH)
+        if width < BAR_WIDTH // 3:
+            return text
+        line = Table.grid(padding=(0, 1))
+        line.add_row(ProgressBar(tally.total, tally.done, width=width, pulse=tally.total is None), text)
+        return line

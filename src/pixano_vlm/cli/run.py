@@ -44,7 +44,7 @@ class Watched(RunEvents):
         """Says so: it may take minutes."""
         if self._interruption is not None:
             self._interruption.ends_at_once = True
-        self._progress.say(f"loading {model} ...")
+        self._progress.phase(f"loading {model}", is_plain=True)
 
     def loaded(self, model: VLMModel) -> None:
         """Rates count from here."""
@@ -57,31 +57,43 @@ class Watched(RunEvents):
         self._progress.begin()
 
 
-def run(options: RunOptions, shown: Shown) -> int:
+def run(options: RunOptions, shown: Shown, progress: Progress) -> int:
     """Does the run, and returns the exit code: 0, 1 when records failed, 130 when interrupted.
+
+    Args:
+        options: What to do.
+        shown: What is shown at the end.
+        progress: Entered; it is closed here.
 
     Raises:
         UsageError: When the model, the inputs or the output are not to be had as asked.
         ModelLoadError: When the model cannot be loaded.
         RunError: When the run cannot continue.
     """
+    from pixano_vlm.runs.ignored import ignored
     from pixano_vlm.runs.run import Run
 
-    with Progress(quiet=shown.quiet) as progress:
+    def stop() -> None:
+        progress.say(STOPPING)
+        running.stop()
 
-        def stop() -> None:
-            progress.say(STOPPING)
-            running.stop()
+    is_told = False
 
-        interruption = Interruption(stop)
-        running = Run(options, Watched(progress, interruption))
+    def count(result: Result) -> None:
+        nonlocal is_told
+        if result.output is not None and not is_told:
+            is_told = True
+            for warning in ignored(shown.asked, options.model, result.output):
+                progress.say(f"warning: {warning}")
+        tokens = result.output.usage.completion_tokens if result.output is not None else 0
+        progress.add(ok=result.ok, tokens=tokens)
 
-        def count(result: Result) -> None:
-            tokens = result.output.usage.completion_tokens if result.output is not None else 0
-            progress.add(ok=result.ok, tokens=tokens)
-
-        with interruption:
-            summary = running.finish(count)
+    interruption = Interruption(stop)
+    progress.phase(f"reading {options.source.name or options.source.stem}")
+    running = Run(options, Watched(progress, interruption))
+    with interruption:
+        summary = running.finish(count)
+    progress.close()
     print_outcome(options, shown, summary, backup=running.backup)
     if summary.interrupted:
         return EXIT_INTERRUPTED

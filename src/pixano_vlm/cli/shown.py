@@ -17,6 +17,8 @@ class Shown:
     quiet: bool = False
     summary_json: Path | None = None
     """Where the summary's figures go."""
+    asked: tuple[str, ...] = ()
+    """Settings and parameters that were given as flags: one that the model ignores is told."""
 
 
 def resume_command(args: Sequence[str]) -> str:

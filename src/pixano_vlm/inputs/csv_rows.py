@@ -60,6 +60,15 @@ class CsvRows(Rows):
 
     def rows(self) -> Iterator[Row]:
         """The rows below the first line."""
+        for number, cells in self._cells():
+            yield Row(number, b"{}", cells) if isinstance(cells, Problem) else self._row(number, cells)
+
+    def count(self) -> int:
+        """How many rows there are: the file is read, and nothing made of it."""
+        return sum(1 for _ in self._cells())
+
+    def _cells(self) -> Iterator[tuple[int, list[str] | Problem]]:
+        """Each row's number and its cells."""
         with self._open() as file:
             lines, reader = self._reader(file)
             next(reader, None)
@@ -70,14 +79,10 @@ class CsvRows(Rows):
                 except StopIteration:
                     return
                 except csv.Error as error:
-                    yield Row(
-                        number,
-                        b"{}",
-                        Problem(f"not CSV: {error}.", "Quote cells that hold quotes or line ends."),
-                    )
+                    yield number, Problem(f"not CSV: {error}.", "Quote cells that hold quotes or line ends.")
                     continue
                 if cells:
-                    yield self._row(number, cells)
+                    yield number, cells
 
     def _row(self, number: int, cells: list[str]) -> Row:
         wrong = _wrong_text(cells)

@@ -98,6 +98,10 @@ class FolderRows(Rows):
         for number, name in enumerate(self._names(), 1):
             yield self._row(number, name) if check else Row(number, b"")
 
+    def count(self) -> int:
+        """How many images there are."""
+        return sum(1 for _ in self._names())
+
     def _names(self) -> Iterator[str]:
         """Paths from the layout's folder."""
         folder = self.layout.folder

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pixano_vlm.errors import GenerationError, RunError, VLMError
 from pixano_vlm.models.base import InferenceModel
+from pixano_vlm.models.batches import answer_in_batches, batch_size
+from pixano_vlm.models.fault import raised
 from pixano_vlm.models.generation import GenerationFields
 from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.limits import Limits
@@ -71,14 +73,20 @@ class VLMOutput(BaseModel):
 class VLMModel(InferenceModel):
     """Base class of every vision-language model.
 
-    A subclass implements `load_model` and `predict`. One that can do better than one input at a time also
-    overrides `stream`.
+    A subclass implements `load_model` and `predict`. One that is better at several inputs at a time implements
+    `predict_batch` besides, or instead; one that schedules its inputs itself overrides `stream`.
     """
 
     capability_name: ClassVar[str] = "vlm"
 
     limits: Limits = Limits()
     """What this model may open and how large it may be. Whoever runs the model sets it before `stream`."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A class with `predict_batch` alone has `predict`, too: a batch of one."""
+        super().__init_subclass__(**options)
+        if "predict_batch" in cls.__dict__ and getattr(cls.predict, "__isabstractmethod__", False):
+            cls.predict = _predict_by_batch  # type: ignore[method-assign]  # a class without one of its own
 
     @abstractmethod
     def predict(self, input: VLMInput) -> VLMOutput:
@@ -94,11 +102,29 @@ class VLMModel(InferenceModel):
             VLMError: When this input cannot be answered.
         """
 
+    def predict_batch(self, inputs: list[VLMInput]) -> list[VLMOutput | VLMError]:
+        """Answers several inputs at a time; the default calls `predict` one by one.
+
+        A class that overrides it is given up to `max_batch_size` inputs together (of its `model_params`, or the
+        flag; by default 8). They may differ in their settings and in how many images they have.
+
+        Args:
+            inputs: The requests. They are never changed.
+
+        Returns:
+            One answer an input, in their order: its output, or a `VLMError` where it cannot be answered.
+
+        Raises:
+            Exception: Whatever it raises, the batch is asked again in halves, so that a bad input fails alone.
+        """
+        return [self._answer(input) for input in inputs]
+
     def stream(self, inputs: Iterable[tuple[Key, VLMInput]]) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
         """Answers many inputs, each key exactly once, in whatever order suits the model.
 
         `inputs` is taken lazily with a bounded look-ahead, so it may be endless. An input that fails is
-        answered with its error and never ends the stream. This default calls `predict` one by one.
+        answered with its error and never ends the stream. This default calls `predict_batch` where the class has
+        one of its own, else `predict` one by one.
 
         Args:
             inputs: Pairs of a key, unique in this call, and a request.
@@ -109,19 +135,40 @@ class VLMModel(InferenceModel):
         Raises:
             RunError: When the model can answer nothing any more; keys not yielded so far are unanswered.
         """
-        for key, input in inputs:
-            yield key, self._answer(input)
+        if type(self).predict_batch is VLMModel.predict_batch:
+            for key, input in inputs:
+                yield key, self._answer(input)
+        else:
+            yield from answer_in_batches(inputs, batch_size(self.config), self._answer_batch)
 
     def _answer(self, input: VLMInput) -> VLMOutput | VLMError:
         try:
-            return self.predict(input)
+            return checked_answer(self.predict(input), f"{type(self).__name__}.predict returned")
         except VLMError as error:
             return error
         except RunError:
             raise
         # A model class is someone else's code: whatever it raises on one input is that record's result.
         except Exception as error:
-            return GenerationError(f"{type(self).__name__}.predict failed: {type(error).__name__}: {error}")
+            return GenerationError(f"{type(self).__name__}.predict failed: {raised(error, type(self))}.")
+
+    def _answer_batch(self, inputs: list[VLMInput]) -> list[VLMOutput | VLMError] | VLMError:
+        name = f"{type(self).__name__}.predict_batch"
+        try:
+            answers = self.predict_batch(inputs)
+        except VLMError as error:
+            return error
+        except RunError:
+            raise
+        except Exception as error:  # as in _answer
+            return GenerationError(f"{name} failed: {raised(error, type(self))}.")
+        if not isinstance(answers, list | tuple):
+            wrong = f"{name} returned {_named(answers)}, and a list with one VLMOutput an input is needed."
+        elif len(answers) != len(inputs):
+            wrong = f"{name} returned {len(answers)} answers to {len(inputs)} inputs."
+        else:
+            return [checked_answer(answer, f"{name} returned a list with") for answer in answers]
+        return [GenerationError(wrong) for _ in inputs]
 
     def count_tokens(self, input: VLMInput) -> int | None:
         """Tokens of the prompt, image tokens included, without answering it; safe to call from many threads.
@@ -160,5 +207,36 @@ class VLMModel(InferenceModel):
         Needs no loaded model. The default covers the class and its parameters; an engine adds the identity
         of the weights.
         """
-        params = repr(sorted(self.config.model_params.items(), key=lambda item: item[0]))
+        # dict.items: this look at the parameters is not the class's own.
+        params = repr(sorted(dict.items(self.config.model_params), key=lambda item: item[0]))
         return f"{type(self).__module__}.{type(self).__qualname__}:{params}"
+
+
+def _predict_by_batch(self: VLMModel, input: VLMInput) -> VLMOutput:
+    (answer,) = self.predict_batch([input])
+    if isinstance(answer, VLMError):
+        raise answer
+    return answer
+
+
+def checked_answer(answer: object, who: str) -> VLMOutput | VLMError:
+    """What a model class answered, if it is an answer; else the error that says what it is.
+
+    Args:
+        answer: Whatever came back.
+        who: The beginning of the error's message: `MyVLM.predict returned`.
+    """
+    if isinstance(answer, VLMOutput | VLMError):
+        return answer
+    return GenerationError(
+        f"{who} {_named(answer)}, and a VLMOutput is needed.",
+        hint="Return VLMOutput(generated_text=..., usage=UsageInfo(...)).",
+    )
+
+
+def _named(value: object) -> str:
+    """`a str`, `None`."""
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"an {name}" if name[:1] in "aeiouAEIOU" else f"a {name}"

@@ -10,8 +10,9 @@ from dataclasses import replace
 from itertools import chain
 
 from pixano_vlm.errors import GenerationError, PixanoVLMError, RunError, VLMError
+from pixano_vlm.models.fault import raised
 from pixano_vlm.models.limits import Limits
-from pixano_vlm.models.vlm import VLMInput, VLMModel, VLMOutput
+from pixano_vlm.models.vlm import VLMInput, VLMModel, VLMOutput, checked_answer
 from pixano_vlm.outputs.sink import Sink
 from pixano_vlm.prompts.response_format import parse_json
 from pixano_vlm.records.request import Request
@@ -62,6 +63,7 @@ class Job:
         self._read_all = False
         self._is_writable = True
         self._most_new_tokens = Limits().max_new_tokens
+        self._model_name = "the model"
         self._failure: BaseException | None = None
         self._writing = threading.Lock()
 
@@ -98,7 +100,7 @@ class Job:
             first = yield from self._first()
             if first is not None:
                 loaded = self._model if isinstance(self._model, VLMModel) else self._model()
-                self._most_new_tokens = loaded.limits.max_new_tokens
+                self._most_new_tokens, self._model_name = loaded.limits.max_new_tokens, type(loaded).__name__
                 ready = time.monotonic()
                 try:
                     yield from self._through(loaded, first)
@@ -148,7 +150,7 @@ class Job:
         except Exception as error:  # a model class is someone else's code
             self._raise_failure()
             raise RunError(
-                f"{type(model).__name__}.stream failed: {type(error).__name__}: {error}. "
+                f"{type(model).__name__}.stream failed: {raised(error, type(model))}. "
                 f"{len(self._in_flight)} records were in flight; every result before is safe.",
                 hint="Resume it: the same command with --resume.",
             ) from error
@@ -187,6 +189,7 @@ class Job:
 
     def _answered(self, request: Request, answer: VLMOutput | VLMError) -> None:
         """Writes a record's answer, unless it is to be asked once more."""
+        answer = checked_answer(answer, f"{self._model_name}.stream answered with")
         if isinstance(answer, Exception):
             result = Result(request, error=answer)
         else:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from pixano_vlm.catalog.hub import check_hub
 from pixano_vlm.errors import ModelLoadError, PixanoVLMError
+from pixano_vlm.models.fault import raised
 from pixano_vlm.models.vlm import VLMModel
 
 __all__ = ["LazyModel", "load_weights"]
@@ -60,9 +61,8 @@ def load_weights(model: VLMModel) -> None:
         raise
     # A model class is someone else's code: it may raise anything.
     except Exception as error:
-        kind = model.config.model_class
         raise ModelLoadError(
-            f"model {model.model_name!r} cannot be loaded: {kind}.load_model failed: "
-            f"{type(error).__name__}: {error}.",
-            hint="--traceback shows where.",
+            f"model {model.model_name!r} cannot be loaded: {type(model).__name__}.load_model failed: "
+            f"{raised(error, type(model))}.",
+            hint="--traceback shows the calls that led there.",
         ) from error
