@@ -20,7 +20,7 @@ from pixano_vlm.cli.setting_flags import with_setting_flags
 from pixano_vlm.cli.verbosity import hide_bars, set_verbosity
 from pixano_vlm.errors import UsageError
 from pixano_vlm.models.deployment import ModelDeploymentConfig
-from pixano_vlm.models.generation import GenerationSettings
+from pixano_vlm.models.generation import SETTINGS, GenerationSettings
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.validation import first_problem
 
