@@ -63,7 +63,7 @@ def run(worker: Worker, prompts: list[str]) -> dict[int, Any]:
     shares, share, answers = Shares(source, 1), Share[int](), {}
     while not shares.is_done():
         more = shares.fill(share)
-        found, share.waiting = worker.exchange(share.take_unsent(), more, Limits())
+        found, share.waiting, _ = worker.exchange(share.take_unsent(), more, Limits())
         for key, answer in found:
             shares.answered(share, key)
             answers[key] = answer
@@ -87,7 +87,7 @@ def test_a_model_that_reads_on_is_brought_more_before_it_answers(monkeypatch: py
     worker, _ = start()
     items = [(n, VLMInput(prompt="a", max_new_tokens=1)) for n in range(WINDOW // 2)]
     with ThreadPoolExecutor() as pool:
-        answers, waiting = pool.submit(worker.exchange, items, True, Limits()).result(timeout=20)
+        answers, waiting, _ = pool.submit(worker.exchange, items, True, Limits()).result(timeout=20)
     assert answers == []
     assert waiting < ray_worker.LOW
 

@@ -18,6 +18,7 @@ from tests.media.gallery import CASES_BY_NAME, RGB, saved
 from pixano_vlm.errors import ImageError
 from pixano_vlm.inputs.manifest import Manifest
 from pixano_vlm.media.images import load_image
+from pixano_vlm.media.notes import Note, Notes
 from pixano_vlm.media.sources import from_base64, is_url, shortened, split_page
 from pixano_vlm.models import Limits, VLMInput
 from pixano_vlm.records.content_key import ContentKey
@@ -298,3 +299,23 @@ def test_an_error_line_of_a_long_source_is_short(write_lines: Callable[..., Path
     line, _ = render(Result(request, error=request.error), "m")
     assert len(line) < 1_000
     assert json.loads(line)["id"] == "a"
+
+
+def test_what_another_process_noticed_is_added(tmp_path: Path) -> None:
+    there, here = Notes(), Notes()
+    there.put("scan.tif", Note(pages_not_read=2))
+    there.put("plain.png", Note())
+    here.add(there.take_fresh())
+    assert here.of("scan.tif").pages_not_read == 2
+    assert there.take_fresh() == {}
+    assert there.of("scan.tif").pages_not_read == 2
+
+
+def test_notes_are_bounded_and_the_last_one_counts() -> None:
+    notes = Notes()
+    notes.SIZE = 10  # type: ignore[misc]  # so few in this one
+    for number in range(100):
+        notes.put(str(number), Note(pages_not_read=1))
+    assert sum(bool(notes.of(str(number)).pages_not_read) for number in range(100)) == 10
+    notes.put("99", Note())
+    assert notes.of("99") == Note()

@@ -134,13 +134,13 @@ class Manifest:
         return stack.enter_context(self.source.open("rb", buffering=_PIECE))
 
     def _rows(self, rows: Rows, after: Line | None) -> Iterator[Line]:
-        limit, first = self.rules.max_line_bytes, 0 if after is None else after.record + 1
+        first = 0 if after is None else after.record + 1
         for index, (number, text, problem) in enumerate(rows.rows()):
             if index >= first:
                 raw = blake2b(
                     text if problem is None else text + repr(problem).encode(), digest_size=16
                 ).digest()
-                yield Line(index, number, text if len(text) <= limit else None, raw, index, problem)
+                yield Line(index, number, text, raw, index, problem)
 
     def _lines(self, file: IO[bytes], after: Line | None) -> Iterator[Line]:
         index, number, offset = 0, 0, 0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pixano_vlm.media.stamps import image_digest
 from pixano_vlm.models.image_source import ImageSource, is_pillow_image
 
-__all__ = ["NOTES", "Note", "Notes"]
+__all__ = ["NOTES", "FreshNotes", "Note", "Notes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,10 @@ class Note:
     """Whether its file leaves open what its samples mean."""
 
 
+FreshNotes = dict[str | bytes, Note]
+"""Notes as they cross to another process."""
+
+
 class Notes:
     """Notes by source, the oldest forgotten first. Safe from many threads."""
 
@@ -34,6 +38,7 @@ class Notes:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._entries: OrderedDict[str | bytes, Note] = OrderedDict()
+        self._fresh: FreshNotes = {}
 
     def __bool__(self) -> bool:
         return bool(self._entries)
@@ -44,11 +49,28 @@ class Notes:
         if key is None:
             return
         with self._lock:
-            self._entries.pop(key, None)
-            if note != _NOTHING:
-                self._entries[key] = note
-                if len(self._entries) > self.SIZE:
-                    self._entries.popitem(last=False)
+            self._keep(key, note)
+            if note != _NOTHING and len(self._fresh) < self.SIZE:
+                self._fresh[key] = note
+
+    def _keep(self, key: str | bytes, note: Note) -> None:
+        self._entries.pop(key, None)
+        if note != _NOTHING:
+            self._entries[key] = note
+            if len(self._entries) > self.SIZE:
+                self._entries.popitem(last=False)
+
+    def take_fresh(self) -> FreshNotes:
+        """What was noticed since the last call: for another process, which adds it to its own."""
+        with self._lock:
+            fresh, self._fresh = self._fresh, {}
+        return fresh
+
+    def add(self, fresh: FreshNotes) -> None:
+        """Keeps what another process has noticed."""
+        with self._lock:
+            for key, note in fresh.items():
+                self._keep(key, note)
 
     def of(self, source: ImageSource) -> Note:
         """What was noticed when the image was opened last; nothing, where it was not."""

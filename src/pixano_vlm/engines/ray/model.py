@@ -20,6 +20,7 @@ from pixano_vlm.engines.ray.shares import Share, Shares
 from pixano_vlm.engines.ray.worker import Worker
 from pixano_vlm.errors import ConfigError, GenerationError, ModelLoadError, PixanoVLMError, RunError, VLMError
 from pixano_vlm.extras import import_extra
+from pixano_vlm.media.notes import NOTES
 from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.registry import BUILT_IN_CLASSES
 from pixano_vlm.models.vlm import Key, VLMInput, VLMModel, VLMOutput
@@ -254,7 +255,8 @@ class RayVLMModel(VLMModel):
         answers: list[tuple[Key, VLMOutput | VLMError]] = []
         try:
             if seat.is_loaded:
-                answers, seat.share.waiting = self._get(seat.call)
+                answers, seat.share.waiting, noticed = self._get(seat.call)
+                NOTES.add(noticed)
             else:
                 self._get(seat.call)
                 seat.is_loaded = True

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 from pixano_vlm.errors import ModelLoadError, RunError
+from pixano_vlm.media.notes import NOTES, FreshNotes
 from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.registry import CLASSES
@@ -63,7 +64,7 @@ class Worker:
         threading.Thread(target=self._run, name="model", daemon=True).start()
         return self._model.describe()
 
-    def exchange(self, items: list[Item], more: bool, limits: Limits) -> tuple[list[Answer], int]:
+    def exchange(self, items: list[Item], more: bool, limits: Limits) -> tuple[list[Answer], int, FreshNotes]:
         """Brings new records and takes the answers that are there.
 
         Returns when there is an answer, when the model is about to need more records, or after a while.
@@ -74,7 +75,7 @@ class Worker:
             limits: What a record may open.
 
         Returns:
-            Answers, and how many records the model has not taken yet.
+            Answers; how many records the model has not taken yet; and what was noticed about images.
 
         Raises:
             RunError: When the model can answer nothing any more.
@@ -90,7 +91,7 @@ class Worker:
             answers, self._answers = self._answers, []
             if self._failure is not None and not answers:
                 raise self._failure
-            return answers, len(self._asked)
+            return answers, len(self._asked), NOTES.take_fresh()
 
     def _run(self) -> None:
         try:
