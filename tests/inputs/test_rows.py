@@ -118,7 +118,8 @@ class TestFolder:
         assert [request.id for request in requests("**/*.jpg", prompt="x")] == ["a.jpg", "in/b.jpg"]
         found = requests("in/b.jpg", "a.jpg", "a.jpg", prompt="x")
         assert [request.id for request in found] == ["in/b.jpg", "a.jpg"]
-        with pytest.raises(ManifestError, match="not a picture"):
+        Path("notes.txt").write_text("")
+        with pytest.raises(ManifestError, match=r"notes.txt is not an image, and a.jpg is"):
             requests("a.jpg", "notes.txt", prompt="x")
 
     def test_the_fields_of_metadata_jsonl_are_those_of_the_prompt_and_go_to_the_metadata(
@@ -148,7 +149,7 @@ class TestFolder:
             requests(tmp_path, prompt="{x}")
 
     def test_a_folder_without_pictures_says_where_there_are_some(self, tmp_path: Path) -> None:
-        with pytest.raises(ManifestError, match=r"no picture.*known by their suffix"):
+        with pytest.raises(ManifestError, match=r"no image.*known by their suffix"):
             requests(tmp_path, prompt="x")
         picture(tmp_path / "below" / "a.jpg")
         with pytest.raises(ManifestError, match="add --recursive"):
@@ -210,7 +211,7 @@ class TestCsv:
             tmp_path,
             "id,prompt,image,max_new_tokens,temperature,stop,seed,kind\n"
             'x,"One, and ""two""\nlines",a.jpg,9,0.5,"[""."", ""!""]",7,k\n'
-            "y,Two,,,,.,,\n",
+            "y,Two,[],,,.,,\n",
         )
         first, second = found
         assert first.input is not None
@@ -242,9 +243,9 @@ class TestCsv:
         ("text", "said"),
         [
             ("", "names no columns"),
-            ("prompt,prompt\na,b\n", "stands twice"),
+            ("prompt,prompt\na,b\n", "is there twice"),
             ("promt,images\na,b\n", "Did you mean 'prompt'"),
-            ("prompt,image,file_name\na,b,c\n", "both name pictures"),
+            ("prompt,image,images\na,b,c\n", "both name images"),
             ("question\na\n", "no column 'prompt'"),
             ("prompt,\na,b\n", "has no name"),
             (b"\xff\xfepr", "UTF-8"),
@@ -259,14 +260,20 @@ class TestCsv:
     def test_a_wrong_row_is_its_own_error_and_its_neighbours_do_not_notice(self, tmp_path: Path) -> None:
         bad: list[tuple[bytes, str]] = [
             (b"a,b,c,d\n", "4 cells, and there are 3 columns"),
-            (b"\xff,,\n", "'prompt' is not UTF-8"),
-            (b"x,,hot\n", "temperature must be a number, not 'hot'"),
-            (b"x,,NaN\n", "NaN"),
-            (b",,\n", "no prompt"),
-            (b'"x"y,,\n', "not CSV"),
-            (b"\0,,\n", "NUL"),
+            (b"\xff,[],\n", "'prompt' is not UTF-8"),
+            (b"x,[],hot\n", "temperature must be a number, not 'hot'"),
+            (b"x,[],NaN\n", "NaN"),
+            (b",[],\n", "no prompt"),
+            (b"x,,\n", "the column 'image' is empty"),
+            (b"x, ,\n", "the column 'image' is empty"),
+            (b'"x"y,[],\n', "not CSV"),
+            (b"\0,[],\n", "NUL"),
         ]
-        text = b"prompt,image,temperature\n" + b"".join(b"good,,0\n" + line for line, _ in bad) + b"good,,0\n"
+        text = (
+            b"prompt,image,temperature\n"
+            + b"".join(b"good,[],0\n" + line for line, _ in bad)
+            + b"good,[],0\n"
+        )
         found = self.read(tmp_path, text)
         assert [request.error is None for request in found] == [True, False] * len(bad) + [True]
         for request, (_, said) in zip(found[1::2], bad, strict=True):

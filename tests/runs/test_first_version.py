@@ -56,6 +56,8 @@ def test_a_finished_run_is_resumed_with_nothing_asked_again(
     runs: Path, monkeypatch: pytest.MonkeyPatch, args: list[str], output: str, code: int
 ) -> None:
     before = lines(runs / output)
+    if args[0] == "table.csv":  # the ids of its rows are their numbers now, where they were their lines
+        before = [{**line, "id": str(int(line["id"]) - 1)} for line in before]
     monkeypatch.setenv("ASK_NOTHING", "1")
     assert resume(*args, *([] if "-o" in args else ["-o", output])) == code
     assert lines(runs / output) == before

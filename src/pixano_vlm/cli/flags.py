@@ -9,11 +9,14 @@ from typing import Annotated
 import typer
 
 from pixano_vlm.cli.options import complete_model
+from pixano_vlm.inputs.forms import words
 from pixano_vlm.models.limits import Limits
+from pixano_vlm.outputs.forms import endings
 
 GENERATION = "How to generate (a manifest line's own values win over these)"
 LIMITS = "What a record may open, and how large it may be"
 OUTPUT = "Output"
+COLUMNS = "Tables and lines that name things otherwise"
 IMAGES = "A folder, images or a table without prompts"
 STANDARD = Limits()
 
@@ -37,8 +40,8 @@ Manifest = Annotated[
     list[str],
     typer.Argument(
         metavar="MANIFEST",
-        help="What to run: a JSONL, CSV, Parquet or OpenAI Batch file, - for JSONL from standard input; or, "
-        "with --prompt, a folder, a glob or pictures.",
+        help=f"What to run: {words()} files, folders or globs of them, or URLs (s3://, gs://, hf://); - for "
+        "JSONL from standard input; or, with --prompt, a folder, a glob or images.",
     ),
 ]
 Model = Annotated[
@@ -79,6 +82,34 @@ Recursive = Annotated[
         rich_help_panel=IMAGES,
     ),
 ]
+ImageColumn = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--image-column",
+        metavar="NAME",
+        help="The column of a table, or the key of a line, that names the image; - where none does. Repeat it where "
+        "a record has several.",
+        rich_help_panel=COLUMNS,
+    ),
+]
+PromptColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--prompt-column", metavar="NAME", help="The one that is the prompt.", rich_help_panel=COLUMNS
+    ),
+]
+IdColumn = Annotated[
+    str | None,
+    typer.Option("--id-column", metavar="NAME", help="The one that is the id.", rich_help_panel=COLUMNS),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Only the I-th of N parts, for job arrays: of at least N files every N-th, else every N-th record.",
+    ),
+]
 OutputPaths = Annotated[
     list[str] | None,
     typer.Option(
@@ -86,8 +117,8 @@ OutputPaths = Annotated[
         "-o",
         metavar="PATH",
         help="Where the answers go, one line a record; - is standard output. Default: "
-        "<the manifest's stem>.outputs.jsonl in the current folder. Repeat it with a name that ends with .csv, "
-        ".parquet or .openai.jsonl to have them in that form, too.",
+        "<the manifest's stem>.outputs.jsonl in the current folder. Repeat it with a name that ends with "
+        f"{endings()} to have them in that form, too.",
         rich_help_panel=OUTPUT,
     ),
 ]

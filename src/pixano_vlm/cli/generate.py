@@ -35,6 +35,10 @@ def generate(
     prompt: flags.Prompt = None,
     prompt_file: flags.PromptFile = None,
     recursive: flags.Recursive = False,
+    image_column: flags.ImageColumn = None,
+    prompt_column: flags.PromptColumn = None,
+    id_column: flags.IdColumn = None,
+    shard: flags.Shard = None,
     output: flags.OutputPaths = None,
     sidecar: flags.SidecarFlag = None,
     dry_run: flags.DryRun = False,
@@ -87,7 +91,8 @@ def generate(
         progress.phase("starting")
         from pixano_vlm.cli.run import run
         from pixano_vlm.cli.shown import Shown
-        from pixano_vlm.inputs.open import open_source
+        from pixano_vlm.inputs.naming import Naming
+        from pixano_vlm.inputs.open import open_source, read_share
         from pixano_vlm.inputs.template import read_template
         from pixano_vlm.outputs.exports import split_outputs
         from pixano_vlm.runs.open import OpenOptions, Sidecars
@@ -106,8 +111,9 @@ def generate(
         )
         asked = _settings(settings, chosen, json_schema)
         template = read_template(prompt, prompt_file)
-        source = open_source(manifest, template, recursive=recursive)
-        path, exports = split_outputs(output or [], Path(source.stem + ".outputs.jsonl"))
+        naming = Naming(tuple(image_column or ()), prompt_column, id_column)
+        source = open_source(manifest, template, recursive=recursive, naming=naming, share=read_share(shard))
+        path, exports = split_outputs(output or [], Path(source.stem + ".outputs.jsonl"), source.files)
         hide_bars(chosen)
         pool = choose_pool(ray, workers, gpus_per_worker)
         options = RunOptions(
@@ -142,6 +148,10 @@ def generate(
                 "prompt": None if template is None else template.text,
                 "prompt_file": None if prompt_file is None else str(prompt_file),
                 "recursive": recursive or None,
+                "image_columns": image_column or None,
+                "prompt_column": prompt_column,
+                "id_column": id_column,
+                "shard": shard,
                 "pages": None if pages == flags.PagesKind.first else pages.value,
             },
             command=tuple(context.obj or ()),

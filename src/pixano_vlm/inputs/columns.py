@@ -6,18 +6,37 @@ import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from pixano_vlm.errors import ManifestError, RecordError
-from pixano_vlm.inputs.fields import FIELDS, suggestion
-from pixano_vlm.inputs.rows import Problem, Row, line_of
+from pixano_vlm.inputs.dialects.known import DIALECT_KEYS, dialect_of
+from pixano_vlm.inputs.dialects.text_values import parsed_text
+from pixano_vlm.inputs.fields import ALIASES, FIELDS, check_id, suggestion
+from pixano_vlm.inputs.image_like import image_key
+from pixano_vlm.inputs.naming import NONE, OWN_NAMES, Naming
+from pixano_vlm.inputs.rows import GivenRow, Problem, Row, line_of
 from pixano_vlm.inputs.template import Template
 from pixano_vlm.models.generation import SETTINGS
 
-__all__ = ["Columns"]
+__all__ = ["Columns", "Reading", "plain"]
 
-PICTURES = ("images", "image", "file_name")
-"""Columns that hold a record's pictures. The last two are those of Hugging Face's datasets."""
+IMAGES = ("images", "image", "file_name")
+"""Columns that hold a record's images; the first counts. The last two are those of Hugging Face's datasets."""
+QUESTIONS = ("question", "query", "text", "instruction", "input", "Question", "Prompt")
+"""Columns that are often meant to be the prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How whoever runs a source wants it read."""
+
+    template: Template | None = None
+    """The prompt of sources without one; any column can be a field of it."""
+    naming: Naming = OWN_NAMES
+    """What columns are called, where they do not have the tool's own names."""
 
 
 class Columns:
@@ -26,100 +45,303 @@ class Columns:
     Args:
         name: The table's name, for messages.
         columns: Its columns.
-        template: The prompt of tables without a column of that name; any column can be a field of it.
+        reading: How it is to be read.
         text: Whether every value is text, as in CSV: numbers and lists are then read from it, and empty is absent.
+        held: Columns that are known to hold images, by their type.
+        lists: Columns whose type is that of lists, of which a missing one is an empty one.
 
     Raises:
-        ManifestError: When columns are misspelt, stand twice, or none holds a prompt.
+        ManifestError: When columns are misspelt, there twice, or none holds a prompt; or images may be left out.
         UsageError: When the prompt has a placeholder that no column fills.
     """
 
-    def __init__(self, name: str, columns: Sequence[str], template: Template | None, *, text: bool) -> None:
-        self._text, self._template = text, template
+    def __init__(
+        self, name: str, columns: Sequence[str], reading: Reading, *, text: bool,
+        held: Sequence[str] = (), lists: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        self._name, self._text, self._lists = name, text, frozenset(lists)
+        self._template, self._naming = reading.template, reading.naming
         twice = sorted({column for column in columns if columns.count(column) > 1})
         if twice:
-            raise ManifestError(f"{name}: the column {twice[0]!r} stands twice.", hint="Rename one of them.")
-        for column in columns:
-            if column not in PICTURES and (meant := suggestion(column)) and meant not in columns:
+            raise ManifestError(
+                f"{name}: the column {twice[0]!r} is there twice.", hint="Rename one of them."
+            )
+        for flag, named in self._naming.flags():
+            if named not in columns:
                 raise ManifestError(
-                    f"{name}: unknown column {column!r}.",
-                    hint=f"Did you mean {meant!r}? Rename it, or prefix it if it is data of your own.",
+                    f"{name}: there is no column {named!r}.",
+                    hint=f"Check {flag} {named}; the columns are {', '.join(columns)}.",
                 )
-        pictures = [column for column in PICTURES if column in columns]
-        if len(pictures) > 1:
+        self._images = self._choose_images(columns, held)
+        self._prompt = self._naming.prompt or "prompt"
+        self._id = self._naming.id or ("id" if "id" in columns else None)
+        own = FIELDS - {"images", "prompt", "id"}
+        self._keys = dict.fromkeys(
+            column for column in columns if column in own and column not in self._images
+        )
+        """Columns under a key of their own name."""
+        self._check_prompt(columns)
+        self._check_spelling(columns)
+        if (
+            self._template is not None
+            and not self._images
+            and not self._template.names
+            and not self._naming.images
+        ):
             raise ManifestError(
-                f"{name}: the columns {' and '.join(map(repr, pictures))} both name pictures.",
-                hint="Keep one of them.",
+                f"{name}: no column is known to hold images, and every row would be asked the same.",
+                hint=f"Say which: --image-column NAME, of {', '.join(columns)}.",
             )
-        self._pictures = pictures[0] if pictures else None
-        if template is None and "prompt" not in columns:
+
+    def _choose_images(self, columns: Sequence[str], held: Sequence[str]) -> tuple[str, ...]:
+        if self._naming.images:
+            return () if self._naming.has_no_images else self._naming.images
+        found = [column for column in IMAGES if column in columns]
+        if {"images", "image"} <= set(columns):
             raise ManifestError(
-                f"{name}: there is no column 'prompt'.",
-                hint="Add one, or give one prompt for all rows with --prompt TEXT.",
+                f"{self._name}: the columns 'images' and 'image' both name images.",
+                hint="Say which is meant: --image-column images, --image-column image, or both of these.",
             )
-        if template is not None:
-            if "prompt" in columns:
+        if found:
+            return (found[0],)
+        likely = [column for column in columns if ALIASES.get(column.lower()) == "images" or column in held]
+        if len(likely) > 1:
+            raise ManifestError(
+                f"{self._name}: the columns {', '.join(map(repr, likely))} may all hold images.",
+                hint=f"Say which: --image-column {likely[0]}; repeat it where a record has several.",
+            )
+        return tuple(likely)
+
+    def _check_prompt(self, columns: Sequence[str]) -> None:
+        has_prompt = self._prompt in columns
+        if self._template is not None:
+            if has_prompt:
                 raise ManifestError(
-                    f"{name} has a column 'prompt', and {template.source} was given too.",
+                    f"{self._name} has a column {self._prompt!r}, and {self._template.source} was given too.",
                     hint="Leave one of them out.",
                 )
-            template.check(columns)
-        self._columns = frozenset(columns)
+            self._template.check(columns)
+            return
+        # `system` goes with a prompt; the others are instead of one.
+        foreign = [
+            column
+            for column in columns
+            if column in DIALECT_KEYS or column in ("input", "output", "response")
+        ]
+        if has_prompt:
+            foreign = [column for column in foreign if column in ("system", "system_prompt", "completion")]
+        elif not (foreign and self._is_foreign(columns)):
+            for column in columns:
+                if suggestion(column) == "prompt" and column not in ALIASES:
+                    raise self._misspelt(column, "prompt")
+            asked = next((column for column in QUESTIONS if column in columns), None)
+            flags = f"--prompt-column {asked}" if asked else "--prompt-column NAME"
+            raise ManifestError(
+                f"{self._name}: there is no column 'prompt'.",
+                hint=f"Say which column is the prompt, {flags}, or give one for all rows, --prompt TEXT; the columns "
+                f"are {', '.join(columns)}.",
+            )
+        self._keys |= dict.fromkeys(column for column in foreign if column not in self._images)
+        if not has_prompt:
+            self._keys |= dict.fromkeys(
+                column for column in ("history", "videos", "video", "audios") if column in columns
+            )
 
-    def row(self, number: int, values: Mapping[str, Any]) -> Row:
-        """One row of the table."""
+    @staticmethod
+    def _is_foreign(columns: Sequence[str]) -> bool:
+        """Whether some dialect takes lines with these keys, as far as names tell."""
+        turns = [{"role": "user", "content": ""}]
+        named: dict[str, Any] = dict.fromkeys(columns, "")
+        for key in ("messages", "conversations", "conversation", "dialogue", "dialog"):
+            if key in named:
+                named[key] = turns
+        if "texts" in named:
+            named["texts"] = [{"user": "", "assistant": ""}]
+        return dialect_of(named) is not None
+
+    def _check_spelling(self, columns: Sequence[str]) -> None:
+        for column in columns:
+            if column in self._keys or column in (self._prompt, self._id, *self._images):
+                continue
+            meant = suggestion(column)
+            if meant is None or meant in columns or column == f"{meant}s":
+                continue  # somebody's own, beside the one that is meant; or several of what a record has one of
+            if (meant == "images" and self._images) or (meant == "prompt" and self._has_prompt_of_its_own):
+                continue
+            if meant == "id" and self._id is not None:
+                continue
+            raise self._misspelt(column, meant)
+
+    def _misspelt(self, column: str, meant: str) -> ManifestError:
+        return ManifestError(
+            f"{self._name}: unknown column {column!r}.",
+            hint=f"Did you mean {meant!r}? Rename it, or prefix it if it is data of your own.",
+        )
+
+    @property
+    def _has_prompt_of_its_own(self) -> bool:
+        return (
+            self._template is not None
+            or self._naming.prompt is not None
+            or bool(self._keys.keys() & DIALECT_KEYS)
+        )
+
+    def row(self, number: int, values: Mapping[str, Any], *, name: str | None = None) -> Row:
+        """One row of the table.
+
+        Args:
+            number: What messages call it.
+            values: Column -> value.
+            name: Its id, where it has none of its own; None: its number.
+        """
         line: dict[str, Any] = {}
         metadata: dict[str, Any] = {}
         try:
             for column, value in values.items():
-                if value is None or (self._text and value == ""):
+                if (
+                    value is None
+                    or (self._text and value == "")
+                    or (column in self._images and _is_missing(value))
+                ):
                     continue
-                if column == self._pictures:
-                    line["images"] = self._images(value)
-                elif column in SETTINGS:
-                    # A schema is JSON text in any table: as Parquet's own structure it would gain nulls.
-                    is_text = self._text or (column == "response_format" and isinstance(value, str))
-                    line[column] = _json(value) if is_text else _plain(value)
-                elif column == "metadata":
+                if column == "metadata" and column in self._keys:
                     metadata = {**metadata, **self._metadata(value)}
-                elif column in FIELDS:
-                    line[column] = self._prompt(value) if column == "prompt" else _plain(value)
+                elif column in self._images:
+                    found, paths = self._pictures(value)
+                    line["images"] = [*line.get("images", ()), *found]
+                    if paths:
+                        metadata[f"{column}.path"] = paths
+                elif (key := self._key(column)) is None:
+                    metadata[column] = plain(value)
                 else:
-                    metadata[column] = _plain(value)
+                    line[key] = self._value(key, value)
             if metadata:
                 line["metadata"] = metadata
+            self._check_images(line, values)
             if self._template is not None:
                 line["prompt"] = self._template.fill(
                     {
-                        column: _plain(value)
+                        column: plain(value)
                         for column, value in values.items()
                         if not (self._text and value == "")
                     }
                 )
-            return Row(number, line_of(line))
+            return Row(number, line_of(line), None, None if "id" in line else name)
         except RecordError as error:
-            return Row(number, line_of(_known(line)), Problem(error.message, error.hint))
+            known: dict[str, Any] = {key: line[key] for key in ("id", "metadata") if key in line}
+            return Row(
+                number, line_of(known), Problem(error.message, error.hint), None if "id" in known else name
+            )
 
-    def _prompt(self, value: Any) -> Any:
-        """Text, or a list of messages; in a CSV cell, those as JSON."""
+    def given(self, number: int, values: Mapping[str, Any], *, name: str | None = None) -> GivenRow:
+        """A row as a table of answers has it again. Arguments as of `row`."""
+        found = {column: plain(value) for column, value in values.items() if value is not None}
+        own = None if self._id is None else values.get(self._id)
+        if own is not None and own != "":
+            with suppress(ValueError):  # an error record, under its number
+                return GivenRow(check_id(_id(own)), found, True)
+        return GivenRow(name or str(number), found, False)
+
+    def _check_images(self, line: dict[str, Any], values: Mapping[str, Any]) -> None:
+        """Refuses a row that would be answered without an image that it has, or that others have."""
+        for column in self._images:
+            value = values.get(column)
+            if value is None and column in self._lists:
+                continue
+            if _is_missing(value) or (isinstance(value, str) and not value.strip()):
+                raise RecordError(
+                    f"the column {column!r} is empty.",
+                    hint="Name its image; write [] for a record that has none.",
+                )
+        if self._images or self._naming.images == (NONE,):
+            return
+        others = {
+            column: value
+            for column, value in values.items()
+            if column not in self._keys and column not in (self._prompt, self._id, "metadata")
+        }
+        if (key := image_key(others)) is not None and not _shows(self._template, key):
+            raise RecordError(
+                f"the column {key!r} seems to hold an image, and the record has none.",
+                hint=f"Say --image-column {key}; or --image-column - where no column holds images.",
+            )
+
+    def _key(self, column: str) -> str | None:
+        """The key of a line that a column is; None for data of somebody's own."""
+        if column == self._prompt and self._template is None:
+            return "prompt"
+        if column == self._id:
+            return "id"
+        return column if column in self._keys else None
+
+    def _value(self, key: str, value: Any) -> Any:
+        if key == "prompt":
+            return self._question(value)
+        if key == "id":
+            return _id(value)
+        if key not in SETTINGS:
+            return _message(value)
+        # A schema is JSON text in any table: as Parquet's own structure it would gain nulls.
+        is_text = self._text or (key == "response_format" and isinstance(value, str))
+        return _json(value) if is_text else plain(value)
+
+    def _question(self, value: Any) -> Any:
+        """Text, or a list of messages, in a CSV cell as JSON."""
+        if isinstance(value, bytes):
+            return _text(value, self._prompt)
         if self._text and value.lstrip().startswith('[{"'):
             return _json(value)
-        return _plain(value)
+        return _message(value)
 
-    def _images(self, value: Any) -> Any:
+    def _pictures(self, value: Any) -> tuple[Any, Any]:
+        """A cell's images, and the paths of those that are given as bytes."""
         if isinstance(value, str):
-            return _json(value) if self._text and value.lstrip().startswith("[") else [value]
-        return [_picture(item) for item in (value if isinstance(value, list) else [value])]
+            found = parsed_text(value) if value.lstrip().startswith("[") else value
+            return (found if isinstance(found, list) else [value]), None
+        items = value if isinstance(value, list) else [value]
+        paths = [
+            item.get("path") if isinstance(item, Mapping) and item.get("bytes") is not None else None
+            for item in items
+        ]
+        given = paths if isinstance(value, list) else paths[0]
+        return [_picture(item) for item in items], given if any(paths) else None
 
     def _metadata(self, value: Any) -> dict[str, Any]:
-        found = _json(value) if isinstance(value, str) else _plain(value)
+        found = _json(value) if isinstance(value, str) else plain(value)
         if not isinstance(found, dict):
             raise RecordError("metadata must be an object.", hint='Write {"name": value}, or add a column.')
         return found
 
 
-def _known(line: dict[str, Any]) -> dict[str, Any]:
-    return {key: line[key] for key in ("id", "metadata") if key in line}
+def _is_missing(value: Any) -> bool:
+    """Whether a cell names no image: null, NaN as pandas has it, or an object with neither bytes nor path."""
+    if isinstance(value, Mapping):
+        return value.get("bytes") is None and value.get("path") is None
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _shows(template: Template | None, column: str) -> bool:
+    """Whether a prompt says a column's value itself, which is then not left out."""
+    return template is not None and column in template.names
+
+
+def _id(value: Any) -> Any:
+    """An id as JSON has it; bytes as their text or their hexadecimal digits, never as their length."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value.hex()
+    if isinstance(value, Decimal) and value == value.to_integral_value():
+        return int(value)
+    return plain(value)
+
+
+def _text(value: bytes, column: str) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise RecordError(f"the column {column!r} holds bytes that are not UTF-8 text.") from None
 
 
 def _json(text: str) -> Any:
@@ -131,9 +353,9 @@ def _json(text: str) -> Any:
 
 
 def _picture(value: Any) -> Any:
-    """One picture of a cell: its path or URL, or its bytes as a data URL.
+    """One image of a cell: its path or URL, or its bytes as a data URL.
 
-    Hugging Face's datasets keep a picture as `{"bytes": ..., "path": ...}`, where either may be null.
+    Hugging Face's datasets keep an image as `{"bytes": ..., "path": ...}`, where either may be null.
     """
     if isinstance(value, Mapping):
         data = value.get("bytes")
@@ -143,14 +365,25 @@ def _picture(value: Any) -> Any:
     return value
 
 
-def _plain(value: Any) -> Any:
+def _message(value: Any) -> Any:
+    """A cell that holds messages, or is text: as `plain`, but images in it stay images."""
+    if isinstance(value, bytes) or (isinstance(value, Mapping) and value.keys() == {"bytes", "path"}):
+        return _picture(value)
+    if isinstance(value, Mapping):
+        return {str(key): _message(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_message(inner) for inner in value]
+    return plain(value)
+
+
+def plain(value: Any) -> Any:
     """A cell's value as JSON has it: no NaN, no bytes, no dates."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, bytes):
         return f"{len(value):,} bytes"
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -1,74 +1,64 @@
-"""A CSV file with named columns -> rows. Commas, semicolons or tabs, whichever its first line has most of.
+"""A CSV file with named columns -> rows. Commas, semicolons, tabs or bars, whichever its first line has most of.
 
-Knows lines and cells; what the columns mean stands in `columns`.
+Knows lines and cells; what the columns mean is in `columns`.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO
 
 from pixano_vlm.errors import ManifestError
-from pixano_vlm.inputs.columns import Columns
-from pixano_vlm.inputs.rows import Layout, Problem, Row, Rows
-from pixano_vlm.inputs.template import Template
+from pixano_vlm.inputs.columns import Columns, Reading
+from pixano_vlm.inputs.file import BROKEN, InputFile
+from pixano_vlm.inputs.rows import GivenRow, Layout, Problem, Row, Rows
 
-__all__ = ["CsvRows"]
+__all__ = ["CsvRows", "CsvTable"]
 
 MAX_LINE = 32 * 2**20
 """Longest line and longest cell, in characters."""
 
-_DELIMITERS = ",;\t"
+_DELIMITERS = ",;\t|"
 
 
-class CsvRows(Rows):
-    """A CSV file. Its rows are called by the line they begin in; blank lines are none.
+class CsvTable:
+    """The cells of a CSV file. Blank lines are no rows.
 
     Args:
-        path: The file: UTF-8, its first line the columns' names.
-        template: The prompt, for files without a column of that name.
+        file: The file: UTF-8, its first line the columns' names.
 
     Raises:
         ManifestError: When the file or its first line is not usable.
-        UsageError: When the prompt has a placeholder that no column fills.
     """
 
-    def __init__(self, path: Path, template: Template | None = None) -> None:
-        self.path = path
-        self.layout = Layout(path.name, path.parent)
+    def __init__(self, file: InputFile) -> None:
+        self.file = file
         csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
+        file.head()
         try:
-            with self._open() as file:
-                head = file.readline(MAX_LINE)
+            with self._open() as text:
+                head = text.readline(MAX_LINE)
                 self._delimiter = max(_DELIMITERS, key=head.count)
-            with self._open() as file:
-                self._header = [cell.strip() for cell in next(self._reader(file)[1], [])]
-        except OSError as error:
-            raise ManifestError(f"{path} cannot be read: {error.strerror}.") from error
+            with self._open() as text:
+                self.header = [cell.strip() for cell in next(self._reader(text)[1], [])]
+        except (OSError, *BROKEN) as error:
+            raise ManifestError(f"{file} cannot be read: {error}.") from error
         except csv.Error as error:
-            raise ManifestError(f"{path}: {error}.", hint="Its first line names the columns.") from error
-        if not any(self._header) or _wrong_text(self._header) is not None:
+            raise ManifestError(f"{file}: {error}.", hint="Its first line names the columns.") from error
+        if not any(self.header) or wrong_text(self.header) is not None:
             raise ManifestError(
-                f"{path.name} names no columns in its first line, in UTF-8.",
+                f"{file.name} names no columns in its first line, in UTF-8.",
                 hint="Write a first line such as: id,prompt,image",
             )
-        if "" in self._header:
-            raise ManifestError(f"{path.name}: a column has no name.", hint="Name it in the first line.")
-        self._columns = Columns(path.name, self._header, template, text=True)
+        if self.header[0] == "" and "" not in self.header[1:]:
+            self.header[0] = "index"  # as pandas writes a table with its row numbers
+        if "" in self.header:
+            raise ManifestError(f"{file.name}: a column has no name.", hint="Name it in the first line.")
 
-    def rows(self) -> Iterator[Row]:
-        """The rows below the first line."""
-        for number, cells in self._cells():
-            yield Row(number, b"{}", cells) if isinstance(cells, Problem) else self._row(number, cells)
-
-    def count(self) -> int:
-        """How many rows there are: the file is read, and nothing made of it."""
-        return sum(1 for _ in self._cells())
-
-    def _cells(self) -> Iterator[tuple[int, list[str] | Problem]]:
-        """Each row's number and its cells."""
+    def cells(self) -> Iterator[tuple[int, list[str], Problem | None]]:
+        """Each row's first line and cells, or what is wrong with it."""
         with self._open() as file:
             lines, reader = self._reader(file)
             next(reader, None)
@@ -79,36 +69,77 @@ class CsvRows(Rows):
                 except StopIteration:
                     return
                 except csv.Error as error:
-                    yield number, Problem(f"not CSV: {error}.", "Quote cells that hold quotes or line ends.")
+                    hint = "Quote cells that hold quotes or line ends."
+                    yield number, [], Problem(f"not CSV: {error}.", hint)
                     continue
+                except BROKEN as error:
+                    raise ManifestError(f"{self.file} cannot be read: {error}.") from error
                 if cells:
-                    yield number, cells
-
-    def _row(self, number: int, cells: list[str]) -> Row:
-        wrong = _wrong_text(cells)
-        if wrong is not None:
-            column = self._header[wrong] if wrong < len(self._header) else wrong + 1
-            return Row(number, b"{}", Problem(f"column {column!r} is not UTF-8.", "Save the file as UTF-8."))
-        row = self._columns.row(number, dict(zip(self._header, cells, strict=False)))
-        if len(cells) > len(self._header):
-            more = Problem(
-                f"{len(cells)} cells, and there are {len(self._header)} columns.",
-                "Quote cells that hold a delimiter.",
-            )
-            return row._replace(problem=more)
-        return row
+                    yield number, cells, None
 
     def _open(self) -> IO[str]:
-        # What is no UTF-8 is kept as half surrogate pairs, so that it is one row's error and not the file's.
-        return self.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+        # What is not UTF-8 is kept as half surrogate pairs, so that it is one row's error and not the file's.
+        return io.TextIOWrapper(self.file.open(), encoding="utf-8-sig", errors="surrogateescape", newline="")
 
     def _reader(self, file: IO[str]) -> tuple[_Lines, Iterator[list[str]]]:
         lines = _Lines(file)
         return lines, csv.reader(lines, delimiter=self._delimiter, strict=True)
 
 
+class CsvRows(Rows):
+    """A CSV file. Its rows are called by the line they begin in, and their ids are their numbers, from 1.
+
+    Args:
+        file: The file.
+        reading: How it is to be read.
+
+    Raises:
+        ManifestError: When the file or its first line is not usable.
+        UsageError: When the prompt has a placeholder that no column fills.
+    """
+
+    def __init__(self, file: InputFile, reading: Reading | None = None) -> None:
+        self._table = CsvTable(file)
+        self.layout = Layout(file.name, file.folder)
+        self._header = tuple(self._table.header)
+        self.kinds = dict.fromkeys(self._header, "string")
+        self._columns = Columns(file.name, self._header, reading or Reading(), text=True)
+
+    def rows(self) -> Iterator[Row]:
+        """The rows below the first line."""
+        for row, (number, cells, problem) in enumerate(self._table.cells(), 1):
+            if problem is not None:
+                yield Row(number, b"{}", problem, str(row))
+            else:
+                yield self._row(number, cells, str(row))
+
+    def count(self) -> int:
+        """How many rows there are; reads the file once."""
+        return sum(1 for _ in self._table.cells())
+
+    def given(self) -> Iterator[GivenRow]:
+        """Each row's id and cells."""
+        for row, (number, cells, _) in enumerate(self._table.cells(), 1):
+            yield self._columns.given(number, dict(zip(self._header, cells, strict=False)), name=str(row))
+
+    def _row(self, number: int, cells: list[str], name: str) -> Row:
+        header, wrong = self._header, wrong_text(cells)
+        if wrong is not None:
+            column = header[wrong] if wrong < len(header) else wrong + 1
+            problem = Problem(f"column {column!r} is not UTF-8.", "Save the file as UTF-8.")
+            return Row(number, b"{}", problem, name)
+        row = self._columns.row(number, dict(zip(header, cells, strict=False)), name=name)
+        if len(cells) > len(header):
+            more = Problem(
+                f"{len(cells)} cells, and there are {len(header)} columns.",
+                "Quote cells that hold a delimiter.",
+            )
+            return row._replace(problem=more)
+        return row
+
+
 class _Lines:
-    """The file's lines, none longer than the limit. It can be gone on with behind one that was."""
+    """The file's lines, none longer than the limit. It can be continued behind one that was."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
@@ -131,7 +162,7 @@ class _Lines:
         return line
 
 
-def _wrong_text(cells: list[str]) -> int | None:
+def wrong_text(cells: list[str]) -> int | None:
     """The first cell that is not UTF-8."""
     for place, cell in enumerate(cells):
         if not cell.isascii():

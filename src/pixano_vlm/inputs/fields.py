@@ -27,6 +27,8 @@ ALIASES = {
 
 MAX_ID = 1024
 """Longest id, in characters."""
+MAX_EXACT = 2**53
+"""Up to here, two whole numbers are never one and the same float."""
 
 
 @lru_cache(maxsize=4096)
@@ -121,6 +123,8 @@ def check_id(value: Any) -> str:
     Raises:
         ValueError: When it is neither a string nor a whole number, is empty or too long.
     """
+    if type(value) is float and value.is_integer() and abs(value) <= MAX_EXACT:
+        value = int(value)  # as pandas writes a column of numbers with gaps
     if type(value) is int:
         return str(value)
     if not isinstance(value, str):

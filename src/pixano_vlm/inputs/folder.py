@@ -8,28 +8,23 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pixano_vlm.errors import ManifestError, RecordError
-from pixano_vlm.inputs.image_metadata import METADATA_NAME, ImageMetadata
+from pixano_vlm.inputs.globs import glob_folder, is_glob
+from pixano_vlm.inputs.image_metadata import METADATA_NAMES, ImageMetadata
 from pixano_vlm.inputs.rows import Layout, Problem, Row, Rows, line_of
 from pixano_vlm.inputs.template import Template
 from pixano_vlm.media.formats import is_companion, is_image_name, passed_over, readable_suffixes
 from pixano_vlm.media.sources import is_url
 
-__all__ = ["FolderRows", "is_glob"]
+__all__ = ["FolderRows"]
 
-_MAGIC = re.compile(r"[*?\[]")
-_OWN_FIELDS = ("name", "stem", "folder")
-
-
-def is_glob(source: str) -> bool:
-    """Whether it is a pattern, rather than the name of something that is there."""
-    return bool(_MAGIC.search(source)) and not os.path.lexists(source)
+_OWN_FIELDS = ("name", "stem", "folder", "txt")
+"""The last is the text beside an image, as folders for trainers of captions have it: `a.txt` beside `a.jpg`."""
 
 
 class FolderRows(Rows):
@@ -37,7 +32,7 @@ class FolderRows(Rows):
 
     Args:
         sources: A folder, a glob, or pictures.
-        template: The prompt. Its fields are `name`, `stem`, `folder` and those of `metadata.jsonl`.
+        template: The prompt. Its fields are `name`, `stem`, `folder`, `txt` and those of the metadata file.
         recursive: Also the pictures of folders below; links to folders are not followed.
 
     Raises:
@@ -54,19 +49,20 @@ class FolderRows(Rows):
             for name in self._pictures:
                 if not is_image_name(Path(name).name):
                     raise ManifestError(
-                        f"{name} is not a picture: it ends with none of {', '.join(sorted(readable_suffixes()))}.",
-                        hint="Name one manifest, one folder, or pictures only.",
+                        f"{name} is not an image: it ends with none of {', '.join(sorted(readable_suffixes()))}.",
+                        hint="Name one manifest, one folder, or images only.",
                     )
-            self.layout = Layout("pictures", Path())
+            self._folder, called = Path(), "images"
         elif is_glob(sources[0]):
             self._pattern = sources[0]
-            self.layout = Layout(sources[0], Path(glob_folder(sources[0])))
+            self._folder, called = Path(glob_folder(sources[0])), sources[0]
         else:
-            self.layout = Layout(Path(sources[0]).resolve().name or sources[0], Path(sources[0]))
+            self._folder, called = Path(sources[0]), Path(sources[0]).resolve().name or sources[0]
+        self.layout = Layout(called, self._folder)
         self._metadata: dict[str, ImageMetadata | None] = {}
         first = next(self.rows(check=False), None)
         if first is None:
-            raise ManifestError(f"there is no picture in {sources[0]}.", hint=self._no_picture_hint())
+            raise ManifestError(f"there is no image in {sources[0]}.", hint=self._no_picture_hint())
         fields = dict.fromkeys(_OWN_FIELDS)
         if (
             not template.names <= fields.keys()
@@ -74,7 +70,7 @@ class FolderRows(Rows):
             template.check({**fields, **self._fields_of_metadata()})
 
     def _no_picture_hint(self) -> str:
-        folder = self.layout.folder
+        folder = self._folder
         if self._pattern is not None and not glob.glob(self._pattern, recursive=True):  # noqa: PTH207 - as in _names
             return "No file matches it."
         if self._pattern is None and not self._recursive:
@@ -83,7 +79,7 @@ class FolderRows(Rows):
                     return "There are some in folders below it: add --recursive."
         if (line := passed_over(self.passed_over())) is not None:
             return f"{line}."
-        return f"Pictures are known by their suffix: {', '.join(sorted(readable_suffixes()))}."
+        return f"Images are known by their suffix: {', '.join(sorted(readable_suffixes()))}."
 
     def _fields_of_metadata(self) -> dict[str, None]:
         fields: dict[str, None] = {}
@@ -99,12 +95,12 @@ class FolderRows(Rows):
             yield self._row(number, name) if check else Row(number, b"")
 
     def count(self) -> int:
-        """How many images there are."""
+        """How many images there are, by their names alone."""
         return sum(1 for _ in self._names())
 
     def _names(self) -> Iterator[str]:
         """Paths from the layout's folder."""
-        folder = self.layout.folder
+        folder = self._folder
         if self._pictures:
             yield from self._pictures
         elif self._pattern is not None:
@@ -127,7 +123,7 @@ class FolderRows(Rows):
             counts.update(
                 Path(name).suffix.lower()
                 for name in names
-                if not is_image_name(name) and name != METADATA_NAME and not is_companion(name, images)
+                if not is_image_name(name) and name not in METADATA_NAMES and not is_companion(name, images)
             )
         return counts
 
@@ -138,7 +134,7 @@ class FolderRows(Rows):
                 if os.path.isfile(path):  # noqa: PTH113 - a hot path
                     yield os.path.split(path)
             return
-        for folder, below, names in os.walk(self.layout.folder):
+        for folder, below, names in os.walk(self._folder):
             below[:] = [name for name in below if self._recursive and not name.startswith(".")]
             yield from ((folder, name) for name in names if not name.startswith("."))
 
@@ -150,20 +146,29 @@ class FolderRows(Rows):
         except UnicodeEncodeError:
             return Row(number, b"{}", Problem(f"the name {slashed!a} is not UTF-8.", "Rename the file."))
         known: dict[str, Any] = self._said_of(slashed)
-        parent = path.parent.name or self.layout.folder.resolve().name
+        parent = path.parent.name or self._folder.resolve().name
         values: dict[str, Any] = {"id": slashed, "images": [f"./{slashed}" if is_url(slashed) else slashed]}
         if known:
             values["metadata"] = known
+        own: dict[str, Any] = {"name": path.name, "stem": path.stem, "folder": parent}
         try:
-            values["prompt"] = self._template.fill(
-                {**known, "name": path.name, "stem": path.stem, "folder": parent}
-            )
+            if "txt" in self._template.names and "txt" not in known:
+                own["txt"] = self._text_beside(path)
+            values["prompt"] = self._template.fill({**known, **own})
         except RecordError as error:
             return Row(number, line_of(values), Problem(error.message, error.hint))
         return Row(number, line_of(values))
 
+    def _text_beside(self, name: Path) -> str | None:
+        try:
+            return Path(self._folder, name).with_suffix(".txt").read_text(encoding="utf-8-sig").strip()
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecordError(f"{name.with_suffix('.txt')} cannot be read: {error}.") from None
+
     def _said_of(self, name: str) -> dict[str, Any]:
-        """The fields of the nearest `metadata.jsonl` that knows the picture, in its folder or one above."""
+        """The fields of the nearest metadata file that knows the picture, in its folder or one above."""
         for folder in _with_folders_above(os.path.dirname(name)):  # noqa: PTH120 - a hot path
             metadata = self._metadata_of(folder)
             if metadata is not None and (known := metadata.of(name[len(folder) :].lstrip("/"))):
@@ -172,15 +177,10 @@ class FolderRows(Rows):
 
     def _metadata_of(self, folder: str) -> ImageMetadata | None:
         if folder not in self._metadata:
-            path = self.layout.folder / folder / METADATA_NAME
-            self._metadata[folder] = ImageMetadata(path) if path.is_file() else None
+            paths = (self._folder / folder / name for name in METADATA_NAMES)
+            path = next(filter(Path.is_file, paths), None)
+            self._metadata[folder] = None if path is None else ImageMetadata(path)
         return self._metadata[folder]
-
-
-def glob_folder(pattern: str) -> str:
-    """The part of a pattern before its first magic character: the folder that its matches lie in."""
-    head = pattern[: _MAGIC.search(pattern).start()]  # type: ignore[union-attr]  # a glob has one
-    return os.path.dirname(head) or "."  # noqa: PTH120 - a piece of a pattern is no path
 
 
 def _with_folders_above(folder: str) -> Iterator[str]:

@@ -6,8 +6,8 @@ Knows no file but the images' paths, which it resolves, confines and stamps.
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Callable
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,12 @@ from pydantic import ValidationError
 
 from pixano_vlm.errors import ImageError, PromptError, RecordError, VLMError
 from pixano_vlm.inputs.decode import decode_line, json_kind
+from pixano_vlm.inputs.dialects.known import dialect_of
+from pixano_vlm.inputs.dialects.parts import as_source
+from pixano_vlm.inputs.dialects.text_values import turns_in_text
+from pixano_vlm.inputs.dialects.turns import as_turns, placed
 from pixano_vlm.inputs.fields import CHECKS, FIELDS, check_id, check_images, suggestion
-from pixano_vlm.inputs.openai_batch import from_batch_request, is_batch_request
+from pixano_vlm.inputs.image_like import image_key
 from pixano_vlm.inputs.pages import with_all_pages
 from pixano_vlm.inputs.rules import Rules
 from pixano_vlm.media.sources import (
@@ -31,11 +35,12 @@ from pixano_vlm.media.sources import (
     with_page,
 )
 from pixano_vlm.media.stamps import FileStamp, stamp
+from pixano_vlm.media.stores import is_store_url
 from pixano_vlm.models.generation import SETTINGS
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.messages import check_messages, count_places, image_sources, map_images
 from pixano_vlm.prompts.response_format import schema_of
-from pixano_vlm.records.request import Line, Request
+from pixano_vlm.records.request import Line, Request, hash_id
 from pixano_vlm.validation import first_problem
 
 
@@ -52,7 +57,7 @@ class LineParser:
 
     def __init__(self, rules: Rules, line: Line, takes_id: Callable[[Line, int], bool] | None = None) -> None:
         self.rules, self.line, self.takes_id = rules, line, takes_id
-        self.id, self.id_hash = str(line.number), 0
+        self.id, self.id_hash = line.default_id, 0
         self.images: tuple[str, ...] = ()
         self.metadata: dict[str, Any] | None = None
         self.files: list[FileStamp] = []
@@ -63,8 +68,13 @@ class LineParser:
         line = self.line
         return Request(
             line.record, line.number, self.id, input, self.images, self.metadata, error, line.raw_hash,
-            tuple(self.files) if error is None else (), self.id_hash, self.own_seed, self.rules.name,
+            tuple(self.files) if error is None else (), self.id_hash, self.own_seed, self.source,
         )  # fmt: skip
+
+    @property
+    def source(self) -> str:
+        """How messages call the file that the line is in."""
+        return self.rules.name if self.line.origin is None else self.line.origin.name
 
     def read(self) -> Request:
         """The whole line.
@@ -74,18 +84,8 @@ class LineParser:
             ImageError: When an image of it may not be opened.
             PromptError: When its messages are wrong.
         """
-        rules, text = self.rules, self.line.text
-        if text is None:
-            raise RecordError(
-                f"the line is longer than {rules.max_line_bytes:,} bytes.",
-                hint="Name images by path or URL instead of writing them out.",
-            )
-        values = decode_line(text)
-        if is_batch_request(values):
-            self.read_id({"id": values["custom_id"]})
-            values = from_batch_request(values)
-        else:
-            self.read_id(values)
+        rules = self.rules
+        values = self.read_record(decode_line(self.line.text))
         self.read_metadata(values)
         if self.line.problem is not None:
             raise RecordError(self.line.problem.message, hint=self.line.problem.hint)
@@ -107,6 +107,8 @@ class LineParser:
             )
         images = self.read_images(values.get("images"))
         prompt = self.read_prompt(values, len(images))
+        if not self.images and not rules.naming.has_no_images:
+            self.refuse_left_out_image(values)
         if rules.pages == "all":
             prompt, images = with_all_pages(prompt, images, rules.limits)
         if settings["temperature"] > 0 and "seed" not in settings:
@@ -120,17 +122,43 @@ class LineParser:
         input.model_fields_set.intersection_update(asked | {"prompt", "images"})
         return self.request(input)
 
-    def read_id(self, values: dict[str, Any]) -> None:
-        """The line's own id, which no earlier line may have."""
-        own = values.get("id")
+    def read_record(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The line's values under the tool's own keys; its id is read on the way, for errors to name.
+
+        Raises:
+            RecordError: When it is of a dialect, and asks for what cannot be done; or its id is wrong.
+        """
+        if self.rules.naming:
+            values = self.rules.naming.renamed(values)
+        dialect = dialect_of(values)
+        if dialect is None:
+            self.read_id(values.get("id"))
+        else:
+            self.read_id(values.get(dialect.id_key))
+            values = dialect.to_record(values)
+        if values.get("images") is None and values.get("file_name") is not None:  # as image folders have it
+            values = {**values, "images": values["file_name"]}
+            del values["file_name"]
+        return values
+
+    def read_id(self, own: Any) -> None:
+        """The line's own id, or the one that it has for want of it; no earlier line may have the same."""
+        line = self.line
         if own is None:
+            id_hash = hash_id(self.id)
+            self.id_hash = 0 if line.origin is None else id_hash
+            if self.takes_id is not None and not self.takes_id(line, id_hash):
+                raise RecordError(
+                    f"it has no id, and an earlier line has the id {self.id!r}, which it would have for want of one.",
+                    hint="Give each record an id of its own.",
+                )
             return
         try:
             self.id = check_id(own)
         except ValueError as error:
             raise RecordError(f"id {error}.", hint="Without one, the line number is the id.") from None
-        self.id_hash = int.from_bytes(blake2b(self.id.encode(), digest_size=8).digest(), "little") or 1
-        if self.takes_id is not None and not self.takes_id(self.line, self.id_hash):
+        self.id_hash = hash_id(self.id)
+        if self.takes_id is not None and not self.takes_id(line, self.id_hash):
             raise RecordError(
                 f"an earlier line has the id {self.id!r} too.", hint="Give each record an id of its own."
             )
@@ -159,6 +187,10 @@ class LineParser:
         """The list of images, resolved."""
         if value is None:
             return []
+        if isinstance(value, dict) or (
+            isinstance(value, list) and any(isinstance(item, dict) for item in value)
+        ):
+            value = [as_source(item, "images") for item in (value if isinstance(value, list) else [value])]
         try:
             written = check_images(value)
         except ValueError as error:
@@ -173,13 +205,16 @@ class LineParser:
 
     def resolve(self, source: str) -> str:
         """An image source with its path made absolute and confined; the file's stamp is kept."""
+        base = self.rules.base_dir if self.line.origin is None else self.line.origin.folder
         source = from_base64(source)
+        if not is_url(source) and is_store_url(base):
+            source = in_store(base, source)
         if is_url(source):
             if not self.rules.limits.allow_urls and not is_data_url(source):
                 raise ImageError(f"{shortened(source)} is a URL, and URLs are not allowed in this run.")
             return source
         try:
-            path = os.path.normpath(os.path.join(self.rules.base_dir, local_path(source)))  # noqa: PTH118 - hot
+            path = os.path.normpath(os.path.join(base, local_path(source)))  # noqa: PTH118 - hot
         except ValueError as error:
             raise ImageError(f"{shortened(source)}: {error}.") from None
         check_is_path(path)
@@ -189,15 +224,50 @@ class LineParser:
         self.files.append(stamp(path))
         return path if page is None else with_page(path, page)
 
+    @staticmethod
+    def as_prompt(prompt: Any, images: int) -> Any:
+        """The prompt; messages of other forms, and those written as text, as messages here have them."""
+        if isinstance(prompt, str):
+            prompt = turns_in_text(prompt, "prompt")
+        return placed(as_turns(prompt, "prompt"), images) if isinstance(prompt, list) else prompt
+
+    def read_sources(self, values: dict[str, Any]) -> None:
+        """Only the images and videos of a line that was read without error before."""
+        values = self.read_record(values)
+        images = self.read_images(values.get("images"))
+        prompt = self.as_prompt(values["prompt"], len(images))
+        if isinstance(prompt, list):
+            map_images(prompt, self.resolve)
+
+    def refuse_left_out_image(self, values: dict[str, Any]) -> None:
+        """A record without an image, and one under a key that is not looked at, is answered blind: refused."""
+        key = image_key({name: value for name, value in values.items() if name not in FIELDS})
+        if key is not None:
+            raise RecordError(
+                f"{key!r} seems to name an image, and the record has none.",
+                hint=f"Write it under 'images', or say --image-column {key}. If it is not an image, put it into "
+                "metadata, or say --image-column -.",
+            )
+
     def read_prompt(self, values: dict[str, Any], images: int) -> str | list[dict[str, Any]]:
         """The prompt; `images` is how many the line lists, which its placeholders must match."""
         prompt = values.get("prompt")
         if prompt is None:
-            asked = next((key for key in ("question", "text", "instruction", "query") if key in values), None)
+            asked = next(
+                (
+                    key
+                    for key in ("question", "text", "instruction", "query", "input", "caption")
+                    if key in values
+                ),
+                None,
+            )
             raise RecordError(
                 "there is no prompt.",
-                hint=f"Rename {asked!r} to 'prompt'." if asked else 'Add "prompt": "...".',
+                hint=f"Rename {asked!r} to 'prompt', or say --prompt-column {asked}."
+                if asked
+                else 'Add "prompt": "...".',
             )
+        prompt = self.as_prompt(prompt, images)
         if isinstance(prompt, str):
             if not prompt.strip() and not images:
                 raise RecordError("the prompt is empty and there is no image.", hint="Write a prompt.")
@@ -223,3 +293,11 @@ class LineParser:
         if total > most:
             raise RecordError(f"{total:,} images, and the limit is {most:,}.", hint="Split the record.")
         return map_images(prompt, self.resolve)
+
+
+def in_store(base: str, source: str) -> str:
+    """A path relative to the folder `base` of a store, as a URL; it does not lead out of its bucket."""
+    scheme, _, path = base.partition("://")
+    bucket, _, folder = path.partition("/")
+    inside = posixpath.normpath("/" + posixpath.join(folder, source))
+    return f"{scheme}://{bucket}{inside}"

@@ -21,16 +21,16 @@ from typing import IO
 from pixano_vlm.errors import ManifestError, VLMError
 from pixano_vlm.inputs.decode import DECODER
 from pixano_vlm.inputs.hash_table import HashTable
+from pixano_vlm.inputs.jsonl_rows import known_of_long_line, too_long
 from pixano_vlm.inputs.line_parser import LineParser
-from pixano_vlm.inputs.openai_batch import from_batch_request, is_batch_request
+from pixano_vlm.inputs.naming import Naming
 from pixano_vlm.inputs.pages import Pages
 from pixano_vlm.inputs.rows import Rows
 from pixano_vlm.inputs.rules import MAX_LINE_BYTES, Rules
 from pixano_vlm.media.stamps import FileStamp
 from pixano_vlm.models.generation import GenerationSettings
 from pixano_vlm.models.limits import Limits
-from pixano_vlm.prompts.messages import map_images
-from pixano_vlm.records.request import Line, Request, place
+from pixano_vlm.records.request import Line, Request, hash_id
 
 __all__ = ["Manifest"]
 
@@ -52,6 +52,7 @@ class Manifest:
         base_dir: What relative image paths start from; None: the manifest's folder, or the current one.
         max_line_bytes: A longer line is an error record and never held in memory.
         pages: What is read of an image with several pages; `each` is for rows, which `PageRows` makes.
+        naming: What keys are called, where they do not have the tool's own names.
 
     Raises:
         ManifestError: When the file is missing or is not a file that can be read.
@@ -70,12 +71,13 @@ class Manifest:
         base_dir: Path | None = None,
         max_line_bytes: int = MAX_LINE_BYTES,
         pages: Pages = "first",
+        naming: Naming | None = None,
     ) -> None:
         self.source = None if source is None or str(source) == "-" else source
         self.rows = rows
         self._stream = stream
         called = "standard input" if self.source is None else self.source.name
-        folder = Path() if self.source is None else self.source.parent
+        folder: Path | str = Path() if self.source is None else self.source.parent
         if rows is not None:
             called, folder = rows.layout.name, rows.layout.folder
         self.rules = Rules(
@@ -87,6 +89,7 @@ class Manifest:
             max_line_bytes,
             run_seed is not None,
             pages,
+            naming or Naming(),
         )
         self.ids = HashTable()
         self._last_taken = -1
@@ -135,12 +138,13 @@ class Manifest:
 
     def _rows(self, rows: Rows, after: Line | None) -> Iterator[Line]:
         first = 0 if after is None else after.record + 1
-        for index, (number, text, problem) in enumerate(rows.rows()):
+        for index, (number, text, problem, name, origin) in enumerate(rows.rows()):
             if index >= first:
-                raw = blake2b(
-                    text if problem is None else text + repr(problem).encode(), digest_size=16
-                ).digest()
-                yield Line(index, number, text, raw, index, problem)
+                # An id that is not in the text is hashed with it: a row that moves has another one.
+                hashed = text if problem is None else text + repr(problem).encode()
+                hashed = hashed if name is None else hashed + name.encode("utf-8", "surrogatepass")
+                raw = blake2b(hashed, digest_size=16).digest()
+                yield Line(index, number, text, raw, index, problem, name, origin)
 
     def _lines(self, file: IO[bytes], after: Line | None) -> Iterator[Line]:
         index, number, offset = 0, 0, 0
@@ -153,21 +157,30 @@ class Manifest:
             start, number = offset, number + 1
             offset += len(piece)
             if len(piece) > limit and not piece.endswith(b"\n"):
-                digest = blake2b(piece, digest_size=16)
+                digest, known = blake2b(piece, digest_size=16), known_of_long_line(piece)
                 del piece
                 while rest := readline(_PIECE):
                     offset += len(rest)
                     digest.update(rest)
                     if rest.endswith(b"\n"):
                         break
-                line = Line(index, number, None, digest.digest(), start)
+                # What is known of it, its id, is said with its error.
+                line = Line(index, number, known, digest.digest(), start, too_long(limit))
             else:
                 text = piece.strip()
+                if not index and self._stream is None and text.startswith(b"[") and text[1:2] != b'"':
+                    raise ManifestError(
+                        f"{self.rules.name} is a JSON list, not one object per line.",
+                        hint="Put it through: jq -c '.[]'",
+                    )
                 if number == 1 and text.startswith(_BOM):
                     text = text[3:].strip()
                 if not text:
                     continue
-                line = new(Line, (index, number, text, blake2b(text, digest_size=16).digest(), start, None))
+                line = new(
+                    Line,
+                    (index, number, text, blake2b(text, digest_size=16).digest(), start, None, None, None),
+                )
             if after is None or number > after.number:
                 yield line
             index += 1
@@ -183,7 +196,9 @@ class Manifest:
         try:
             return parser.read()
         except VLMError as error:
-            where = place(self.rules.name, line.number, parser.id if parser.id_hash else None)
+            if register:
+                self.takes_id(line, parser.id_hash or hash_id(parser.id))  # it is in the output, too
+            where = parser.request().where
             return parser.request(error=type(error)(f"{where}: {error.message}", hint=error.hint))
 
     def takes_id(self, line: Line, id_hash: int) -> bool:
@@ -215,13 +230,8 @@ class Manifest:
 
     def stamps(self, line: Line) -> tuple[FileStamp, ...]:
         """The local image files of a line that was parsed without error before, as they are now."""
-        values = DECODER.decode((line.text or b"").decode())
-        if is_batch_request(values):
-            values = from_batch_request(values)
         parser = LineParser(self.rules, line)
-        parser.read_images(values.get("images"))
-        if isinstance(values["prompt"], list):
-            map_images(values["prompt"], parser.resolve)
+        parser.read_sources(DECODER.decode((line.text or b"").decode()))
         return tuple(parser.files)
 
 

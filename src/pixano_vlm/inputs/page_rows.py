@@ -17,6 +17,7 @@ from pixano_vlm.inputs.open import Source
 from pixano_vlm.inputs.rows import Layout, Problem, Row, Rows, line_of
 from pixano_vlm.media.page_count import count_pages
 from pixano_vlm.media.sources import from_base64, is_url, local_path, with_page
+from pixano_vlm.media.stores import is_store_url
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.prompts.messages import image_sources, map_images
 
@@ -49,10 +50,7 @@ class _LineRows(Rows):
         manifest = Manifest(self._path)
         try:
             for line in manifest.lines():
-                if line.text is None:
-                    yield Row(line.number, b"{}", Problem("the line is too long to be read."))
-                else:
-                    yield Row(line.number, line.text)
+                yield Row(line.number, line.text, line.problem)
         finally:
             manifest.close()
 
@@ -88,7 +86,8 @@ class PageRows(Rows):
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
             yield row  # it is not a usable line, which its parser says
             return
-        counts = [count_pages(self._located(source), self._limits) for source in sources]
+        folder = self.layout.folder if row.origin is None else row.origin.folder
+        counts = [count_pages(_located(source, folder), self._limits) for source in sources]
         if max(counts, default=1) == 1:
             yield row
         elif len(sources) > 1:
@@ -98,14 +97,17 @@ class PageRows(Rows):
             )
             yield row._replace(problem=problem)
         else:
-            id = values.get("id", row.number)
+            id = values.get("id", row.name or row.number)
             for page in range(1, counts[0] + 1):
                 named = {**_with_source(values, with_page(sources[0], page)), "id": f"{id}#page={page}"}
                 yield row._replace(text=line_of(named))
 
-    def _located(self, source: str) -> str:
-        source = from_base64(source)
-        return source if is_url(source) else os.path.join(self.layout.folder, local_path(source))  # noqa: PTH118
+
+def _located(source: str, folder: Path | str) -> str:
+    source = from_base64(source)
+    if not is_url(source) and isinstance(folder, str) and is_store_url(folder):
+        return folder + source
+    return source if is_url(source) else os.path.join(folder, local_path(source))  # noqa: PTH118
 
 
 def _sources(values: dict[str, Any]) -> list[str]:

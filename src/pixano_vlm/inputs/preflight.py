@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from pixano_vlm.errors import ManifestError, MissingPackageError, RecordError
 from pixano_vlm.inputs.decode import decode_line
+from pixano_vlm.inputs.dialects.known import as_record, dialect_of
 from pixano_vlm.inputs.fields import FIELDS, suggestion
-from pixano_vlm.inputs.openai_batch import is_batch_request
+from pixano_vlm.inputs.naming import Naming
 from pixano_vlm.inputs.rules import MAX_LINE_BYTES
 from pixano_vlm.prompts.response_format import INSTALL, missing_packages
 
@@ -22,25 +24,25 @@ _KEY = re.compile(rb'"([^"\\\r\n]{1,64})"[ \t]*:')
 _MAX_REMEMBERED = 100_000
 
 
-def check_manifest_keys(source: Path | None) -> int | None:
+def check_manifest_keys(source: Path | None, naming: Naming | None = None) -> int | None:
     """Refuses a key that is close to a known one, and counts the records on the way.
 
     Args:
         source: The manifest. Standard input and pipes can be read only once: their lines are checked as
             they come, and one with such a key is an error record.
+        naming: What its keys are called, where they do not have the tool's own names.
 
     Returns:
         How many records there are; None where they cannot be counted.
 
     Raises:
-        ManifestError: Naming the line, the key, and the key that was meant.
+        ManifestError: Naming the line, the key, and the key that was meant; or when its first line is of a form that
+            holds no records, or no line has a key that was named.
         MissingPackageError: When a record asks for an answer in JSON, and what that needs is not installed.
     """
     if source is None or str(source) == "-" or not source.is_file():
         return None
-    records = 0
-    line = 0
-    harmless = {key.encode() for key in FIELDS}
+    check = _Check(source, naming or Naming())
     rest: list[bytes] = []
     held = 0
     try:
@@ -53,58 +55,99 @@ def check_manifest_keys(source: Path | None) -> int | None:
                     if held > MAX_LINE_BYTES:  # an error record later; its keys are not worth the memory
                         rest, held = [b"."], 1
                     continue
-                data = b"".join([*rest, chunk[:cut]])
+                check.read(b"".join([*rest, chunk[:cut]]))
                 rest, held = [chunk[cut:]], len(chunk) - cut
-                records += _check(source, data, line, harmless)
-                line += data.count(b"\n")
-            records += _check(source, b"".join(rest), line, harmless)
+            check.read(b"".join(rest))
     except OSError as error:
         raise ManifestError(f"{source} cannot be read: {error.strerror}.") from error
-    return records
+    check.finish()
+    return check.records
 
 
-def _check(source: Path, data: bytes, line: int, harmless: set[bytes]) -> int:
-    lines = data.split(b"\n")
-    keys = set(_KEY.findall(data))
-    unseen = keys - harmless
-    if b"response_format" in keys and (missing := missing_packages()):
-        for number, text in enumerate(lines, line + 1):
-            if _asks_for_json(text):
-                raise MissingPackageError(
-                    f"{source.name}:{number} asks for an answer in JSON, which needs {' and '.join(missing)}.",
-                    hint=f"{INSTALL}.",
-                )
-    suspicious = {key for key in unseen if suggestion(key.decode("utf-8", "replace"))}
-    if suspicious:
-        for number, text in enumerate(lines, line + 1):
-            if any(key in text for key in suspicious):
-                _check_line(source, number, text)
-    if len(harmless) < _MAX_REMEMBERED:
-        harmless |= unseen - suspicious
-    # Blank lines are rare, and the last piece is what follows the last line end.
-    return len(lines) - sum(not text or text.isspace() for text in lines)
+class _Check:
+    """The lines of one manifest, whole ones at a time."""
 
+    def __init__(self, source: Path, naming: Naming) -> None:
+        self._source, self._naming = source, naming
+        self._wanted = {name.encode(): (flag, name) for flag, name in naming.flags()}
+        """Named keys that no line has had so far."""
+        self._harmless = {key.encode() for key in FIELDS} | self._wanted.keys()
+        self._line = 0
+        self.records = 0
 
-def _asks_for_json(text: bytes) -> bool:
-    try:
-        values = decode_line(text.strip().removeprefix(b"\xef\xbb\xbf"))
-    except RecordError:
-        return False
-    body = values["body"] if is_batch_request(values) else values
-    asked = body.get("response_format") if isinstance(body, dict) else None
-    return isinstance(asked, dict) and asked.get("type") != "text"
+    def read(self, data: bytes) -> None:
+        """Some more lines.
 
+        Raises:
+            ManifestError: See `check_manifest_keys`.
+            MissingPackageError: Likewise.
+        """
+        lines = data.split(b"\n")
+        if not self.records:
+            self._check_first(lines)
+        keys = set(_KEY.findall(data))
+        for key in self._wanted.keys() & keys:
+            del self._wanted[key]
+        unseen = keys - self._harmless
+        if b"response_format" in keys and (missing := missing_packages()):
+            for number, text in enumerate(lines, self._line + 1):
+                if self._asks_for_json(text):
+                    raise MissingPackageError(
+                        f"{self._source.name}:{number} asks for an answer in JSON, which needs "
+                        f"{' and '.join(missing)}.",
+                        hint=f"{INSTALL}.",
+                    )
+        suspicious = {key for key in unseen if suggestion(key.decode("utf-8", "replace"))}
+        if suspicious:
+            for number, text in enumerate(lines, self._line + 1):
+                if any(key in text for key in suspicious):
+                    self._check_line(number, text)
+        if len(self._harmless) < _MAX_REMEMBERED:
+            self._harmless |= unseen - suspicious
+        self._line += len(lines) - 1
+        # Blank lines are rare, and the last piece is what follows the last line end.
+        self.records += len(lines) - sum(not text or text.isspace() for text in lines)
 
-def _check_line(source: Path, number: int, text: bytes) -> None:
-    try:
-        values = decode_line(text.strip().removeprefix(b"\xef\xbb\xbf"))
-    except RecordError:
-        return  # an error record of its own, later
-    if is_batch_request(values):
-        return  # its keys are another format's; what is wrong with them is an error record
-    for key in values:
-        if meant := suggestion(key):
+    def finish(self) -> None:
+        """Refuses a name that no line has."""
+        for flag, name in self._wanted.values():
             raise ManifestError(
-                f"{source.name}:{number}: unknown key {key!r}.",
-                hint=f"Did you mean {meant!r}? Data of your own goes into metadata.",
+                f"{self._source.name}: no line has the key {name!r}.", hint=f"Check {flag} {name}."
             )
+
+    def _record(self, text: bytes) -> dict[str, Any]:
+        """A line's record; empty where the line is an error record of its own, later."""
+        try:
+            return as_record(self._values(text))
+        except RecordError:
+            return {}
+
+    def _values(self, text: bytes) -> dict[str, Any]:
+        return self._naming.renamed(decode_line(text.strip().removeprefix(b"\xef\xbb\xbf")))
+
+    def _check_first(self, lines: list[bytes]) -> None:
+        """Refuses a manifest whose first line is of a form that holds no records."""
+        number, text = next(
+            ((number, text) for number, text in enumerate(lines, self._line + 1) if text.strip()), (0, b"")
+        )
+        if not number:
+            return
+        try:
+            dialect = dialect_of(self._values(text))
+        except RecordError:
+            return
+        if dialect is not None and dialect.refusal is not None:
+            message, hint = dialect.refusal
+            raise ManifestError(f"{self._source.name}:{number}: {message}", hint=hint)
+
+    def _asks_for_json(self, text: bytes) -> bool:
+        asked = self._record(text).get("response_format")
+        return isinstance(asked, dict) and asked.get("type") != "text"
+
+    def _check_line(self, number: int, text: bytes) -> None:
+        for key in self._record(text):
+            if meant := suggestion(key):
+                raise ManifestError(
+                    f"{self._source.name}:{number}: unknown key {key!r}.",
+                    hint=f"Did you mean {meant!r}? Data of your own goes into metadata.",
+                )

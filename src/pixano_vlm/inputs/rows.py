@@ -1,4 +1,4 @@
-"""What a manifest is when it is no JSONL file: rows, each as the line that a JSONL manifest would have had.
+"""What a manifest is when it is not a plain JSONL file: rows, each as the line that a JSONL manifest would have had.
 
 Because a row is such a line, everything behind it (checks, ids, limits, error records, resuming) knows one form
 only. Knows which kinds of source there are, and opens none of them itself.
@@ -13,19 +13,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pixano_vlm.records.request import Problem
+from pixano_vlm.records.request import Origin, Problem
 
-__all__ = ["Problem", "Row", "Rows", "line_of"]
+__all__ = ["GivenRow", "Layout", "Problem", "Row", "Rows", "line_of"]
 
 
 class Row(NamedTuple):
     """One record of a source."""
 
     number: int
-    """What messages call it: the line of a CSV file, the row of a table, the place among pictures; from 1."""
+    """What messages call it: the line of a CSV file, the row of a table, the place among images; from 1."""
     text: bytes
     """The line that a JSONL manifest would have, as UTF-8 JSON; of a row with a problem, what is known of it."""
     problem: Problem | None = None
+    name: str | None = None
+    """The id of a record that has none of its own; None: its number."""
+    origin: Origin | None = None
+    """Its file, where the source is several."""
+
+
+class GivenRow(NamedTuple):
+    """A row of a table as it was given, for the table of its answers."""
+
+    id: str
+    values: Mapping[str, Any]
+    """By column; those of images are left out."""
+    has_own_id: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +47,16 @@ class Layout:
 
     name: str
     """How messages call it."""
-    folder: Path
-    """What relative image paths start from."""
+    folder: Path | str
+    """What relative image paths start from: a folder, or a URL that ends with a slash."""
 
 
 class Rows(ABC):
     """The rows of one source. Read lazily, as often as wanted, in the same order each time."""
 
     layout: Layout
+    kinds: Mapping[str, str] = {}
+    """Of a table, its columns in order: each with `string`, `int64`, `double`, `bool` or `strings`."""
 
     @abstractmethod
     def rows(self) -> Iterator[Row]:
@@ -57,8 +72,12 @@ class Rows(ABC):
         return {}
 
     def count(self) -> int | None:
-        """How many rows there are; None where counting would mean reading them all."""
+        """How many rows there are; None where counting would mean reading them all from far away."""
         return None
+
+    def given(self) -> Iterator[GivenRow]:
+        """Of a table, its rows as they were given."""
+        return iter(())
 
 
 def line_of(values: Mapping[str, Any]) -> bytes:

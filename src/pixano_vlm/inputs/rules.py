@@ -11,7 +11,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from pixano_vlm.inputs.naming import Naming
 from pixano_vlm.inputs.pages import Pages
+from pixano_vlm.media.stores import is_store_url
 from pixano_vlm.models.generation import DEFAULT_GENERATION, GenerationSettings
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.records.content_key import settings_text
@@ -35,18 +37,20 @@ class Rules:
         max_line_bytes: A longer line is an error record and never held in memory.
         is_seeded: Whether somebody gave `run_seed`.
         pages: What is read of an image with several pages.
+        naming: What keys are called, where they do not have the tool's own names.
     """
 
     name: str
-    folder: Path
+    folder: Path | str
     settings: GenerationSettings = field(default_factory=GenerationSettings)
     limits: Limits = field(default_factory=Limits)
     run_seed: int = 0
     max_line_bytes: int = MAX_LINE_BYTES
     is_seeded: bool = False
     pages: Pages = "first"
+    naming: Naming = field(default_factory=Naming)
     base_dir: str = field(init=False)
-    """`folder`, whole and with symbolic links resolved."""
+    """`folder`, whole and with symbolic links resolved; of a manifest in a store, a URL that ends with a slash."""
     root: str | None = field(init=False)
     """Where images must lie, likewise; None: anywhere."""
     defaults: dict[str, Any] = field(init=False)
@@ -59,7 +63,8 @@ class Rules:
             {"seed"} if self.is_seeded else set()
         )
         self.settings = self.settings.over(DEFAULT_GENERATION)
-        self.base_dir = os.path.realpath(self.folder)
+        in_store = isinstance(self.folder, str) and is_store_url(self.folder)
+        self.base_dir = str(self.folder) if in_store else os.path.realpath(self.folder)
         self.root = None if self.limits.image_root is None else os.path.realpath(self.limits.image_root)
         self.defaults = self.settings.model_dump(exclude_none=True)
 
@@ -78,4 +83,6 @@ class Rules:
         }
         if self.pages != "first":
             context["pages"] = self.pages
+        if self.naming:
+            context["naming"] = self.naming.described()
         return context

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from pixano_vlm.errors import VLMError
@@ -17,6 +18,15 @@ class Problem(NamedTuple):
     hint: str | None = None
 
 
+class Origin(NamedTuple):
+    """Which of a manifest's several files a line is in."""
+
+    name: str
+    """How messages call it."""
+    folder: str
+    """What relative image paths start from: a folder, its links resolved, or a URL that ends with a slash."""
+
+
 class Line(NamedTuple):
     """One record as bytes."""
 
@@ -24,13 +34,27 @@ class Line(NamedTuple):
     """Place among the manifest's records, from 0."""
     number: int
     """Line of the manifest, from 1."""
-    text: bytes | None
-    """Without surrounding white space; None when the line is too long to be read."""
+    text: bytes
+    """Without surrounding white space; of one with a problem, what is known of it."""
     raw_hash: bytes
     offset: int
     """Where the line starts in the file, in bytes; of a manifest that is no JSONL file, the same as `record`."""
     problem: Problem | None = None
     """Why it is no usable record, where that is known before it is decoded."""
+    name: str | None = None
+    """The id of a record that has none of its own; None: its number."""
+    origin: Origin | None = None
+    """Its file, where the manifest has several."""
+
+    @property
+    def default_id(self) -> str:
+        """The id of a record that has none of its own."""
+        return self.name or str(self.number)
+
+
+def hash_id(id: str) -> int:
+    """64 bits of an id, never 0."""
+    return int.from_bytes(blake2b(id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little") or 1
 
 
 def place(source: str, line: int, id: str | None) -> str:

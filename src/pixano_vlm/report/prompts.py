@@ -13,10 +13,11 @@ from typing import IO, Any
 
 from pixano_vlm.errors import RecordError
 from pixano_vlm.inputs.decode import decode_line
+from pixano_vlm.inputs.dialects.known import dialect_of
 from pixano_vlm.inputs.fields import check_id, check_images
 from pixano_vlm.inputs.manifest import Manifest
+from pixano_vlm.inputs.naming import Naming
 from pixano_vlm.inputs.open import Source
-from pixano_vlm.inputs.openai_batch import from_batch_request, is_batch_request
 from pixano_vlm.prompts.messages import check_messages
 from pixano_vlm.report.offsets import Offsets
 
@@ -53,6 +54,7 @@ class Prompts:
 
     def __init__(self, source: Source) -> None:
         manifest = Manifest(source.path, rows=source.rows)
+        self._naming = source.naming
         self.folder = Path(manifest.rules.base_dir)
         """Where relative paths start."""
         self._offsets = Offsets()
@@ -62,7 +64,7 @@ class Prompts:
         for line in manifest.lines():
             text = line.text or b""
             self._offsets.add(
-                _id(_values(text)) or str(line.number), line.offset if put_by is None else offset
+                _id(_values(text, self._naming)) or line.default_id, line.offset if put_by is None else offset
             )
             if put_by is not None:
                 offset += put_by.write(text + b"\n")
@@ -74,7 +76,7 @@ class Prompts:
         if offset is None:
             return None
         self._file.seek(offset)
-        values = _values(self._file.readline().strip().removeprefix(b"\xef\xbb\xbf"))
+        values = _values(self._file.readline().strip().removeprefix(b"\xef\xbb\xbf"), self._naming)
         return _asked(values) if values else None
 
     def close(self) -> None:
@@ -82,18 +84,22 @@ class Prompts:
         self._file.close()
 
 
-def _values(text: bytes) -> dict[str, Any]:
+def _values(text: bytes, naming: Naming) -> dict[str, Any]:
     try:
-        values = decode_line(text)
+        values = naming.renamed(decode_line(text))
     except RecordError:
         return {}
-    if not is_batch_request(values):
+    dialect = dialect_of(values)
+    if dialect is None:
         return values
     try:
-        return from_batch_request(values)
+        return dialect.to_record(values)
     except RecordError:
-        body = values["body"]
-        return {"id": values["custom_id"], "prompt": body.get("messages") if isinstance(body, dict) else None}
+        body = values.get("body")
+        return {
+            "id": values.get(dialect.id_key),
+            "prompt": body.get("messages") if isinstance(body, dict) else None,
+        }
 
 
 def _id(values: dict[str, Any]) -> str | None:

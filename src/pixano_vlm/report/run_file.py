@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pixano_vlm.errors import MissingPackageError, UsageError
-from pixano_vlm.inputs.open import Source, open_source
+from pixano_vlm.inputs.naming import Naming
+from pixano_vlm.inputs.open import Source, open_source, read_share
 from pixano_vlm.inputs.template import Template
 from pixano_vlm.outputs.run_file import run_file_path
 
@@ -76,7 +77,19 @@ class RunFile:
             template = Template(prompt) if isinstance(prompt, str) else None
         # MissingPackageError is not a UsageError: a Parquet file, and pyarrow is not installed here.
         with suppress(UsageError, MissingPackageError, OSError):
-            return open_source(names, template, recursive=self._asked().get("recursive") is True)
+            asked = self._asked()
+            images, shard = asked.get("image_columns"), asked.get("shard")
+            return open_source(
+                names,
+                template,
+                recursive=asked.get("recursive") is True,
+                naming=Naming(
+                    tuple(images) if isinstance(images, list) else (),
+                    asked.get("prompt_column"),
+                    asked.get("id_column"),
+                ),
+                share=read_share(shard) if isinstance(shard, str) else None,
+            )
         return None
 
     def rates(self) -> dict[str, float]:

@@ -93,7 +93,9 @@ def generate(
     instance = _model(model, model_params)
     source = _source(inputs, None if prompt is None else Template(prompt), recursive)
     named = [] if output is None else [output] if isinstance(output, (str, Path)) else list(output)
-    path, exports = split_outputs([str(name) for name in named], Path(source.stem + ".outputs.jsonl"))
+    path, exports = split_outputs(
+        [str(name) for name in named], Path(source.stem + ".outputs.jsonl"), source.files
+    )
     return Run(
         RunOptions(
             source=source,

@@ -25,7 +25,7 @@ from pixano_vlm.outputs.journal import Journal, Slot, SlotWriter
 from pixano_vlm.outputs.jsonl import Standing
 from pixano_vlm.records.content_key import UNKNOWN, ContentKey, state_of
 from pixano_vlm.records.output_line import relabelled, says
-from pixano_vlm.records.request import Line, Request, place
+from pixano_vlm.records.request import Line, Request, hash_id, place
 
 _UNUSUAL = journals.ERROR | journals.LINE_ERROR | journals.FILES | journals.FLAGGED
 _MOVED = 0
@@ -188,7 +188,7 @@ class _Reconciliation:
             return False
         if slot.flags & journals.FILES and slot.state != self._state(line):
             return False
-        return not (prefix and slot.id_hash) or self.manifest.ids.add(slot.id_hash)
+        return not prefix or self.manifest.ids.add(slot.id_hash or hash_id(line.default_id))
 
     def _state(self, line: Line) -> bytes | None:
         try:

@@ -17,7 +17,7 @@ from pixano_vlm.outputs import journal as journals
 from pixano_vlm.outputs.jsonl import JsonlSink
 from pixano_vlm.outputs.sidecars import SidecarSink
 from pixano_vlm.records.output_line import says
-from pixano_vlm.records.request import Request
+from pixano_vlm.records.request import Request, hash_id
 from pixano_vlm.runs.reconcile import Reconciled
 
 __all__ = ["AllRemaining", "JournalRemaining", "Remaining", "SidecarRemaining"]
@@ -93,7 +93,7 @@ class JournalRemaining(Remaining):
                     self.reused_failed -= 1
                     self._sink.drop(slot.length)
                     yield request
-            elif slot.id_hash and not manifest.ids.add(slot.id_hash):
+            elif not manifest.ids.add(slot.id_hash or hash_id(line.default_id)):
                 # It was done, but an edit above has since taken its id: parsing it says so.
                 if slot.flags & journals.OK:
                     self.reused -= 1

@@ -10,9 +10,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from pixano_vlm.catalog.weights import weights_on_disk
-from pixano_vlm.errors import OutputError, RunError, UsageError
+from pixano_vlm.errors import ManifestError, OutputError, RunError, UsageError
 from pixano_vlm.inputs.manifest import Manifest
 from pixano_vlm.inputs.page_rows import page_rows
 from pixano_vlm.inputs.preflight import check_manifest_keys
@@ -22,6 +23,8 @@ from pixano_vlm.outputs.exports import check_exports, write_exports
 from pixano_vlm.outputs.null import NullSink
 from pixano_vlm.outputs.run_file import RunFile
 from pixano_vlm.outputs.stream import StreamSink
+from pixano_vlm.outputs.table_columns import Given
+from pixano_vlm.prompts.response_format import schema_of
 from pixano_vlm.records.result import Result
 from pixano_vlm.runs.events import RunEvents
 from pixano_vlm.runs.job import Job
@@ -69,7 +72,7 @@ class Run:
         rows = page_rows(source, options.limits) if options.pages == "each" else source.rows
         self.manifest = Manifest(
             source.path, rows=rows, stream=source.stream, name=source.name, settings=options.settings,
-            limits=options.limits, run_seed=options.run_seed, pages=options.pages,
+            limits=options.limits, run_seed=options.run_seed, pages=options.pages, naming=source.naming,
         )  # fmt: skip
         self.passed_over = {} if rows is None else dict(rows.passed_over())
         """Of a folder, how many files are not read, by suffix."""
@@ -78,7 +81,13 @@ class Run:
 
     def _count(self) -> int | None:
         source, limit = self._options.source, self._options.opening.limit
-        count = check_manifest_keys(source.path) if source.rows is None else source.rows.count()
+        rows, path = source.rows, source.path
+        count = check_manifest_keys(path, source.naming) if rows is None else rows.count()
+        if count == 0:
+            raise ManifestError(
+                f"{source.name or self.manifest.rules.name} holds no records.",
+                hint="Write one record per line, or one per row below the columns' names.",
+            )
         if count is None or self._options.pages == "each":
             return None
         return count if limit is None else min(count, limit)
@@ -173,7 +182,9 @@ class Run:
         options = self._options
         self.backup = opened.settle()
         if isinstance(options.output, Path) and options.exports:
-            write_exports(options.output, options.exports)
+            rows, asked = options.source.rows, options.settings.response_format
+            given = None if rows is None or not rows.kinds else Given(rows.kinds, rows.given)
+            write_exports(options.output, options.exports, given, _keys_of(asked))
 
     def _open(self, model: LazyModel) -> Opened:
         options, output = self._options, self._options.output
@@ -186,7 +197,7 @@ class Run:
                 )
             return Opened(sink, AllRemaining(self.manifest, opening.limit), _manifest=self.manifest)
         check_exports(
-            options.exports, source=options.source.path, replace=opening.resume or opening.overwrite
+            options.exports, sources=options.source.files, replace=opening.resume or opening.overwrite
         )
         refused = output.exists() and not (opening.resume or opening.overwrite)
         if not options.model.is_loaded and not refused and weights_on_disk(options.model.config) is False:
@@ -225,3 +236,10 @@ class Run:
             manifest=options.source.name or self.manifest.rules.name,
             resumed=options.opening.resume,
         )
+
+
+def _keys_of(asked: dict[str, Any] | None) -> list[str]:
+    """The keys that answers in JSON are to have, in the schema's order."""
+    schema = None if asked is None else schema_of(asked)
+    keys = None if schema is None else schema.get("properties")
+    return list(keys) if isinstance(keys, dict) else []

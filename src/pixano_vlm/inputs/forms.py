@@ -1,0 +1,141 @@
+"""The forms of manifests: what a file's name ends with -> what reads it, and what the help text calls it.
+
+A new form is a row here and the module that it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pixano_vlm.errors import ManifestError
+from pixano_vlm.inputs.columns import Reading
+from pixano_vlm.inputs.csv_rows import CsvRows
+from pixano_vlm.inputs.file import COMPRESSIONS, InputFile
+from pixano_vlm.inputs.json_rows import HEAD, JsonRows, is_json_values
+from pixano_vlm.inputs.jsonl_rows import JsonlRows
+from pixano_vlm.inputs.parquet_rows import ParquetRows
+from pixano_vlm.inputs.rows import Rows
+from pixano_vlm.inputs.tar_rows import TarRows
+
+__all__ = ["FORMS", "Form", "form_of", "is_manifest", "open_file", "words"]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One form of manifest."""
+
+    words: str
+    """What it is called in a list of forms."""
+    suffixes: tuple[str, ...]
+    open: Callable[[InputFile, Reading], Rows]
+    takes_prompt: bool = True
+    """Whether `--prompt` goes with it: its records may bring none."""
+
+
+JSONL = Form("JSONL", (".jsonl", ".ndjson", ".jsonlines"), JsonlRows, takes_prompt=False)
+JSON = Form("JSON", (".json",), JsonRows, takes_prompt=False)
+FORMS = (
+    JSONL,
+    JSON,
+    Form("CSV", (".csv", ".tsv"), CsvRows),
+    Form("Parquet", (".parquet", ".pq"), ParquetRows),
+    Form("WebDataset (.tar)", (".tar",), TarRows),
+)
+
+_CONVERSIONS = {
+    ".xlsx": ("an Excel workbook", "Save the sheet as CSV."),
+    ".xls": ("an Excel workbook", "Save the sheet as CSV."),
+    ".ods": ("a spreadsheet", "Save the sheet as CSV."),
+    ".numbers": ("a spreadsheet", "Save the sheet as CSV."),
+    ".arrow": ("an Arrow file", 'Write Parquet: datasets.load_from_disk(FOLDER).to_parquet("data.parquet")'),
+    ".feather": ("a Feather file", 'Write Parquet: pandas.read_feather(FILE).to_parquet("data.parquet")'),
+    ".orc": ("an ORC file", 'Write Parquet: pandas.read_orc(FILE).to_parquet("data.parquet")'),
+    ".avro": ("an Avro file", "Write Parquet or JSONL."),
+    ".pkl": ("a pickle, which can run code when it is read", "Write Parquet or JSONL."),
+    ".pickle": ("a pickle, which can run code when it is read", "Write Parquet or JSONL."),
+    ".npz": ("an archive of NumPy's", "Write Parquet, or one image file each."),
+    ".npy": ("an array of NumPy's", "Write Parquet, or one image file each."),
+    ".h5": ("an HDF5 file", "Write Parquet, or one image file each."),
+    ".hdf5": ("an HDF5 file", "Write Parquet, or one image file each."),
+    ".tfrecord": ("a TFRecord file", "Write Parquet or a tar of WebDataset."),
+    ".mdb": ("an LMDB database", "Write Parquet or a tar of WebDataset."),
+    ".db": ("a database", "Write CSV: sqlite3 -header -csv FILE 'SELECT ...' > data.csv"),
+    ".sqlite": ("a database", "Write CSV: sqlite3 -header -csv FILE 'SELECT ...' > data.csv"),
+    ".zip": ("a zip archive", "Unpack it, and name the folder or the files in it."),
+    ".7z": ("an archive", "Unpack it, and name the folder or the files in it."),
+    ".rar": ("an archive", "Unpack it, and name the folder or the files in it."),
+    ".yaml": ("a YAML file", "Write JSONL: yq -o=json -I=0 '.[]' FILE > manifest.jsonl"),
+    ".yml": ("a YAML file", "Write JSONL: yq -o=json -I=0 '.[]' FILE > manifest.jsonl"),
+    ".xml": ("an XML file", 'Write JSONL: {"prompt": "...", "images": ["a.jpg"]}, one per line.'),
+    ".html": ("an HTML page", 'Write JSONL: {"prompt": "...", "images": ["a.jpg"]}, one per line.'),
+}
+"""What is no manifest, by suffix: what it is, and what to do."""
+_MAGIC = {
+    b"PAR1": ".parquet",
+    b"PK\x03\x04": ".xlsx or .zip",
+    b"ARROW1": ".arrow",
+    b"SQLite format 3": ".sqlite",
+}
+_LISTS = frozenset({".txt", ".lst", ".list"})
+
+
+def form_of(file: InputFile) -> Form | None:
+    """The form that a file's name asks for."""
+    return next((form for form in FORMS if file.suffix in form.suffixes), None)
+
+
+def is_manifest(file: InputFile) -> bool:
+    """Whether a file's name is that of a manifest, rather than of an image or of something else."""
+    return form_of(file) is not None
+
+
+def words() -> str:
+    """The forms, in a list."""
+    names = [form.words for form in FORMS]
+    return ", ".join(names[:-1]) + " or " + names[-1]
+
+
+def open_file(file: InputFile, reading: Reading) -> Rows:
+    """The rows of one file, by what its name ends with; without a known ending, JSONL.
+
+    Raises:
+        ManifestError: When it cannot be read, or is not a manifest.
+        MissingPackageError: When what reads it is not installed.
+    """
+    form = form_of(file) or JSONL
+    if form is JSONL:
+        head = check_lines(file)
+        if is_json_values(head):
+            form = JSON
+    return form.open(file, reading)
+
+
+def check_lines(file: InputFile) -> bytes:
+    """The first bytes of a file that is to be read as lines.
+
+    Raises:
+        ManifestError: When it is something else.
+    """
+    what, hint = _CONVERSIONS.get(file.suffix, (None, None))
+    if what is not None:
+        raise ManifestError(f"{file.name} is {what}, not a manifest.", hint=hint)
+    head = file.head(HEAD)
+    for magic, suffix in _MAGIC.items():
+        if head.startswith(magic):
+            raise ManifestError(
+                f"{file.name} is not lines of text: it begins like a file that ends with {suffix}.",
+                hint="Let its name end so, or convert it to JSONL or CSV.",
+            )
+    if file.suffix in _LISTS and not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
+        raise ManifestError(
+            f"{file.name} is text, not lines of JSON.",
+            hint=f"If it lists images, one per line: pixano-vlm generate $(cat {file.name}) --prompt TEXT ...",
+        )
+    return head
+
+
+def compressions() -> str:
+    """The endings of compressed files, in a list."""
+    names = list(COMPRESSIONS)
+    return ", ".join(names[:-1]) + " or " + names[-1]
