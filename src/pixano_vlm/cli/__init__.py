@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from pixano_vlm import __version__
+from pixano_vlm.cli.ask import ask
 from pixano_vlm.cli.errors import run_app
 from pixano_vlm.cli.generate import generate
 from pixano_vlm.cli.help import epilog, help_text
@@ -55,6 +56,15 @@ app.command(
         "pixano-vlm generate photos.jsonl -m gemma-3-4b-it -o answers.jsonl --resume",
     ),
 )(generate)
+app.command(
+    "ask",
+    help=help_text(ask),
+    epilog=epilog(
+        'pixano-vlm ask examples/shapes/images/001.jpg "What is in this image?" --model shapes',
+        'pixano-vlm ask a.jpg b.jpg "What differs?" -m smolvlm-256m-instruct',
+        "cat question.txt | pixano-vlm ask a.jpg - -m smolvlm-256m-instruct --json",
+    ),
+)(ask)
 app.command(
     "report",
     help=help_text(report),

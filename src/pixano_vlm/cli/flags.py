@@ -79,6 +79,23 @@ Recursive = Annotated[
         rich_help_panel=IMAGES,
     ),
 ]
+System = Annotated[
+    str | None,
+    typer.Option(
+        "--system",
+        metavar="TEXT",
+        help="A system turn for every record: what the model is told before the prompt. A record's own wins.",
+    ),
+]
+WithPrompt = Annotated[
+    bool,
+    typer.Option(
+        "--with-prompt",
+        metavar="",
+        help="Also write what was asked into each line of the output.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 OutputPaths = Annotated[
     list[str] | None,
     typer.Option(

@@ -13,7 +13,17 @@ from pydantic import ValidationError
 from pixano_vlm.catalog import create_model
 from pixano_vlm.cli import flags
 from pixano_vlm.cli.json_schema import check_settings, read_json_schema
-from pixano_vlm.cli.options import Adapter, Config, Device, Dtype, Plugin, Traceback, Verbose, choose_model
+from pixano_vlm.cli.options import (
+    Adapter,
+    Config,
+    Device,
+    Dtype,
+    Plugin,
+    Traceback,
+    Verbose,
+    choose_model,
+    given_text,
+)
 from pixano_vlm.cli.ray import GpusPerWorker, Ray, Workers, choose_pool
 from pixano_vlm.cli.server import ApiKeyEnv, BaseUrl, ServerModel, choose_server
 from pixano_vlm.cli.setting_flags import with_setting_flags
@@ -24,7 +34,7 @@ from pixano_vlm.models.generation import SETTINGS, GenerationSettings
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.validation import first_problem
 
-__all__ = ["generate"]
+__all__ = ["generate", "read_settings"]
 
 
 @with_setting_flags
@@ -35,8 +45,10 @@ def generate(
     prompt: flags.Prompt = None,
     prompt_file: flags.PromptFile = None,
     recursive: flags.Recursive = False,
+    system: flags.System = None,
     output: flags.OutputPaths = None,
     sidecar: flags.SidecarFlag = None,
+    with_prompt: flags.WithPrompt = False,
     dry_run: flags.DryRun = False,
     resume: flags.Resume = False,
     retry_failed: flags.RetryFailed = False,
@@ -104,7 +116,7 @@ def generate(
             adapter=adapter,
             max_batch_size=max_batch_size if served is None else None,
         )
-        asked = _settings(settings, chosen, json_schema)
+        asked = read_settings(settings, chosen, json_schema)
         template = read_template(prompt, prompt_file)
         source = open_source(manifest, template, recursive=recursive)
         path, exports = split_outputs(output or [], Path(source.stem + ".outputs.jsonl"))
@@ -115,6 +127,8 @@ def generate(
             output=sys.stdout if path is None else path,
             model=create_model(chosen) if pool is None else pool.create(chosen),
             settings=asked,
+            system=given_text("--system", system),
+            with_prompt=with_prompt,
             run_seed=seed,
             limits=Limits(
                 image_root=image_root,
@@ -143,6 +157,7 @@ def generate(
                 "prompt_file": None if prompt_file is None else str(prompt_file),
                 "recursive": recursive or None,
                 "pages": None if pages == flags.PagesKind.first else pages.value,
+                "system": system,
             },
             command=tuple(context.obj or ()),
         )
@@ -165,7 +180,7 @@ def _asked(given: Mapping[str, Any]) -> tuple[str, ...]:
     return (*asked, "response_format") if given.get("json_schema") is not None else tuple(asked)
 
 
-def _settings(
+def read_settings(
     given: Mapping[str, Any], model: ModelDeploymentConfig, json_schema: str | None
 ) -> GenerationSettings:
     """The settings of the flags over the model's own."""

@@ -23,6 +23,7 @@ __all__ = [
     "Verbose",
     "choose_model",
     "complete_model",
+    "given_text",
 ]
 
 
@@ -131,6 +132,17 @@ def choose_model(
     for param in given:
         _require(param, model)
     return model.model_copy(update={"model_params": {**model.model_params, **given}})
+
+
+def given_text(flag: str, text: str | None) -> str | None:
+    """The text of a flag.
+
+    Raises:
+        UsageError: When it holds no visible character.
+    """
+    if text is not None and not text.strip():
+        raise UsageError(f"{flag}: the text is empty.", hint="Write it, or leave the flag out.")
+    return text
 
 
 def _require(param: str, model: ModelDeploymentConfig) -> None:

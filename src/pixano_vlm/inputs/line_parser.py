@@ -48,7 +48,9 @@ class LineParser:
         takes_id: Whether the line may have an id, given the 64 bits of it; None: any.
     """
 
-    __slots__ = ("files", "id", "id_hash", "images", "line", "metadata", "own_seed", "rules", "takes_id")
+    __slots__ = (
+        "files", "id", "id_hash", "images", "line", "metadata", "own_seed", "prompt", "rules", "takes_id",
+    )  # fmt: skip
 
     def __init__(self, rules: Rules, line: Line, takes_id: Callable[[Line, int], bool] | None = None) -> None:
         self.rules, self.line, self.takes_id = rules, line, takes_id
@@ -57,6 +59,7 @@ class LineParser:
         self.metadata: dict[str, Any] | None = None
         self.files: list[FileStamp] = []
         self.own_seed = False
+        self.prompt: str | list[dict[str, Any]] | None = None
 
     def request(self, input: VLMInput | None = None, error: VLMError | None = None) -> Request:
         """The request as far as it is known."""
@@ -64,6 +67,7 @@ class LineParser:
         return Request(
             line.record, line.number, self.id, input, self.images, self.metadata, error, line.raw_hash,
             tuple(self.files) if error is None else (), self.id_hash, self.own_seed, self.rules.name,
+            self.prompt,
         )  # fmt: skip
 
     def read(self) -> Request:
@@ -109,10 +113,13 @@ class LineParser:
         prompt = self.read_prompt(values, len(images))
         if rules.pages == "all":
             prompt, images = with_all_pages(prompt, images, rules.limits)
+        if rules.with_prompt:
+            own = values["prompt"]
+            self.prompt = own if isinstance(own, str) else map_images(own, shortened)
         if settings["temperature"] > 0 and "seed" not in settings:
             settings["seed"] = rules.derived_seed(self.id)
         try:
-            input = VLMInput(prompt=prompt, images=images or None, **settings)
+            input = VLMInput(prompt=rules.with_system(prompt), images=images or None, **settings)
         except ValidationError as error:  # CHECKS are as strict; this is for whatever they have missed
             raise RecordError(first_problem(error).message()) from None
         # A default, or a seed that is derived, is set because a model needs one, and is nobody's wish.

@@ -52,6 +52,8 @@ class Manifest:
         base_dir: What relative image paths start from; None: the manifest's folder, or the current one.
         max_line_bytes: A longer line is an error record and never held in memory.
         pages: What is read of an image with several pages; `each` is for rows, which `PageRows` makes.
+        system: A system turn for every record that has none of its own.
+        with_prompt: Whether a request keeps what was asked for the output.
 
     Raises:
         ManifestError: When the file is missing or is not a file that can be read.
@@ -70,6 +72,8 @@ class Manifest:
         base_dir: Path | None = None,
         max_line_bytes: int = MAX_LINE_BYTES,
         pages: Pages = "first",
+        system: str | None = None,
+        with_prompt: bool = False,
     ) -> None:
         self.source = None if source is None or str(source) == "-" else source
         self.rows = rows
@@ -87,6 +91,8 @@ class Manifest:
             max_line_bytes,
             run_seed is not None,
             pages,
+            system,
+            with_prompt,
         )
         self.ids = HashTable()
         self._last_taken = -1

@@ -35,6 +35,8 @@ class Rules:
         max_line_bytes: A longer line is an error record and never held in memory.
         is_seeded: Whether somebody gave `run_seed`.
         pages: What is read of an image with several pages.
+        system: A system turn for every record that has none of its own.
+        with_prompt: Whether a request keeps what was asked for the output.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Rules:
     max_line_bytes: int = MAX_LINE_BYTES
     is_seeded: bool = False
     pages: Pages = "first"
+    system: str | None = None
+    with_prompt: bool = False
     base_dir: str = field(init=False)
     """`folder`, whole and with symbolic links resolved."""
     root: str | None = field(init=False)
@@ -76,6 +80,18 @@ class Rules:
             "limits": repr(self.limits),
             "base_dir": self.base_dir,
         }
+        # Only where they are set: journals of runs without them stay what they are.
+        if self.system is not None:
+            context["system"] = self.system
         if self.pages != "first":
             context["pages"] = self.pages
         return context
+
+    def with_system(self, prompt: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+        """A prompt with the run's system turn in front of it; one that brings its own keeps that."""
+        if self.system is None:
+            return prompt
+        turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        if any(turn["role"] in {"system", "developer"} for turn in turns):
+            return prompt
+        return [{"role": "system", "content": self.system}, *turns]

@@ -27,10 +27,12 @@ class Template:
         source: What messages call it: the flag or the file that it came from.
 
     Raises:
-        UsageError: When a brace stands alone, or a place has no name.
+        UsageError: When it is empty, a brace stands alone, or a place has no name.
     """
 
     def __init__(self, text: str, source: str = "--prompt") -> None:
+        if not text.strip():
+            raise UsageError(f"{source}: the prompt is empty.", hint="Say what to ask about each image.")
         self.text, self.source = text, source
         self._literals: list[str] = []
         self._names: list[str] = []

@@ -69,7 +69,8 @@ class Run:
         rows = page_rows(source, options.limits) if options.pages == "each" else source.rows
         self.manifest = Manifest(
             source.path, rows=rows, stream=source.stream, name=source.name, settings=options.settings,
-            limits=options.limits, run_seed=options.run_seed, pages=options.pages,
+            limits=options.limits, run_seed=options.run_seed, pages=options.pages, system=options.system,
+            with_prompt=options.with_prompt,
         )  # fmt: skip
         self.passed_over = {} if rows is None else dict(rows.passed_over())
         """Of a folder, how many files are not read, by suffix."""
