@@ -27,7 +27,8 @@ from pixano_vlm.cli.options import (
 from pixano_vlm.cli.setting_flags import with_setting_flags
 from pixano_vlm.cli.verbosity import hide_bars, set_verbosity
 from pixano_vlm.errors import UsageError
-from pixano_vlm.inputs.folder import SUFFIXES, is_glob
+from pixano_vlm.inputs.folder import is_glob
+from pixano_vlm.media.formats import is_image_name
 from pixano_vlm.media.sources import is_url
 from pixano_vlm.nearest import nearest_path
 
@@ -148,7 +149,7 @@ def _told_apart(what: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _is_image(text: str) -> bool:
-    return is_url(text) or Path(text).suffix.lower() in SUFFIXES or (text != "-" and _exists(text))
+    return is_url(text) or is_image_name(Path(text).name) or (text != "-" and _exists(text))
 
 
 def _exists(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""`generate --dry-run`: every record checked, a sample answered and timed, nothing written; an estimate of the run."""
+"""`generate --dry-run`: all is checked, a sample answered and timed, nothing written; an estimate of the run."""
 
 from __future__ import annotations
 

@@ -113,9 +113,7 @@ class LineParser:
         prompt = self.read_prompt(values, len(images))
         if rules.pages == "all":
             prompt, images = with_all_pages(prompt, images, rules.limits)
-        if rules.with_prompt:
-            own = values["prompt"]
-            self.prompt = own if isinstance(own, str) else map_images(own, shortened)
+        self.prompt = _for_output(values["prompt"]) if rules.with_prompt else None
         if settings["temperature"] > 0 and "seed" not in settings:
             settings["seed"] = rules.derived_seed(self.id)
         try:
@@ -230,3 +228,7 @@ class LineParser:
         if total > most:
             raise RecordError(f"{total:,} images, and the limit is {most:,}.", hint="Split the record.")
         return map_images(prompt, self.resolve)
+
+
+def _for_output(prompt: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    return prompt if isinstance(prompt, str) else map_images(prompt, shortened)
