@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pixano_vlm.cli.options import complete_model
+from pixano_vlm.cli.options import complete_model, complete_output
 from pixano_vlm.models.limits import Limits
 
 GENERATION = "How to generate (a manifest line's own values win over these)"
@@ -38,7 +38,7 @@ Manifest = Annotated[
     typer.Argument(
         metavar="MANIFEST",
         help="What to run: a JSONL, CSV, Parquet or OpenAI Batch file, - for JSONL from standard input; or, "
-        "with --prompt, a folder, a glob or pictures.",
+        "with --prompt, a folder, a glob or images.",
     ),
 ]
 Model = Annotated[
@@ -56,7 +56,7 @@ Prompt = Annotated[
     typer.Option(
         "--prompt",
         metavar="TEXT",
-        help="What to ask about each picture or row. {name}, {stem}, {folder} and the fields of a folder's "
+        help="What to ask about each image or row. {name}, {stem}, {folder} and the fields of a folder's "
         "metadata.jsonl, or a table's columns, are filled in.",
         rich_help_panel=IMAGES,
     ),
@@ -75,7 +75,7 @@ Recursive = Annotated[
     typer.Option(
         "--recursive",
         metavar="",
-        help="Also the pictures of the folders below.",
+        help="Also the images of the folders below.",
         rich_help_panel=IMAGES,
     ),
 ]
@@ -105,6 +105,7 @@ OutputPaths = Annotated[
         help="Where the answers go, one line a record; - is standard output. Default: "
         "<the manifest's stem>.outputs.jsonl in the current folder. Repeat it with a name that ends with .csv, "
         ".parquet or .openai.jsonl to have them in that form, too.",
+        autocompletion=complete_output,
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -113,8 +114,8 @@ SidecarFlag = Annotated[
     typer.Option(
         "--sidecar",
         metavar="KIND",
-        help="Also write each answer beside its picture: txt (a.txt beside a.jpg) or json. Goes on with an "
-        "output that exists; a picture that has its file counts as done.",
+        help="Also write each answer beside its image: txt (a.txt beside a.jpg) or json. Resumes an output "
+        "that exists; an image that has its file counts as done.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -123,19 +124,25 @@ DryRun = Annotated[
     typer.Option(
         "--dry-run",
         metavar="",
-        help="Check every record and image, count tokens, time a few records, estimate the rest; write nothing.",
+        help="Check every record and image, count tokens, answer and time a few records, estimate the rest; "
+        "write nothing.",
     ),
 ]
 Resume = Annotated[
     bool,
-    typer.Option("--resume", metavar="", help="Go on with an output that exists.", rich_help_panel=OUTPUT),
+    typer.Option(
+        "--resume",
+        metavar="",
+        help="Resume an output that exists: keep what holds, ask the rest.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 RetryFailed = Annotated[
     bool,
     typer.Option(
         "--retry-failed",
         metavar="",
-        help="Go on with an output that exists, and do its failed records again.",
+        help="Resume an output that exists, and ask its failed records again.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -145,7 +152,7 @@ RetryFlagged = Annotated[
         "--retry-flagged",
         metavar="",
         help="Ask once more, with other settings, where an answer is cut off, empty, loops or is not the JSON "
-        "asked for; and go on with an output that exists.",
+        "asked for; and resume an output that exists.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -218,7 +225,13 @@ PagesFlag = Annotated[
     ),
 ]
 NoUrls = Annotated[
-    bool, typer.Option("--no-urls", metavar="", help="Fetch no image from a URL.", rich_help_panel=LIMITS)
+    bool,
+    typer.Option(
+        "--no-urls",
+        metavar="",
+        help="Fetch no image from a URL or a store; a `data:` URL is no fetch.",
+        rich_help_panel=LIMITS,
+    ),
 ]
 AllowPrivateUrls = Annotated[
     bool,
@@ -241,7 +254,7 @@ MaxImageBytes = Annotated[
         "--max-image-bytes",
         metavar="N",
         min=1,
-        help="Largest image file, in bytes.",
+        help="Largest image or video file, in bytes.",
         rich_help_panel=LIMITS,
     ),
 ]

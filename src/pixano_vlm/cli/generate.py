@@ -23,6 +23,7 @@ from pixano_vlm.cli.options import (
     Verbose,
     choose_model,
     given_text,
+    registered_as,
 )
 from pixano_vlm.cli.ray import GpusPerWorker, Ray, Workers, choose_pool
 from pixano_vlm.cli.server import ApiKeyEnv, BaseUrl, ServerModel, choose_server
@@ -117,6 +118,10 @@ def generate(
             max_batch_size=max_batch_size if served is None else None,
         )
         asked = read_settings(settings, chosen, json_schema)
+        if model is not None and (note := registered_as(model, _asked(context.params), config)):
+            progress.say(f"note: {note}.\nhint: --model NAME, with that name, takes them")
+        if manifest[0] == "-" and sys.stdin.isatty():
+            progress.say("reading records from the terminal, one JSON object a line; Ctrl-D ends them.")
         template = read_template(prompt, prompt_file)
         source = open_source(manifest, template, recursive=recursive)
         path, exports = split_outputs(output or [], Path(source.stem + ".outputs.jsonl"))

@@ -14,6 +14,7 @@ from pixano_vlm.inputs.parquet_rows import ParquetRows
 from pixano_vlm.inputs.rows import Rows
 from pixano_vlm.inputs.template import Template
 from pixano_vlm.media.formats import is_image_name
+from pixano_vlm.nearest import nearest_path
 
 __all__ = ["Source", "open_source"]
 
@@ -74,7 +75,8 @@ def open_source(names: Sequence[str], template: Template | None = None, *, recur
     if name != "-" and not path.exists():
         raise ManifestError(
             f"there is no manifest {name}.",
-            hint="Give a JSONL file, a folder with --prompt TEXT, or - for standard input.",
+            hint=nearest_path(name)
+            or "Give a JSONL file, a folder with --prompt TEXT, or - for standard input.",
         )
     if recursive:
         raise UsageError("--recursive goes with a folder.", hint="Name a folder of pictures.")
