@@ -292,7 +292,7 @@ class TestDryRun:
         assert dry["records_good"] == run["ok"]
         assert dry["images"] == run["images"]
         assert dry["total_tokens_estimated"] == run["total_tokens"]
-        assert dry["records_timed"] == 16
+        assert dry["records_timed"] == 40
 
     def test_only_the_first_20_are_listed(self, cli: Callable[..., Any], folder: Path) -> None:
         Path("m.jsonl").write_text("no\n" * 25)

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from pixano_vlm.errors import PixanoVLMError, PluginError
+from pixano_vlm.nearest import nearest_path
 
 __all__ = ["load_plugin"]
 
@@ -56,7 +57,7 @@ def _load_module(spec: str, flag: str) -> ModuleType:
 
 def _load_file(file: Path, flag: str) -> ModuleType:
     if not file.is_file():
-        raise PluginError(f"there is no file {file} for {flag}.")
+        raise PluginError(f"there is no file {file} for {flag}.", hint=nearest_path(file))
     # Two plugins may share a file name: their text keeps their classes apart. It also becomes part of a
     # model's fingerprint, so that a run is not resumed with answers that other code gave.
     name = f"pixano_vlm_plugin_{file.stem}_{blake2b(file.read_bytes(), digest_size=8).hexdigest()}"

@@ -12,9 +12,10 @@ from typing import Annotated
 import typer
 
 from pixano_vlm import __version__
+from pixano_vlm.cli.ask import ask
 from pixano_vlm.cli.errors import run_app
 from pixano_vlm.cli.generate import generate
-from pixano_vlm.cli.help import epilog, help_text
+from pixano_vlm.cli.help import PlainCommand, PlainGroup, epilog, help_text
 from pixano_vlm.cli.list import list_models
 from pixano_vlm.cli.load import load
 from pixano_vlm.cli.ray import CommandWithRay
@@ -24,6 +25,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="pixano-vlm",
+    cls=PlainGroup,
     epilog="Start here: pixano-vlm list, then pixano-vlm generate MANIFEST --model NAME.",
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -31,6 +33,7 @@ app = typer.Typer(
 )
 app.command(
     "list",
+    cls=PlainCommand,
     help=help_text(list_models),
     epilog=epilog(
         "pixano-vlm list", "pixano-vlm list qwen3-vl", "pixano-vlm list --config my-models.yaml --json"
@@ -38,6 +41,7 @@ app.command(
 )(list_models)
 app.command(
     "load",
+    cls=PlainCommand,
     help=help_text(load),
     epilog=epilog(
         "pixano-vlm load shapes --verify",
@@ -51,12 +55,23 @@ app.command(
     help=help_text(generate),
     epilog=epilog(
         "pixano-vlm generate examples/shapes/manifest.jsonl --model shapes",
-        'pixano-vlm generate photos --model gemma-3-4b-it --prompt "Describe this."',
-        "pixano-vlm generate photos.jsonl -m gemma-3-4b-it -o answers.jsonl --resume",
+        'pixano-vlm generate photos -m smolvlm-256m-instruct --prompt "Describe this."',
+        "pixano-vlm generate photos.jsonl -m smolvlm-256m-instruct -o out.jsonl --resume",
     ),
 )(generate)
 app.command(
+    "ask",
+    cls=PlainCommand,
+    help=help_text(ask),
+    epilog=epilog(
+        'pixano-vlm ask examples/shapes/images/001.jpg "What is in this image?" --model shapes',
+        'pixano-vlm ask a.jpg b.jpg "What differs?" -m smolvlm-256m-instruct',
+        "cat question.txt | pixano-vlm ask a.jpg - -m smolvlm-256m-instruct --json",
+    ),
+)(ask)
+app.command(
     "report",
+    cls=PlainCommand,
     help=help_text(report),
     epilog=epilog(
         "pixano-vlm report answers.jsonl",
@@ -85,7 +100,7 @@ def root(
         ),
     ] = False,
 ) -> None:
-    """Batch vision-language generation: a manifest of prompts and pictures in, one answer a line out."""
+    """Batch vision-language generation: a manifest of prompts and images in, one answer a line out."""
     if context.invoked_subcommand is None:
         context.get_help()  # prints it
         raise typer.Exit(2)

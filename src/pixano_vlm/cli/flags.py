@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pixano_vlm.cli.options import complete_model
+from pixano_vlm.cli.options import complete_model, complete_output
 from pixano_vlm.inputs.forms import words
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.outputs.forms import endings
@@ -59,7 +59,7 @@ Prompt = Annotated[
     typer.Option(
         "--prompt",
         metavar="TEXT",
-        help="What to ask about each picture or row. {name}, {stem}, {folder} and the fields of a folder's "
+        help="What to ask about each image or row. {name}, {stem}, {folder} and the fields of a folder's "
         "metadata.jsonl, or a table's columns, are filled in.",
         rich_help_panel=IMAGES,
     ),
@@ -78,7 +78,7 @@ Recursive = Annotated[
     typer.Option(
         "--recursive",
         metavar="",
-        help="Also the pictures of the folders below.",
+        help="Also the images of the folders below.",
         rich_help_panel=IMAGES,
     ),
 ]
@@ -110,6 +110,23 @@ Shard = Annotated[
         help="Only the I-th of N parts, for job arrays: of at least N files every N-th, else every N-th record.",
     ),
 ]
+System = Annotated[
+    str | None,
+    typer.Option(
+        "--system",
+        metavar="TEXT",
+        help="A system turn for every record: what the model is told before the prompt. A record's own wins.",
+    ),
+]
+WithPrompt = Annotated[
+    bool,
+    typer.Option(
+        "--with-prompt",
+        metavar="",
+        help="Also write what was asked into each line of the output.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 OutputPaths = Annotated[
     list[str] | None,
     typer.Option(
@@ -119,6 +136,7 @@ OutputPaths = Annotated[
         help="Where the answers go, one line a record; - is standard output. Default: "
         "<the manifest's stem>.outputs.jsonl in the current folder. Repeat it with a name that ends with "
         f"{endings()} to have them in that form, too.",
+        autocompletion=complete_output,
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -127,8 +145,8 @@ SidecarFlag = Annotated[
     typer.Option(
         "--sidecar",
         metavar="KIND",
-        help="Also write each answer beside its picture: txt (a.txt beside a.jpg) or json. Goes on with an "
-        "output that exists; a picture that has its file counts as done.",
+        help="Also write each answer beside its image: txt (a.txt beside a.jpg) or json. Resumes an output "
+        "that exists; an image that has its file counts as done.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -137,19 +155,25 @@ DryRun = Annotated[
     typer.Option(
         "--dry-run",
         metavar="",
-        help="Check every record and image, count tokens, time a few records, estimate the rest; write nothing.",
+        help="Check every record and image, count tokens, answer and time a few records, estimate the rest; "
+        "write nothing.",
     ),
 ]
 Resume = Annotated[
     bool,
-    typer.Option("--resume", metavar="", help="Go on with an output that exists.", rich_help_panel=OUTPUT),
+    typer.Option(
+        "--resume",
+        metavar="",
+        help="Resume an output that exists: keep what holds, ask the rest.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 RetryFailed = Annotated[
     bool,
     typer.Option(
         "--retry-failed",
         metavar="",
-        help="Go on with an output that exists, and do its failed records again.",
+        help="Resume an output that exists, and ask its failed records again.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -159,7 +183,7 @@ RetryFlagged = Annotated[
         "--retry-flagged",
         metavar="",
         help="Ask once more, with other settings, where an answer is cut off, empty, loops or is not the JSON "
-        "asked for; and go on with an output that exists.",
+        "asked for; and resume an output that exists.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -232,7 +256,13 @@ PagesFlag = Annotated[
     ),
 ]
 NoUrls = Annotated[
-    bool, typer.Option("--no-urls", metavar="", help="Fetch no image from a URL.", rich_help_panel=LIMITS)
+    bool,
+    typer.Option(
+        "--no-urls",
+        metavar="",
+        help="Fetch no image from a URL or a store; a `data:` URL is no fetch.",
+        rich_help_panel=LIMITS,
+    ),
 ]
 AllowPrivateUrls = Annotated[
     bool,
@@ -255,7 +285,7 @@ MaxImageBytes = Annotated[
         "--max-image-bytes",
         metavar="N",
         min=1,
-        help="Largest image file, in bytes.",
+        help="Largest image or video file, in bytes.",
         rich_help_panel=LIMITS,
     ),
 ]

@@ -13,7 +13,18 @@ from pydantic import ValidationError
 from pixano_vlm.catalog import create_model
 from pixano_vlm.cli import flags
 from pixano_vlm.cli.json_schema import check_settings, read_json_schema
-from pixano_vlm.cli.options import Adapter, Config, Device, Dtype, Plugin, Traceback, Verbose, choose_model
+from pixano_vlm.cli.options import (
+    Adapter,
+    Config,
+    Device,
+    Dtype,
+    Plugin,
+    Traceback,
+    Verbose,
+    choose_model,
+    given_text,
+    registered_as,
+)
 from pixano_vlm.cli.ray import GpusPerWorker, Ray, Workers, choose_pool
 from pixano_vlm.cli.server import ApiKeyEnv, BaseUrl, ServerModel, choose_server
 from pixano_vlm.cli.setting_flags import with_setting_flags
@@ -24,7 +35,7 @@ from pixano_vlm.models.generation import SETTINGS, GenerationSettings
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.validation import first_problem
 
-__all__ = ["generate"]
+__all__ = ["generate", "read_settings"]
 
 
 @with_setting_flags
@@ -39,8 +50,10 @@ def generate(
     prompt_column: flags.PromptColumn = None,
     id_column: flags.IdColumn = None,
     shard: flags.Shard = None,
+    system: flags.System = None,
     output: flags.OutputPaths = None,
     sidecar: flags.SidecarFlag = None,
+    with_prompt: flags.WithPrompt = False,
     dry_run: flags.DryRun = False,
     resume: flags.Resume = False,
     retry_failed: flags.RetryFailed = False,
@@ -109,7 +122,11 @@ def generate(
             adapter=adapter,
             max_batch_size=max_batch_size if served is None else None,
         )
-        asked = _settings(settings, chosen, json_schema)
+        asked = read_settings(settings, chosen, json_schema)
+        if model is not None and (note := registered_as(model, _asked(context.params), config)):
+            progress.say(f"note: {note}.\nhint: --model NAME, with that name, takes them")
+        if manifest[0] == "-" and sys.stdin.isatty():
+            progress.say("reading records from the terminal, one JSON object a line; Ctrl-D ends them.")
         template = read_template(prompt, prompt_file)
         naming = Naming(tuple(image_column or ()), prompt_column, id_column)
         source = open_source(manifest, template, recursive=recursive, naming=naming, share=read_share(shard))
@@ -121,6 +138,8 @@ def generate(
             output=sys.stdout if path is None else path,
             model=create_model(chosen) if pool is None else pool.create(chosen),
             settings=asked,
+            system=given_text("--system", system),
+            with_prompt=with_prompt,
             run_seed=seed,
             limits=Limits(
                 image_root=image_root,
@@ -153,6 +172,7 @@ def generate(
                 "id_column": id_column,
                 "shard": shard,
                 "pages": None if pages == flags.PagesKind.first else pages.value,
+                "system": system,
             },
             command=tuple(context.obj or ()),
         )
@@ -175,7 +195,7 @@ def _asked(given: Mapping[str, Any]) -> tuple[str, ...]:
     return (*asked, "response_format") if given.get("json_schema") is not None else tuple(asked)
 
 
-def _settings(
+def read_settings(
     given: Mapping[str, Any], model: ModelDeploymentConfig, json_schema: str | None
 ) -> GenerationSettings:
     """The settings of the flags over the model's own."""

@@ -12,6 +12,7 @@ from pydantic import PydanticUserError, TypeAdapter
 from pixano_vlm.catalog import load_plugin
 from pixano_vlm.errors import MissingPackageError, UsageError
 from pixano_vlm.models.generation import GenerationSettings
+from pixano_vlm.nearest import nearest_path
 from pixano_vlm.prompts.response_format import INSTALL, check_response_format, missing_packages
 
 __all__ = ["check_settings", "read_json_schema"]
@@ -72,7 +73,7 @@ def _from_file(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UsageError(f"there is no JSON schema {path}.", hint=_FORMS) from None
+        raise UsageError(f"there is no JSON schema {path}.", hint=nearest_path(path) or _FORMS) from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.", hint=_FORMS) from error
     except UnicodeDecodeError as error:

@@ -27,7 +27,7 @@ def list_models(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[WORD]...",
+            metavar="WORD",
             help="Only the models with each of these in their name, path, architecture or description.",
         ),
     ] = None,
@@ -40,7 +40,7 @@ def list_models(
 ) -> None:
     """List the registered models: what each is good for, its memory, its licence, and whether its weights are here.
 
-    Memory is that of the weights in bfloat16, two bytes a parameter; pictures and answers take more. Any other
+    Memory is that of the weights in bfloat16, two bytes a parameter; images and answers take more. Any other
     model runs by its Hugging Face id (owner/name) or its local folder.
     """
     for spec in plugin or []:

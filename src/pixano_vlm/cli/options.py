@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +24,21 @@ __all__ = [
     "Verbose",
     "choose_model",
     "complete_model",
+    "complete_output",
+    "given_text",
+    "registered_as",
 ]
+
+
+DEVICES = {
+    "auto": "a GPU where there is one, else the CPU",
+    "cpu": "the processor",
+    "cuda": "the first NVIDIA GPU",
+    "cuda:1": "the second NVIDIA GPU",
+    "mps": "an Apple GPU",
+}
+OUTPUTS = (".jsonl", ".csv", ".parquet", "/")
+"""How the names of outputs end, and of folders."""
 
 
 class DtypeChoice(str, Enum):
@@ -45,6 +60,25 @@ def complete_model(context: typer.Context, incomplete: str) -> list[tuple[str, s
     return [(model.name, model.description) for model in catalog if model.name.startswith(incomplete)]
 
 
+def complete_device(incomplete: str) -> list[tuple[str, str]]:
+    """For a shell's completion: where a model may run."""
+    return [(name, what) for name, what in DEVICES.items() if name.startswith(incomplete)]
+
+
+def complete_output(incomplete: str) -> list[str]:
+    """For a shell's completion: outputs, and the folders where some may be."""
+    head, _, start = incomplete.rpartition("/")
+    folder = Path(f"{head}/" if head or incomplete.startswith("/") else ".")
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    names = [f"{path.name}/" if path.is_dir() else path.name for path in found]
+    prefix = incomplete[: len(incomplete) - len(start)]
+    return [
+        prefix + name
+        for name in names
+        if name.startswith(start) and (name.endswith(OUTPUTS)) and (start or not name.startswith("."))
+    ]
+
+
 Config = Annotated[
     list[Path] | None,
     typer.Option(
@@ -64,7 +98,9 @@ Device = Annotated[
     typer.Option(
         "--device",
         metavar="DEVICE",
-        help="Where the model runs: cpu, cuda, cuda:1, mps, auto (a GPU where there is one).",
+        help="Where the model runs: cpu, cuda, cuda:1, mps, auto (a GPU where there is one). Default: the model's "
+        "config, else auto.",
+        autocompletion=complete_device,
     ),
 ]
 Dtype = Annotated[
@@ -72,7 +108,8 @@ Dtype = Annotated[
     typer.Option(
         "--dtype",
         metavar="TYPE",
-        help="The weights' type: auto (the checkpoint's own), float32, float16, bfloat16.",
+        help="The weights' type: auto (the checkpoint's own), float32, float16, bfloat16. Default: the model's "
+        "config, else auto.",
     ),
 ]
 Adapter = Annotated[
@@ -131,6 +168,37 @@ def choose_model(
     for param in given:
         _require(param, model)
     return model.model_copy(update={"model_params": {**model.model_params, **given}})
+
+
+def given_text(flag: str, text: str | None) -> str | None:
+    """The text of a flag.
+
+    Raises:
+        UsageError: When it holds no visible character.
+    """
+    if text is not None and not text.strip():
+        raise UsageError(f"{flag}: the text is empty.", hint="Write it, or leave the flag out.")
+    return text
+
+
+def registered_as(name: str, given: Collection[str], config: list[Path] | None) -> str | None:
+    """Of a Hugging Face id that a registered model runs with other defaults: which, and what differs.
+
+    Args:
+        name: What `--model` says.
+        given: The settings that flags give: these do not differ.
+        config: Further config files.
+    """
+    catalog = load_catalog(config or [])
+    if catalog.get(name) is not None:
+        return None
+    for model in catalog:
+        own = model.generation.model_dump(exclude_none=True)
+        differing = [key for key in own if key not in given]
+        if model.model_params.get("path") == name and differing:
+            what = ", ".join(f"{key} {own[key]}" for key in differing)
+            return f"{name} is also the registered model {model.name}, whose defaults are: {what}"
+    return None
 
 
 def _require(param: str, model: ModelDeploymentConfig) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +24,16 @@ ERRORS = 3
 """Kinds of error of which the first is shown; the output has them all."""
 
 
-def print_outcome(options: RunOptions, shown: Shown, summary: Summary, *, backup: Path | None) -> None:
+def print_outcome(
+    options: RunOptions, shown: Shown, summary: Summary, *, answers: Sequence[str], backup: Path | None
+) -> None:
     """Writes the summary's file where one was asked for, and prints the rest on standard error.
 
     Args:
         options: What was asked for.
         shown: What is shown.
         summary: What came of it.
+        answers: The first answers, one line each.
         backup: Where lines of earlier answers are that have no new answer.
     """
     if shown.summary_json is not None:
@@ -38,6 +42,9 @@ def print_outcome(options: RunOptions, shown: Shown, summary: Summary, *, backup
     if shown.quiet:
         return
     print_facts(_figures(options, summary), file=sys.stderr)
+    if isinstance(options.output, Path):  # else they are on the screen, or in a pipe
+        for answer in answers:
+            sys.stderr.write(f"{answer}\n")
     for kind, message in list(summary.first_errors.items())[:ERRORS]:
         sys.stderr.write(f"the first {kind}: {' '.join(message.split())}\n")
     if backup is not None:

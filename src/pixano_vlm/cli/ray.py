@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from pixano_vlm.catalog import create_model
+from pixano_vlm.cli.help import PlainCommand
 from pixano_vlm.errors import UsageError
 from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.vlm import VLMModel
@@ -93,7 +93,7 @@ def choose_pool(ray: str | None, workers: int | None, gpus_per_worker: float | N
     return None
 
 
-class CommandWithRay(TyperCommand):
+class CommandWithRay(PlainCommand):
     """A command whose `--ray` may stand without an address."""
 
     def parse_args(self, ctx: Any, args: Sequence[str]) -> list[str]:

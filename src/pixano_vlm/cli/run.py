@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pixano_vlm.cli.answers import FirstAnswers
 from pixano_vlm.cli.errors import EXIT_INTERRUPTED
 from pixano_vlm.cli.interruption import Interruption
 from pixano_vlm.cli.load import static_batches
@@ -77,10 +78,11 @@ def run(options: RunOptions, shown: Shown, progress: Progress) -> int:
         progress.say(STOPPING)
         running.stop()
 
-    is_told = False
+    answers, is_told = FirstAnswers(), False
 
     def count(result: Result) -> None:
         nonlocal is_told
+        answers.add(result)
         if result.output is not None and not is_told:
             is_told = True
             for warning in ignored(shown.asked, options.model, result.output):
@@ -94,7 +96,7 @@ def run(options: RunOptions, shown: Shown, progress: Progress) -> int:
     with interruption:
         summary = running.finish(count)
     progress.close()
-    print_outcome(options, shown, summary, backup=running.backup)
+    print_outcome(options, shown, summary, answers=answers.lines(), backup=running.backup)
     if summary.interrupted:
         return EXIT_INTERRUPTED
     return 1 if summary.failed or summary.reused_failed else 0

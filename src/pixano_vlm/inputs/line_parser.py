@@ -53,7 +53,9 @@ class LineParser:
         takes_id: Whether the line may have an id, given the 64 bits of it; None: any.
     """
 
-    __slots__ = ("files", "id", "id_hash", "images", "line", "metadata", "own_seed", "rules", "takes_id")
+    __slots__ = (
+        "files", "id", "id_hash", "images", "line", "metadata", "own_seed", "prompt", "rules", "takes_id",
+    )  # fmt: skip
 
     def __init__(self, rules: Rules, line: Line, takes_id: Callable[[Line, int], bool] | None = None) -> None:
         self.rules, self.line, self.takes_id = rules, line, takes_id
@@ -62,13 +64,14 @@ class LineParser:
         self.metadata: dict[str, Any] | None = None
         self.files: list[FileStamp] = []
         self.own_seed = False
+        self.prompt: str | list[dict[str, Any]] | None = None
 
     def request(self, input: VLMInput | None = None, error: VLMError | None = None) -> Request:
         """The request as far as it is known."""
         line = self.line
         return Request(
             line.record, line.number, self.id, input, self.images, self.metadata, error, line.raw_hash,
-            tuple(self.files) if error is None else (), self.id_hash, self.own_seed, self.source,
+            tuple(self.files) if error is None else (), self.id_hash, self.own_seed, self.source, self.prompt,
         )  # fmt: skip
 
     @property
@@ -111,10 +114,11 @@ class LineParser:
             self.refuse_left_out_image(values)
         if rules.pages == "all":
             prompt, images = with_all_pages(prompt, images, rules.limits)
+        self.prompt = _for_output(values["prompt"]) if rules.with_prompt else None
         if settings["temperature"] > 0 and "seed" not in settings:
             settings["seed"] = rules.derived_seed(self.id)
         try:
-            input = VLMInput(prompt=prompt, images=images or None, **settings)
+            input = VLMInput(prompt=rules.with_system(prompt), images=images or None, **settings)
         except ValidationError as error:  # CHECKS are as strict; this is for whatever they have missed
             raise RecordError(first_problem(error).message()) from None
         # A default, or a seed that is derived, is set because a model needs one, and is nobody's wish.
@@ -301,3 +305,7 @@ def in_store(base: str, source: str) -> str:
     bucket, _, folder = path.partition("/")
     inside = posixpath.normpath("/" + posixpath.join(folder, source))
     return f"{scheme}://{bucket}{inside}"
+
+
+def _for_output(prompt: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    return prompt if isinstance(prompt, str) else map_images(prompt, shortened)

@@ -53,6 +53,8 @@ class Manifest:
         max_line_bytes: A longer line is an error record and never held in memory.
         pages: What is read of an image with several pages; `each` is for rows, which `PageRows` makes.
         naming: What keys are called, where they do not have the tool's own names.
+        system: A system turn for every record that has none of its own.
+        with_prompt: Whether a request keeps what was asked for the output.
 
     Raises:
         ManifestError: When the file is missing or is not a file that can be read.
@@ -72,6 +74,8 @@ class Manifest:
         max_line_bytes: int = MAX_LINE_BYTES,
         pages: Pages = "first",
         naming: Naming | None = None,
+        system: str | None = None,
+        with_prompt: bool = False,
     ) -> None:
         self.source = None if source is None or str(source) == "-" else source
         self.rows = rows
@@ -90,6 +94,8 @@ class Manifest:
             run_seed is not None,
             pages,
             naming or Naming(),
+            system,
+            with_prompt,
         )
         self.ids = HashTable()
         self._last_taken = -1

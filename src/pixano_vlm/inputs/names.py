@@ -15,6 +15,7 @@ from pixano_vlm.inputs.globs import MAGIC, is_glob
 from pixano_vlm.inputs.image_metadata import METADATA_NAMES
 from pixano_vlm.media.formats import extra_of, is_image_name, readable_suffixes
 from pixano_vlm.media.stores import is_store_url
+from pixano_vlm.nearest import nearest_path
 
 __all__ = ["Found", "expand"]
 
@@ -82,7 +83,8 @@ def _kind(name: str, *, recursive: bool) -> str | Sequence[InputFile]:
     if not path.exists():
         raise ManifestError(
             f"there is no manifest {name}.",
-            hint="Give a JSONL file, a folder with --prompt TEXT, or - for standard input.",
+            hint=nearest_path(name)
+            or "Give a JSONL file, a folder with --prompt TEXT, or - for standard input.",
         )
     return [InputFile(name)]
 

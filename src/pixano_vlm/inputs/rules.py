@@ -38,6 +38,8 @@ class Rules:
         is_seeded: Whether somebody gave `run_seed`.
         pages: What is read of an image with several pages.
         naming: What keys are called, where they do not have the tool's own names.
+        system: A system turn for every record that has none of its own.
+        with_prompt: Whether a request keeps what was asked for the output.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Rules:
     is_seeded: bool = False
     pages: Pages = "first"
     naming: Naming = field(default_factory=Naming)
+    system: str | None = None
+    with_prompt: bool = False
     base_dir: str = field(init=False)
     """`folder`, whole and with symbolic links resolved; of a manifest in a store, a URL that ends with a slash."""
     root: str | None = field(init=False)
@@ -81,8 +85,20 @@ class Rules:
             "limits": repr(self.limits),
             "base_dir": self.base_dir,
         }
+        # Only where they are set: journals of runs without them stay what they are.
+        if self.system is not None:
+            context["system"] = self.system
         if self.pages != "first":
             context["pages"] = self.pages
         if self.naming:
             context["naming"] = self.naming.described()
         return context
+
+    def with_system(self, prompt: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+        """A prompt with the run's system turn in front of it; one that brings its own keeps that."""
+        if self.system is None:
+            return prompt
+        turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        if any(turn["role"] in {"system", "developer"} for turn in turns):
+            return prompt
+        return [{"role": "system", "content": self.system}, *turns]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pixano_vlm.errors import RecordError, UsageError
-from pixano_vlm.nearest import nearest
+from pixano_vlm.nearest import nearest, nearest_path
 
 __all__ = ["Template"]
 
@@ -27,10 +27,12 @@ class Template:
         source: What messages call it: the flag or the file that it came from.
 
     Raises:
-        UsageError: When a brace stands alone, or a place has no name.
+        UsageError: When it is empty, a brace stands alone, or a place has no name.
     """
 
     def __init__(self, text: str, source: str = "--prompt") -> None:
+        if not text.strip():
+            raise UsageError(f"{source}: the prompt is empty.", hint="Say what to ask about each image.")
         self.text, self.source = text, source
         self._literals: list[str] = []
         self._names: list[str] = []
@@ -115,7 +117,9 @@ def read_template(prompt: str | None, prompt_file: Path | None) -> Template | No
         try:
             return Template(prompt_file.read_text(encoding="utf-8").strip(), str(prompt_file))
         except OSError as error:
-            raise UsageError(f"{prompt_file} cannot be read: {error.strerror}.") from error
+            raise UsageError(
+                f"{prompt_file} cannot be read: {error.strerror}.", hint=nearest_path(prompt_file)
+            ) from error
         except UnicodeDecodeError as error:
             raise UsageError(f"{prompt_file} is not UTF-8.", hint="Save it as UTF-8.") from error
     return None if prompt is None else Template(prompt)

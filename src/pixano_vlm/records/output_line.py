@@ -23,8 +23,9 @@ from pixano_vlm.records.result import Result
 
 __all__ = ["VERSION", "LineError", "LineUsage", "OutputLine", "error_message", "relabelled", "render", "says"]
 
-VERSION = "1.2"
-"""1.0: the first version. 1.1: `images` also lists the images in chat messages. 1.2: `pages_not_read`."""
+VERSION = "1.3"
+"""1.0: the first version. 1.1: `images` also lists the images in chat messages. 1.2: `pages_not_read`.
+1.3: `prompt`."""
 
 
 class LineUsage(BaseModel):
@@ -73,6 +74,10 @@ class OutputLine(BaseModel):
     )
     metadata: dict[str, Any] = Field(
         default_factory=dict, description="The record's own metadata and unknown keys."
+    )
+    prompt: str | list[dict[str, Any]] | None = Field(
+        default=None,
+        description="What was asked, without the run's system turn; only in runs that ask for it (`--with-prompt`).",
     )
     pages_not_read: int | None = Field(
         default=None,
@@ -137,6 +142,8 @@ def _values(result: Result, model: str) -> dict[str, Any]:
         id=request.id, status="error" if output is None else "ok", flags=[*result.flags, *result.image_flags],
         attempts=result.attempts, model=model, images=request.images, metadata=request.metadata or {},
     )  # fmt: skip
+    if request.prompt is not None:
+        values["prompt"] = request.prompt
     if output is None:
         values["error"] = {"type": type(error).__name__, "message": error_message(request, error)}
         return values

@@ -87,6 +87,8 @@ class Request:
     """Whether the seed was asked for, rather than derived from the run's seed and the id."""
     source: str = ""
     """The manifest's name, for messages."""
+    prompt: str | list[dict[str, Any]] | None = None
+    """What was asked, where the output is to say so; `data:` URLs shortened."""
 
     @property
     def where(self) -> str:

@@ -1,4 +1,4 @@
-"""What a run would come to, found out without running it: every record prepared, a few of them answered.
+"""What a run would come to, found out without running it: every record prepared, a sample of them timed.
 
 Knows requests and models, as a job does, and writes nothing.
 """
@@ -6,25 +6,22 @@ Knows requests and models, as a job does, and writes nothing.
 from __future__ import annotations
 
 import os
-import random
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
-from pixano_vlm.errors import PixanoVLMError, VLMError
+from pixano_vlm.errors import VLMError
 from pixano_vlm.media.images import load_image
 from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.vlm import VLMInput, VLMModel
 from pixano_vlm.prompts.messages import image_sources
 from pixano_vlm.records.request import Request
+from pixano_vlm.runs.timing import Timing
 from pixano_vlm.runs.token_counts import TokenCounts
 
 __all__ = ["Estimate", "estimate"]
 
-SAMPLE = 16
-"""Records that are answered and timed, drawn evenly from all good ones."""
 SHOWN = 20
 """Bad records that are kept to be listed."""
 _CHUNK = 64
@@ -34,34 +31,37 @@ _CHUNK = 64
 class Estimate:
     """What was found."""
 
+    timing: Timing
+    """The sample that was answered."""
     good: int = 0
     bad: int = 0
     problems: list[str] = field(default_factory=list)
-    """The first bad records: where each stands and what is wrong with it."""
+    """The first bad records: where each is and what is wrong with it."""
     images: int = 0
-    prompts: TokenCounts = field(default_factory=TokenCounts)
-    """Prompt tokens of every good record, or, of models that cannot count without answering, of those timed."""
-    counted: bool = True
-    """Whether `prompts` holds every good record."""
-    answers: TokenCounts = field(default_factory=TokenCounts)
-    """Generated tokens of the records that were timed."""
-    seconds: float = 0.0
-    """Wall time of answering those, together."""
+    counts: TokenCounts = field(default_factory=TokenCounts)
+    """Prompt tokens of every good record."""
+    is_counted: bool = True
+    """Whether `counts` holds every good record: some models cannot count without answering."""
+
+    @property
+    def prompts(self) -> TokenCounts:
+        """Prompt tokens of every good record, or of those that were timed."""
+        return self.counts if self.is_counted else self.timing.prompts
 
     @property
     def prompt_tokens(self) -> int:
         """Of the whole run: counted, or estimated from the records that were timed."""
-        return self.prompts.total if self.counted else round(self.prompts.mean * self.good)
+        return self.counts.total if self.is_counted else round(self.timing.prompts.mean * self.good)
 
     @property
     def completion_tokens(self) -> int:
         """Of the whole run, estimated from the records that were timed."""
-        return round(self.answers.mean * self.good)
+        return round(self.timing.answers.mean * self.good)
 
     @property
     def run_seconds(self) -> float:
-        """Generating time of the whole run, estimated: a full batch is quicker than these few records."""
-        return self.seconds / len(self.answers) * self.good if len(self.answers) else 0.0
+        """Generating time of the whole run, estimated."""
+        return self.timing.seconds_per_record * self.good
 
     def refuse(self, request: Request, error: VLMError) -> None:
         """Counts a bad record."""
@@ -72,35 +72,38 @@ class Estimate:
 
 
 def estimate(
-    requests: Iterable[Request], model: VLMModel, *, on_record: Callable[[bool], None] | None = None
+    requests: Iterable[Request],
+    model: VLMModel,
+    timing: Timing,
+    *,
+    on_record: Callable[[bool], None] | None = None,
 ) -> Estimate:
-    """Prepares every request and answers a few.
+    """Prepares every request.
 
     Args:
         requests: Taken lazily.
         model: Loaded, its limits set.
+        timing: A sample of them, answered.
         on_record: Called after each record with whether it is good.
-
-    Raises:
-        RunError: When the model can answer nothing.
     """
-    trial, sample = Estimate(), _Sample()
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="trial") as pool:
-        for request, found in _inspected(requests, model, pool):
-            if isinstance(found, VLMError):
-                trial.refuse(request, found)
-            else:
-                trial.good += 1
-                trial.images += found[1]
-                if found[0] is None:
-                    trial.counted = False
+    found, failed = Estimate(timing), timing.failed
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="estimate") as pool:
+        for request, prepared in _inspected(requests, model, pool):
+            # The model may fail on what could be prepared.
+            error = prepared if isinstance(prepared, VLMError) else failed.get(request.index)
+            if error is not None:
+                found.refuse(request, error)
+            elif not isinstance(prepared, VLMError):
+                tokens, images = prepared
+                found.good += 1
+                found.images += images
+                if tokens is None:
+                    found.is_counted = False
                 else:
-                    trial.prompts.add(found[0])
-                sample.offer(request)
+                    found.counts.add(tokens)
             if on_record is not None:
-                on_record(not isinstance(found, VLMError))
-    _time(trial, sample.kept, model)
-    return trial
+                on_record(error is None)
+    return found
 
 
 Found = tuple[int | None, int] | VLMError
@@ -135,33 +138,3 @@ def _inspect(request: Request, model: VLMModel) -> Found:
 def _pictures(input: VLMInput) -> list[ImageSource]:
     listed = list(input.images or ())
     return [*listed, *(image_sources(input.prompt) if isinstance(input.prompt, list) else ())]
-
-
-class _Sample:
-    """A few of many, each as likely as any other, the same each time."""
-
-    def __init__(self) -> None:
-        self.kept: list[Request] = []
-        self._seen = 0
-        self._random = random.Random(0)
-
-    def offer(self, request: Request) -> None:
-        self._seen += 1
-        if len(self.kept) < SAMPLE:
-            self.kept.append(request)
-        elif (place := self._random.randrange(self._seen)) < SAMPLE:
-            self.kept[place] = request
-
-
-def _time(trial: Estimate, sample: list[Request], model: VLMModel) -> None:
-    inputs = [(index, request.input) for index, request in enumerate(sample) if request.input is not None]
-    began = time.monotonic()
-    for index, answer in model.stream(inputs):
-        if isinstance(answer, PixanoVLMError):
-            trial.good -= 1
-            trial.refuse(sample[index], answer)
-            continue
-        trial.answers.add(answer.usage.completion_tokens)
-        if not trial.counted:
-            trial.prompts.add(answer.usage.prompt_tokens)
-    trial.seconds = time.monotonic() - began

@@ -45,6 +45,8 @@ def generate(
     retry_flagged: bool = False,
     limit: int | None = None,
     sidecar: Literal["txt", "json"] | None = None,
+    system: str | None = None,
+    with_prompt: bool = False,
     run_seed: int | None = None,
     limits: Limits | None = None,
     pages: Pages = "first",
@@ -77,6 +79,8 @@ def generate(
         retry_flagged: Ask once more where an answer is flagged; with `resume`, those of earlier runs too.
         limit: Only the first so many records.
         sidecar: Also write each answer beside its image.
+        system: A system turn for every record that has none of its own.
+        with_prompt: Also write what was asked into the output's lines.
         run_seed: Seeds of sampled records that give none are derived from it.
         limits: What a record may open and how large it may be.
         pages: What is read of an image with several pages (TIFF, PDF, an animation) that does not name one: the
@@ -103,6 +107,8 @@ def generate(
             output=path if named else None,
             exports=exports,
             settings=asked.over(instance.config.generation),
+            system=system,
+            with_prompt=with_prompt,
             run_seed=run_seed,
             limits=limits or Limits(),
             pages=pages,

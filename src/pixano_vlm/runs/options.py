@@ -32,6 +32,10 @@ class RunOptions:
     sidecars: Sidecars | None = None
     settings: GenerationSettings = field(default_factory=GenerationSettings)
     """Settings of the run over the model's own; a record's own values win."""
+    system: str | None = None
+    """A system turn for every record that has none of its own."""
+    with_prompt: bool = False
+    """Whether the output's lines also say what was asked."""
     run_seed: int | None = None
     """Seeds of sampled records that give none are derived from it."""
     limits: Limits = field(default_factory=Limits)

@@ -73,6 +73,7 @@ class Run:
         self.manifest = Manifest(
             source.path, rows=rows, stream=source.stream, name=source.name, settings=options.settings,
             limits=options.limits, run_seed=options.run_seed, pages=options.pages, naming=source.naming,
+            system=options.system, with_prompt=options.with_prompt,
         )  # fmt: skip
         self.passed_over = {} if rows is None else dict(rows.passed_over())
         """Of a folder, how many files are not read, by suffix."""
