@@ -60,7 +60,7 @@ test-lowest: install
 
 # PYTHONS: interpreters, comma between, that are neither on the path nor pyenv's.
 test-versions: install
-	$(BIN)/python scripts/versions_matrix.py --pythons "$(PYTHONS)" $(ARGS)
+	$(BIN)/python scripts/versions_matrix.py --pythons "$(PYTHONS)" $(ARGS) $(SUITE)
 
 test-slow: install
 	$(BIN)/python -m pytest -n 2 -m slow
