@@ -32,6 +32,15 @@ class UsageInfo(BaseModel):
     completion_tokens: int = Field(description="Tokens generated.")
     total_tokens: int = Field(description="Both together.")
 
+    @classmethod
+    def of(cls, prompt_tokens: int, completion_tokens: int) -> UsageInfo:
+        """The counts of a prompt and its answer, and their sum."""
+        return cls(
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            total_tokens=prompt_tokens + completion_tokens,
+        )
+
 
 class VLMInput(GenerationFields):
     """One request: a prompt, its images, and how to generate.

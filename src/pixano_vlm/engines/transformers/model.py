@@ -38,6 +38,7 @@ from pixano_vlm.batching.runner import EngineStats
 from pixano_vlm.batching.static import StaticBatches
 from pixano_vlm.batching.stop_criteria import StopCriteria
 from pixano_vlm.batching.verification import Verification, Verifier, trial_conversations
+from pixano_vlm.engines.base import EngineModel
 from pixano_vlm.engines.transformers import prompting
 from pixano_vlm.engines.transformers.adapters import adapter_files
 from pixano_vlm.engines.transformers.checkpoint import checkpoint_folder
@@ -49,7 +50,7 @@ from pixano_vlm.engines.transformers.quantization import is_quantized, unquantiz
 from pixano_vlm.errors import ModelLoadError, RunError, VLMError
 from pixano_vlm.models.deployment import ModelDeploymentConfig, TransformersParams
 from pixano_vlm.models.registry import register_model
-from pixano_vlm.models.vlm import Key, VLMInput, VLMModel, VLMOutput
+from pixano_vlm.models.vlm import Key, VLMInput, VLMOutput
 from pixano_vlm.prompts.chat_template import ChatTemplateRenderer
 from pixano_vlm.prompts.control_tokens import heed_marks, unmarked
 from pixano_vlm.prompts.template_files import NONE, has_template
@@ -81,7 +82,7 @@ class _Loaded:
 
 
 @register_model
-class TransformersVLMModel(VLMModel):
+class TransformersVLMModel(EngineModel):
     """A model of `AutoModelForImageTextToText`, with its own processor and chat template.
 
     Args:
@@ -89,12 +90,12 @@ class TransformersVLMModel(VLMModel):
     """
 
     params_class: ClassVar[type[BaseModel]] = TransformersParams
+    takes_turns = True
 
     def __init__(self, config: ModelDeploymentConfig) -> None:
         super().__init__(config)
         self.params = read_params(config)
         self._loaded: _Loaded | None = None
-        self._lock = threading.Lock()  # one `predict` after another
         self._open = threading.Lock()  # held while a stream is open: the engine's rows are one stream's
 
     def load_model(self) -> None:
@@ -200,14 +201,6 @@ class TransformersVLMModel(VLMModel):
         self._loaded = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-    def predict(self, input: VLMInput) -> VLMOutput:
-        """Answers one input, by the same path as a stream of one."""
-        with self._lock:
-            ((_, answer),) = self.stream([(0, input)])
-        if isinstance(answer, VLMError):
-            raise answer
-        return answer
 
     def stream(self, inputs: Iterable[tuple[Key, VLMInput]]) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
         """Answers many inputs, batched; see `VLMModel.stream`."""
@@ -372,7 +365,7 @@ class TransformersVLMModel(VLMModel):
 
     def _require(self) -> _Loaded:
         if self._loaded is None:
-            raise ModelLoadError(f"model {self.model_name!r} is not loaded.", hint="Call load_model() first.")
+            raise self._not_loaded()
         return self._loaded
 
 
