@@ -126,7 +126,7 @@ def _manifests(
     if is_one:
         rows = _one(files[0], reading)
     else:
-        rows = Shards(_called(files, stem), files, lambda file: open_file(file, reading))
+        rows = Shards(_called(files, stem), files, lambda file: open_file(file, reading), reading.described())
     if share is not None and len(paths or files) < share[1]:
         rows = Share(rows or JsonlRows(files[0], reading), *share)
     return Source(path, rows, stem, naming=reading.naming, files=paths)
