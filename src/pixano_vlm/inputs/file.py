@@ -17,8 +17,10 @@ from pixano_vlm.errors import ManifestError, MissingPackageError, UsageError
 from pixano_vlm.extras import import_extra
 from pixano_vlm.media.stores import STORES, is_store_url
 
-__all__ = ["COMPRESSIONS", "InputFile", "store_of"]
+__all__ = ["COMPRESSIONS", "HEAD", "InputFile", "store_of"]
 
+HEAD = 1 << 16
+"""So many bytes of a file are looked at to see what it is."""
 _BUFFER = 1 << 20
 
 
@@ -152,7 +154,7 @@ class InputFile:
         except Exception as error:  # each store's package has exceptions of its own
             raise ManifestError(f"{self} cannot be read: {' '.join(str(error).split())[:300]}.") from error
 
-    def head(self, size: int = 1 << 16) -> bytes:
+    def head(self, size: int = HEAD) -> bytes:
         """Its first bytes, its compression undone.
 
         Raises:

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from pixano_vlm.errors import ManifestError
-from pixano_vlm.inputs.file import InputFile
+from pixano_vlm.inputs.file import HEAD, InputFile
 
 if TYPE_CHECKING:
     from pixano_vlm.inputs.columns import Reading
@@ -82,8 +82,6 @@ _MAGIC = {
     b"ARROW1": ".arrow",
     b"SQLite format 3": ".sqlite",
 }
-HEAD = 1 << 16
-"""So many bytes of a file are looked at to see what it is."""
 _LISTS = frozenset({".txt", ".lst", ".list"})
 
 
