@@ -23,8 +23,9 @@ from pixano_vlm.records.result import Result
 
 __all__ = ["VERSION", "LineError", "LineUsage", "OutputLine", "error_message", "relabelled", "render", "says"]
 
-VERSION = "1.2"
-"""1.0: the first version. 1.1: `images` also lists the images in chat messages. 1.2: `pages_not_read`."""
+VERSION = "1.3"
+"""1.0: the first version. 1.1: `images` also lists the images in chat messages. 1.2: `pages_not_read`. 1.3:
+`reasoning`."""
 
 
 class LineUsage(BaseModel):
@@ -73,6 +74,9 @@ class OutputLine(BaseModel):
     )
     metadata: dict[str, Any] = Field(
         default_factory=dict, description="The record's own metadata and unknown keys."
+    )
+    reasoning: str | None = Field(
+        default=None, description="What a model that thinks wrote before its answer, apart from it."
     )
     pages_not_read: int | None = Field(
         default=None,
