@@ -333,9 +333,10 @@ class Engine:
 
 def output(sequence: Sequence, stop: StopCriteria) -> VLMOutput:
     """The answer of a record that has ended."""
-    text = stop.text(sequence)
+    reasoning, text = stop.parts(sequence)
     return VLMOutput(
         generated_text=text,
+        reasoning=reasoning,
         parsed=parsed_answer(text, sequence.input.response_format),
         usage=UsageInfo.of(sequence.prompt.length, len(sequence.tokens)),
         generation_config=settings_used(sequence.input, sequence.max_new_tokens),

@@ -62,6 +62,7 @@ def read_answer(body: Mapping[str, Any], request: ChatRequest, used: dict[str, A
     counts = _counts(body.get("usage"))
     return VLMOutput(
         generated_text=text,
+        reasoning=thoughts.strip() or None,
         usage=UsageInfo.of(*(counts or (0, 0))),
         generation_config=used if counts else {**used, "usage": "not told by the server"},
         parsed=parsed_answer(text, request.response_format),
