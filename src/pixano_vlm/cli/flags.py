@@ -268,10 +268,7 @@ PagesFlag = Annotated[
 NoUrls = Annotated[
     bool,
     typer.Option(
-        "--no-urls",
-        metavar="",
-        help="Fetch no image from a URL or a store; a `data:` URL is no fetch.",
-        rich_help_panel=LIMITS,
+        "--no-urls", metavar="", help="Fetch no image from a URL, or from a store.", rich_help_panel=LIMITS
     ),
 ]
 AllowPrivateUrls = Annotated[

@@ -30,6 +30,10 @@ class ModelDeploymentConfig(BaseModel):
         default=None, gt=0, description="Billions of parameters, of all its parts together."
     )
     licence: str = Field(default="", description="The weights' licence, as far as it was looked up.")
+    gated: bool = Field(
+        default=False,
+        description="Whether the hub wants an account and an agreement before it gives the weights.",
+    )
     generation: GenerationSettings = Field(
         default_factory=GenerationSettings, description="This model's own defaults of generation."
     )
