@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,15 @@ class TestCommands:
         for row in re.findall(r"^\| (`-.+?) \|", chapter, re.MULTILINE):
             for flag in re.findall(r"`(--?[a-z-]+)", row):
                 assert flag in known, flag
+
+
+def test_the_demo_ends_with_three_commands_that_can_be_typed(tmp_path: Path) -> None:
+    said = subprocess.run(["make", "next"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    commands = re.findall(r"^  \.venv/bin/pixano-vlm (.+)$", said, re.MULTILINE)
+    assert len(commands) == 3
+    for line in commands:
+        name, *args = shlex.split(line)
+        COMMANDS[name].make_context(name, args)
 
 
 class TestDocuments:

@@ -173,7 +173,6 @@ class TestPlainHelp:
         shown = cli(*([name] if name else []), "--help").out
         assert not re.search(r"<(bool|list|str|int|Path)", shown)
         assert "[[" not in shown
-        assert "{" not in shown.split("Arguments")[0].partition("\n\n")[0]
 
     @pytest.mark.parametrize(
         ("name", "usage"),
@@ -305,6 +304,8 @@ class TestAFailedStart:
         Path("m.jsonl").write_text('{"prompt": "x"}\n{"prompt": "y"}\n')
         # A package that is missing: nothing can be imported under its name.
         for package in ("pyarrow", "ray"):
+            for name in [name for name in sys.modules if name.split(".")[0] == package]:
+                monkeypatch.delitem(sys.modules, name)
             monkeypatch.setitem(sys.modules, package, None)
         ran = cli("generate", "m.jsonl", *TestMessages.ECHO, *args)
         assert ran.code in {2, 3}, ran.err

@@ -56,7 +56,7 @@ app.command(
     epilog=epilog(
         "pixano-vlm generate examples/shapes/manifest.jsonl --model shapes",
         'pixano-vlm generate photos -m smolvlm-256m-instruct --prompt "Describe this."',
-        "pixano-vlm generate photos.jsonl -m smolvlm-256m-instruct -o out.jsonl --resume",
+        "pixano-vlm generate photos.jsonl -m smolvlm-256m-instruct --resume",
     ),
 )(generate)
 app.command(
@@ -64,9 +64,9 @@ app.command(
     cls=PlainCommand,
     help=help_text(ask),
     epilog=epilog(
-        'pixano-vlm ask examples/shapes/images/001.jpg "What is in this image?" --model shapes',
+        'pixano-vlm ask examples/shapes/images/001.jpg "What is this?" -m shapes',
         'pixano-vlm ask a.jpg b.jpg "What differs?" -m smolvlm-256m-instruct',
-        "cat question.txt | pixano-vlm ask a.jpg - -m smolvlm-256m-instruct --json",
+        'pixano-vlm ask a.jpg "What?" "Why?" -m smolvlm-256m-instruct --json',
     ),
 )(ask)
 app.command(

@@ -72,7 +72,9 @@ def choose_server(
                 raise UsageError(f"{flag} is about a server.", hint="Give --base-url, too.")
         if model is None:
             raise UsageError(
-                "no model is named.", hint="Give --model NAME, or --base-url URL for one behind a server."
+                "no model is named.",
+                hint="Give --model NAME, or --base-url URL for one behind a server. `pixano-vlm list` shows the "
+                "models; `--model shapes` is one that needs no download.",
             )
         return None
     asked = {
