@@ -88,7 +88,7 @@ $(VENV)/.weights-installed: $(STAMP)
 	touch $@
 
 # First what `make test` skips for want of these packages: adapters, and weights in fewer bits. Then every
-# architecture in both environments; docs/models.* are written anew, and it fails where they said otherwise.
+# architecture in both environments; docs/reference/models.* are written anew, and it fails where they said otherwise.
 test-models: $(VENV)/.weights-installed $(VENV)-torchvision/.models-installed
 	$(BIN)/python -m pytest -n 2 -m "not models and not engines and not slow" tests/engines tests/conformance
 	$(VENV)-torchvision/bin/python -m pytest -n 2 -m slow tests/slow/test_exactness_at_length.py
