@@ -51,7 +51,14 @@ def page(name: str) -> str:
 
 def error_page() -> str:
     """The page of the errors."""
-    lines = ["Errors", "======", "", ".. automodule:: pixano_vlm.errors", "   :members:", "   :show-inheritance:"]
+    lines = [
+        "Errors",
+        "======",
+        "",
+        ".. automodule:: pixano_vlm.errors",
+        "   :members:",
+        "   :show-inheritance:",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -62,7 +69,9 @@ def fields(model: type[BaseModel]) -> list[str]:
         "   * - name", "     - type", "     - default", "     - meaning",
     ]  # fmt: skip
     for name, field in model.model_fields.items():
-        default = "required" if field.is_required() else f"``{field.get_default(call_default_factory=True)!r}``"
+        default = (
+            "required" if field.is_required() else f"``{field.get_default(call_default_factory=True)!r}``"
+        )
         lines += [
             f"   * - ``{name}``",
             f"     - ``{typed(field)}``",
@@ -75,9 +84,16 @@ def fields(model: type[BaseModel]) -> list[str]:
 def typed(field: FieldInfo) -> str:
     """A field's type with its bounds: `int, ge=1`."""
     annotation = field.annotation
-    text = annotation.__name__ if isinstance(annotation, type) and "[" not in str(annotation) else str(annotation)
+    text = (
+        annotation.__name__
+        if isinstance(annotation, type) and "[" not in str(annotation)
+        else str(annotation)
+    )
     bounds = [
-        f"{key}={getattr(part, key)}" for part in field.metadata for key in ("ge", "gt", "le", "lt") if hasattr(part, key)
+        f"{key}={getattr(part, key)}"
+        for part in field.metadata
+        for key in ("ge", "gt", "le", "lt")
+        if hasattr(part, key)
     ]
     return ", ".join([re.sub(r"\b(?:typing|pathlib|pixano_vlm(?:\.\w+)*)\.", "", text), *bounds])
 

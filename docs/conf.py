@@ -45,6 +45,19 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 
 
+LINK = re.compile(r"\]\((\.\./[\w./-]+\.md)(?:#[\w-]*)?\)")
+
+
+def downloads(name: str, text: str) -> str:
+    """A page whose links to Markdown files that are no pages of the site lead to the files themselves."""
+
+    def link(found: re.Match[str]) -> str:
+        is_page = (HERE / name).parent.joinpath(found[1]).resolve().is_relative_to(HERE)
+        return found[0] if is_page else f"](path:{found[1]})"
+
+    return LINK.sub(link, text)
+
+
 def toctrees(index: str) -> str:
     """The navigation that a page of links stands for: one hidden toctree per heading that has links to pages."""
     made = []
@@ -59,6 +72,7 @@ def toctrees(index: str) -> str:
 
 def complete(_: Sphinx, name: str, source: list[str]) -> None:
     """What a page gets on its way to the site."""
+    source[0] = downloads(name, source[0])
     if name == "index":
         source[0] += toctrees(source[0])
     elif name == "reference/python":

@@ -34,12 +34,27 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=ROOT / "docs" / "images" / "run.svg")
     arguments = parser.parse_args()
     console = Console(
-        record=True, width=88, file=io.StringIO(), force_terminal=True, color_system="truecolor", legacy_windows=False
+        record=True,
+        width=88,
+        file=io.StringIO(),
+        force_terminal=True,
+        color_system="truecolor",
+        legacy_windows=False,
     )
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "answers.jsonl"
         show(console, f"pixano-vlm generate {MANIFEST} --model shapes -o answers.jsonl")
-        command = [sys.executable, "-m", "pixano_vlm", "generate", MANIFEST, "--model", "shapes", "-o", str(output)]
+        command = [
+            sys.executable,
+            "-m",
+            "pixano_vlm",
+            "generate",
+            MANIFEST,
+            "--model",
+            "shapes",
+            "-o",
+            str(output),
+        ]
         done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S603 - our own
         for line in done.stderr.splitlines():
             if not re.search(r"^loading|records/s,", line):
