@@ -1,7 +1,7 @@
 """The site made of these pages by `make docs`: Sphinx, and the few things that are generated on the way.
 
-The pages are plain Markdown that reads as well without the site. Added here: the navigation, which is the list of links
-of `index.md`, so that a page without a link there fails the build; and a page per public name of the package, made of
+The pages are plain Markdown that reads as well without the site. Added here: the navigation, which is the list of
+links of `index.md`, so that a page without a link there fails the build; and a page per public name, made of
 its docstring. Warnings are errors (`-W`): a link that leads nowhere, a page that nothing leads to.
 """
 

@@ -2,8 +2,8 @@
 
     python scripts/draw_terminal.py [--to docs/images/run.svg]
 
-The answers shown are those of the run. Its live lines, which are drawn over each other, are left out: what remains on the
-screen at its end is drawn.
+The answers shown are those of the run. Its live lines, which are drawn over each other, are left out.
+
 """
 
 from __future__ import annotations

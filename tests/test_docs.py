@@ -153,7 +153,7 @@ class TestDocuments:
             assert (page.parent / file).resolve() == Path(str(defined)), name
 
     def test_every_public_name_says_what_it_is(self) -> None:
-        """So that its page, which is made of its docstring, is not empty; a model's fields each say what they mean."""
+        """Its page is made of its docstring and, of a model, of the descriptions of its fields."""
         for name in pixano_vlm.__all__:
             value = getattr(pixano_vlm, name)
             if not name.startswith("__"):
