@@ -1,4 +1,4 @@
-"""The table of architectures: findings of one run or several -> `docs/reference/models.json` -> `docs/reference/models.md`."""
+"""The table of architectures: findings of one run or several -> `models.json` -> `models.md` in docs/reference."""
 
 from __future__ import annotations
 
