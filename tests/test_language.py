@@ -1,6 +1,6 @@
 """The language of the pages and of the command's help: plain technical English, each rule with what it allows.
 
-The rules are about words that read as if translated, or that mean something else in this field. Code, quoted words and
+The rules are about words that read as if translated, or mean something else in this field. Code, quoted words and
 the list of modules, which is made of docstrings, are left out.
 """
 

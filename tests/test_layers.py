@@ -1,4 +1,4 @@
-"""The folders import each other one way, as docs/explanation/architecture.md says; no file imports itself in a circle."""
+"""The folders import each other one way, as docs/explanation/architecture.md says, in no circle."""
 
 from __future__ import annotations
 
