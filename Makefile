@@ -10,10 +10,10 @@ SUITE := -n 2 -m "not slow and not models and not engines and not browser and no
 NEEDING_TORCHVISION := qwen or internvl or smolvlm or onevision or mistral3 or cosmos3 or gemma4 or lfm2 or video
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-today test-lowest test-versions test-slow test-torchvision test-models test-browser test-images test-engines lint types docs bench clean
+.PHONY: help install demo next test test-today test-lowest test-versions test-slow test-torchvision test-models test-browser test-images test-engines lint types docs bench clean
 
 help:
-	@echo "make demo       install, run the embedded model on examples/shapes, check its answers"
+	@echo "make demo       install, run the embedded model on examples/shapes, check its answers, make a report"
 	@echo "make test       the tests (under 10 minutes on 2 cores)"
 	@echo "make test-today   the same tests on what pip resolves today, in an environment of its own"
 	@echo "make test-lowest  and on the lowest versions that pyproject.toml admits"
@@ -38,14 +38,30 @@ install: $(STAMP)
 $(STAMP): export PIP_CONSTRAINT := constraints.txt
 $(STAMP): export PIP_BUILD_CONSTRAINT := constraints.txt
 $(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
-	touch $@
+	@echo "installing into $(VENV), a few minutes the first time"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "  1 of 2: torch"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@echo "  2 of 2: pixano-vlm, transformers and what they need"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@
 
 demo: install
 	$(BIN)/pixano-vlm generate examples/shapes/manifest.jsonl --model shapes --output demo.outputs.jsonl --overwrite
 	$(BIN)/python examples/shapes/check.py demo.outputs.jsonl
+	$(BIN)/pixano-vlm report demo.outputs.jsonl --output demo.report.html
+	@$(MAKE) --no-print-directory next
+
+# What can be typed next, as it is.
+next:
+	@echo
+	@echo "demo.report.html shows the images and the answers. Next:"
+	@echo
+	@echo '  $(BIN)/pixano-vlm ask examples/shapes/images/001.jpg "What is in this image?" --model shapes'
+	@echo '  $(BIN)/pixano-vlm generate examples/shapes/images --prompt "What is in this image?" --model shapes --overwrite'
+	@echo '  $(BIN)/pixano-vlm report images.outputs.jsonl --output images.report.html'
+	@echo
+	@echo "After '. $(VENV)/bin/activate', pixano-vlm alone is enough."
 
 test: install
 	$(BIN)/python -m pytest $(SUITE)
@@ -61,7 +77,7 @@ test-lowest: install
 
 # PYTHONS: interpreters, comma between, that are neither on the path nor pyenv's.
 test-versions: install
-	$(BIN)/python scripts/versions_matrix.py --pythons "$(PYTHONS)" $(ARGS)
+	$(BIN)/python scripts/versions_matrix.py --pythons "$(PYTHONS)" $(ARGS) $(SUITE)
 
 test-slow: install
 	$(BIN)/python -m pytest -n 2 -m slow
@@ -142,5 +158,5 @@ bench: install
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-torchvision $(VENV)-today $(VENV)-lowest $(VENV)-engines build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demo.outputs.jsonl*
+	rm -rf $(VENV) $(VENV)-torchvision $(VENV)-today $(VENV)-lowest $(VENV)-engines build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demo.outputs.jsonl* demo.report*.html
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -34,7 +34,7 @@ from pixano_vlm.models import (  # noqa: E402
     VLMModel,
     VLMOutput,
 )
-from pixano_vlm.records.request import Result  # noqa: E402
+from pixano_vlm.records.result import Result  # noqa: E402
 from pixano_vlm.runs.open import OpenOptions  # noqa: E402
 from pixano_vlm.runs.options import RunOptions  # noqa: E402
 from pixano_vlm.runs.run import Run  # noqa: E402 - the start is measured before the imports

@@ -2,6 +2,8 @@
 
     python scripts/versions_matrix.py [--pythons python3.10,/opt/python3.13/bin/python] [PYTEST_ARGUMENT ...]
 
+The Makefile hands pytest the same choice of tests as everywhere.
+
 On each Python from 3.10 to 3.14: what pip resolves today. On this Python besides: the lowest versions with the lowest
 torch, and today's with the newest. An index that has torch for GPUs alone makes each environment several GB large;
 one is there at a time, in build/versions, and it is removed when it has been used. Prints which versions ran and how
@@ -20,7 +22,6 @@ from versions_env import REPOSITORY
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 FOLDER = REPOSITORY / "build" / "versions"
-TESTS = "not slow and not models and not engines and not browser"
 
 
 def release(interpreter: str | Path) -> str | None:
@@ -61,7 +62,7 @@ def run(name: str, options: list[str], arguments: list[str]) -> tuple[bool, str]
         if subprocess.run(builder, check=False).returncode:  # noqa: S603 - our own
             return False, f"{name}: the environment could not be built"
         built = time.monotonic()
-        pytest = [str(folder / "bin" / "python"), "-m", "pytest", "-n", "2", "-m", TESTS, *arguments]
+        pytest = [str(folder / "bin" / "python"), "-m", "pytest", *arguments]
         done = subprocess.run(pytest, check=False, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)  # noqa: S603
         print(done.stdout, flush=True)
     finally:

@@ -105,6 +105,7 @@ def run(
     stop: Any = None,
     on_result: Any = None,
     rows: Any = None,
+    naming: Any = None,
     retry_flagged: bool = False,
     **options: Any,
 ) -> Summary:
@@ -115,7 +116,9 @@ def run(
         model.load_model()
         return model
 
-    records = Manifest(manifest, rows=rows, settings=settings, limits=limits, run_seed=run_seed)
+    records = Manifest(
+        manifest, rows=rows, settings=settings, limits=limits, run_seed=run_seed, naming=naming
+    )
     opening = OpenOptions(retry_flagged=retry_flagged, **options)
     with open_output(
         output, records, model="fake", fingerprint=fingerprint, options=opening, disk=disk

@@ -151,7 +151,7 @@ class TestForms:
 
     def test_csv_is_read_by_a_reader_of_csv(self, cli: Callable[..., Any], manifest: None) -> None:
         assert cli("generate", "m.jsonl", *ECHO, "-o", "out.csv").code == 1
-        with Path("out.csv").open(encoding="utf-8", newline="") as file:
+        with Path("out.csv").open(encoding="utf-8-sig", newline="") as file:
             first, second, third = csv.DictReader(file)
         assert (first["id"], first["generated_text"]) == ("a", 'one, "two"\nthree')
         assert json.loads(first["metadata"]) == {"n": 1}

@@ -40,7 +40,7 @@ def test_json_has_every_field(cli: Callable[..., Any]) -> None:
     assert seven["licence"] == "Apache-2.0"
     assert set(models["shapes"]) == {
         "name", "model_class", "path", "architecture", "parameters", "memory_gb", "licence", "on_disk",
-        "description", "generation",
+        "description", "generation", "gated",
     }  # fmt: skip
 
 
@@ -122,3 +122,11 @@ def drawn(width: int, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(sys, "stdout", screen)
     list_models()
     return re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue())
+
+
+def test_a_gated_model_is_marked(cli: Callable[..., Any]) -> None:
+    models = {model["name"]: model for model in json.loads(cli("list", "--json").out)}
+    assert models["gemma-3-4b-it"]["gated"]
+    assert not models["shapes"]["gated"]
+    (row,) = [row for row in cli("list", "gemma-3-4b").out.splitlines() if row.startswith("gemma-3-4b-it ")]
+    assert "Gemma Terms of Use, gated" in row

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,3 +162,150 @@ class TestModelsOfOnesOwn:
         for models in found:
             assert set(models) == {"my-captioner", "my-captioner-birds"}
             assert models["my-captioner"]["path"] == str(example.parent / "checkpoints" / "captioner")
+
+
+class TestPlainHelp:
+    """People write names, not Python's types."""
+
+    @pytest.mark.parametrize("name", ["", *COMMANDS])
+    def test_no_type_is_shown(self, name: str, cli: Callable[..., Any]) -> None:
+        shown = cli(*([name] if name else []), "--help").out
+        assert not re.search(r"<(bool|list|str|int|Path)", shown)
+        assert "[[" not in shown
+        assert "{" not in shown.split("Arguments")[0].partition("\n\n")[0]
+
+    @pytest.mark.parametrize(
+        ("name", "usage"),
+        [
+            ("generate", "[OPTIONS] MANIFEST..."),
+            ("list", "[OPTIONS] [WORD]..."),
+            ("ask", "IMAGE... QUESTION..."),
+        ],
+    )
+    def test_the_usage_is_as_it_is_typed(self, name: str, usage: str, cli: Callable[..., Any]) -> None:
+        line = next(line for line in cli(name, "--help").out.splitlines() if "Usage:" in line)
+        assert line.rstrip().endswith(usage)
+
+    def test_no_example_needs_a_gated_model(self) -> None:
+        from pixano_vlm.catalog import load_catalog
+
+        catalog = load_catalog()
+        for command in COMMANDS.values():
+            for name in re.findall(r"(?:--model|-m) (\S+)", command.epilog or ""):
+                model = catalog.get(name)
+                assert model is not None, name
+                assert not model.gated, name
+
+
+class TestMoreCompletion:
+    def ask(self, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, shell: str, line: str) -> str:
+        monkeypatch.setenv("_PIXANO_VLM_COMPLETE", f"complete_{shell}")
+        monkeypatch.setenv("COMP_WORDS", line)
+        monkeypatch.setenv("COMP_CWORD", str(line.count(" ")))
+        monkeypatch.setenv("_TYPER_COMPLETE_ARGS", line)
+        monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+        return str(cli().out)
+
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+    def test_devices_and_outputs_are_completed(
+        self, shell: str, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        for name in ("answers.jsonl", "answers.txt", ".hidden.jsonl"):
+            Path(name).touch()
+        Path("archive").mkdir()
+        devices = self.ask(cli, monkeypatch, shell, "pixano-vlm load shapes --device c")
+        assert "cpu" in devices
+        assert "cuda" in devices
+        assert "mps" not in devices
+        outputs = self.ask(cli, monkeypatch, shell, "pixano-vlm generate a.jsonl -o a")
+        assert "answers.jsonl" in outputs
+        assert "archive/" in outputs
+        assert "answers.txt" not in outputs
+
+
+class TestMessages:
+    ECHO = ("--model", "echo", "--plugin", str(Path(__file__).parent / "plugin.py"))
+
+    def test_a_misspelt_folder_or_file_is_suggested(
+        self, cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("photos").mkdir()
+        for name in ("my.yaml", "mine.py", "schema.json", "prompt.txt", "photos/a.jpg"):
+            Path(name).touch()
+        run = ("generate", "photos", *self.ECHO, "--prompt", "x")
+        for args, meant in (
+            (("generate", "fotos", *self.ECHO, "--prompt", "x"), "photos"),
+            ((*run, "--config", "mi.yaml"), "my.yaml"),
+            ((*run, "--plugin", "min.py"), "mine.py"),
+            ((*run, "--json-schema", "shema.json"), "schema.json"),
+            (("generate", "photos", *self.ECHO, "--prompt-file", "promt.txt"), "prompt.txt"),
+        ):
+            ran = cli(*args)
+            assert ran.code == 2
+            assert f"hint: Did you mean {meant}?" in ran.err, ran.err
+
+    def test_a_hub_id_that_is_registered_with_other_defaults_says_so(
+        self, cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("m.jsonl").write_text('{"prompt": "x"}\n')
+        name = "HuggingFaceTB/SmolVLM-256M-Instruct"
+        said = f"note: {name} is also the registered model smolvlm-256m-instruct, whose defaults are: "
+        assert said in cli("generate", "m.jsonl", "--model", name).err
+        registered = cli("generate", "m.jsonl", "--model", "smolvlm-256m-instruct").err
+        assert "is also the registered model" not in registered
+
+    def test_a_reader_of_a_run_that_leaves_is_no_error(self, tmp_path: Path) -> None:
+        lines = "".join(json.dumps({"prompt": f"wait {n}"}) + "\n" for n in range(50))
+        (tmp_path / "m.jsonl").write_text(lines)
+        command = [
+            sys.executable,
+            "-m",
+            "pixano_vlm",
+            "generate",
+            "m.jsonl",
+            *self.ECHO,
+            "-o",
+            "-",
+            "--quiet",
+        ]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.readline().startswith('{"id": "1"')
+            process.stdout.close()
+            assert process.stderr.read() == ""
+
+
+class TestAFailedStart:
+    """Nothing is left behind: no empty output, no journal, no run file."""
+
+    @pytest.mark.parametrize(
+        "args",
+        [
+            ("--model", "unloadable"),
+            ("--model", "broken"),
+            ("--json-schema", '{"type": "nothing"}'),
+            ("--json-schema", "none.json"),
+            ("--top-p", "7"),
+            ("--model", "nobody"),
+            ("-o", "out.parquet"),
+            ("--ray",),
+        ],
+    )
+    def test_the_folder_is_as_it_was(
+        self, cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("m.jsonl").write_text('{"prompt": "x"}\n{"prompt": "y"}\n')
+        # A package that is missing: nothing can be imported under its name.
+        for package in ("pyarrow", "ray"):
+            monkeypatch.setitem(sys.modules, package, None)
+        ran = cli("generate", "m.jsonl", *TestMessages.ECHO, *args)
+        assert ran.code in {2, 3}, ran.err
+        assert ran.err.count("error:") == 1
+        assert [path.name for path in tmp_path.iterdir()] == ["m.jsonl"]

@@ -21,6 +21,10 @@ from pixano_vlm.engines.vllm.request import _Pictures
 from pixano_vlm.errors import ImageError
 from pixano_vlm.media.images import load_image
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Cannot disable progress bars"
+)  # another test has said so before
+
 
 def asked(image: Any, **settings: Any) -> VLMInput:
     return VLMInput(prompt="What is this?", images=[image], max_new_tokens=8, **settings)

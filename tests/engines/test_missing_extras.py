@@ -43,5 +43,5 @@ def test_it_names_the_package_and_the_command_that_installs_it(
     assert ran.code == code
     assert module in ran.err
     extra = module.removesuffix("_inference")
-    assert f"Run: pip install 'pixano-vlm[{extra}]'." in ran.err
+    assert f"Run: pip install 'pixano-vlm[{extra}]'" in ran.err
     assert "Traceback" not in ran.err

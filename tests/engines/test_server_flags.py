@@ -87,7 +87,7 @@ def test_the_key_is_the_variables_and_nobody_else_sees_it(
         (("--server-model", "a"), "--server-model is about a server"),
         (("-m", "shapes", "--api-key-env", "A"), "--api-key-env is about a server"),
         (("--base-url", "localhost:8000"), "http(s) URL"),
-        (("--base-url", "http://x/v1", "-m", "a", "--device", "cpu"), "no parameter 'device'"),
+        (("--base-url", "http://x/v1", "-m", "a", "--device", "cpu"), "has no such parameter"),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused(run: Any, flags: tuple[str, ...], words: str) -> None:

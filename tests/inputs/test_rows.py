@@ -20,6 +20,8 @@ from pixano_vlm.inputs.manifest import Manifest, Request
 from pixano_vlm.inputs.open import Source, open_source
 from pixano_vlm.inputs.template import Template, read_template
 from pixano_vlm.models import GenerationSettings
+from pixano_vlm.runs.options import RunOptions
+from pixano_vlm.runs.run import Run
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)
 
@@ -408,3 +410,47 @@ class TestOpenAIBatch:
     def test_two_equal_ids_are_refused_as_in_any_manifest(self, tmp_path: Path) -> None:
         _, second = self.read(tmp_path, self.line("a"), self.line("a"))
         assert "an earlier line has the id 'a'" in error_of(second)
+
+
+class TestNothingToDo:
+    """What holds no record, or asks nothing, is refused before anything starts."""
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [("m.jsonl", ""), ("m.jsonl", "\n  \n"), ("m.csv", "prompt,image\n"), ("m.csv", "prompt\n\n"),
+         ("m.json", "[]"), ("m.json", "")],
+    )  # fmt: skip
+    def test_a_manifest_without_records_is_refused(self, tmp_path: Path, name: str, content: str) -> None:
+        (tmp_path / name).write_text(content)
+        options = RunOptions(source=open_source([str(tmp_path / name)]), model=FakeModel())
+        with pytest.raises(ManifestError, match="holds no records"):
+            Run(options)
+
+    @pytest.mark.parametrize("prompt", ["", "  ", "\n"])
+    def test_an_empty_prompt_is_refused(self, tmp_path: Path, prompt: str) -> None:
+        picture(tmp_path / "a.png")
+        with pytest.raises(UsageError, match="--prompt: the prompt is empty"):
+            open_source([str(tmp_path)], read_template(prompt, None))
+        (tmp_path / "p.txt").write_text(prompt)
+        with pytest.raises(UsageError, match=r"p\.txt: the prompt is empty"):
+            open_source([str(tmp_path)], read_template(None, tmp_path / "p.txt"))
+
+    def test_how_many_records_there_are_is_known_of_every_source(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        for number in range(4):
+            picture(tmp_path / "in" / f"{number}.png")
+        (tmp_path / "m.csv").write_text('prompt\n"a\nb"\n\nc\n')
+        (tmp_path / "m.jsonl").write_text('{"prompt": "q"}\n\n{"prompt": "q"}\n')
+        (tmp_path / "m.json").write_text('[{"prompt": "q"}]')
+        ask = Template("x")
+
+        def count(*names: str, template: Template | None = None) -> int | None:
+            return Run(RunOptions(source=open_source(names, template), model=FakeModel())).count
+
+        assert count("in", template=ask) == count("in/*.png", template=ask) == 4
+        assert count("in/1.png", "in/2.png", template=ask) == 2
+        assert [count("m.csv"), count("m.jsonl"), count("m.json"), count("m.jsonl", "m.json"), count("*.csv")] == [
+            2, 2, 1, 3, 2,
+        ]  # fmt: skip

@@ -26,7 +26,7 @@ from pixano_vlm.batching.stop_criteria import StopCriteria
 from pixano_vlm.errors import GenerationError, RunError, VLMError
 from pixano_vlm.models.generation import settings_used
 from pixano_vlm.models.vlm import UsageInfo, VLMInput, VLMOutput
-from pixano_vlm.prompts.response_format import parse_json
+from pixano_vlm.prompts.response_format import parsed_answer
 
 Answer = tuple[Hashable, VLMOutput | VLMError]
 
@@ -333,16 +333,12 @@ class Engine:
 
 def output(sequence: Sequence, stop: StopCriteria) -> VLMOutput:
     """The answer of a record that has ended."""
-    count = len(sequence.tokens)
-    text = stop.text(sequence)
+    reasoning, text = stop.parts(sequence)
     return VLMOutput(
         generated_text=text,
-        parsed=None if sequence.prompt.constraint is None else parse_json(text),
-        usage=UsageInfo(
-            prompt_tokens=sequence.prompt.length,
-            completion_tokens=count,
-            total_tokens=sequence.prompt.length + count,
-        ),
+        reasoning=reasoning,
+        parsed=parsed_answer(text, sequence.input.response_format),
+        usage=UsageInfo.of(sequence.prompt.length, len(sequence.tokens)),
         generation_config=settings_used(sequence.input, sequence.max_new_tokens),
         finish_reason=sequence.finish_reason,
     )

@@ -56,7 +56,7 @@ def _report(error: BaseException, args: Sequence[str]) -> int:
     if isinstance(error, SystemExit) and not error.code:
         return 0  # Typer ends so when it has printed or installed a shell's completion
     # Typer itself turns a broken pipe into SystemExit; nothing else here raises that.
-    if isinstance(error, BrokenPipeError | SystemExit):
+    if isinstance(error, BrokenPipeError | SystemExit) or isinstance(error.__cause__, BrokenPipeError):
         # Whoever read us (head, less) has left; Python's own flush at exit would complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_RUN

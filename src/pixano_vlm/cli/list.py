@@ -40,8 +40,9 @@ def list_models(
 ) -> None:
     """List the registered models: what each is good for, its memory, its license, and whether its weights are here.
 
-    Memory is that of the weights in bfloat16, two bytes per parameter; images and answers take more. Any other
-    model runs by its Hugging Face id (owner/name) or its local folder.
+    Memory is that of the weights in bfloat16, two bytes per parameter; images and answers take more. A gated model is
+    handed out to accounts that agreed to its terms on its page. Any other model runs by its Hugging Face id
+    (owner/name) or its local folder.
     """
     for spec in plugin or []:
         load_plugin(spec)
@@ -94,7 +95,7 @@ def _show(models: Sequence[ModelDeploymentConfig], catalog: ModelRegistry) -> No
                 model.name,
                 _gigabytes(model.memory_gb),
                 ON_DISK[weights_on_disk(model)],
-                model.licence or "-",
+                _licence(model),
                 model.description,
             )
             for model in group
@@ -114,12 +115,16 @@ def _print(models: Sequence[ModelDeploymentConfig]) -> None:
             fact["path"] or "-",
             _gigabytes(fact["memory_gb"]),
             ON_DISK[fact["on_disk"]],
-            fact["licence"] or "-",
+            f"{fact['licence'] or '-'}{', gated' if fact['gated'] else ''}",
             fact["description"],
         )
         for fact in facts
     ]
     print_table(("name", "class", "path", "memory", "on disk", "licence", "what it is"), rows)
+
+
+def _licence(model: ModelDeploymentConfig) -> str:
+    return f"{model.licence or '-'}{', gated' if model.gated else ''}"
 
 
 def _gigabytes(memory: float | None) -> str:
@@ -140,6 +145,7 @@ def _facts(model: ModelDeploymentConfig) -> dict[str, Any]:
         "parameters": model.parameters,
         "memory_gb": model.memory_gb,
         "licence": model.licence or None,
+        "gated": model.gated,
         "on_disk": weights_on_disk(model),
         "description": model.description,
         "generation": model.generation.model_dump(exclude_none=True),

@@ -1,22 +1,64 @@
-"""What every engine asks of its deployment first: parameters it knows, and limits it can hold to.
+"""What the engines have in common: one input is a stream of one, and what a deployment may ask is checked first.
 
 Knows no engine: each brings its own parameters as a Pydantic model. Imports nothing heavy.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
+import threading
+from typing import ClassVar, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from pixano_vlm.errors import ConfigError
+from pixano_vlm.errors import ConfigError, ModelLoadError, PromptError, VLMError
 from pixano_vlm.models.deployment import ModelDeploymentConfig
-from pixano_vlm.models.vlm import VLMModel
+from pixano_vlm.models.limits import Limits
+from pixano_vlm.models.vlm import VLMInput, VLMModel, VLMOutput
 from pixano_vlm.validation import first_problem
 
-__all__ = ["read_parameters", "refuse_prompt_limit"]
+__all__ = ["EngineModel", "check_image_count", "read_parameters", "refuse_prompt_limit"]
 
 Params = TypeVar("Params", bound=BaseModel)
+
+
+class EngineModel(VLMModel):
+    """Base of a model class that answers many inputs at a time: it implements `stream` and `load_model`."""
+
+    takes_turns: ClassVar[bool] = False
+    """Whether calls of `predict` wait for each other, because the engine answers one stream at a time."""
+
+    def __init__(self, config: ModelDeploymentConfig) -> None:
+        super().__init__(config)
+        self._turn = threading.Lock()
+
+    def predict(self, input: VLMInput) -> VLMOutput:
+        """Answers one input, by the same path as a stream of one. Safe to call from many threads."""
+        if self.takes_turns:
+            with self._turn:
+                return self._only_answer(input)
+        return self._only_answer(input)
+
+    def _only_answer(self, input: VLMInput) -> VLMOutput:
+        ((_, answer),) = self.stream([(0, input)])
+        if isinstance(answer, VLMError):
+            raise answer
+        return answer
+
+    def _not_loaded(self) -> ModelLoadError:
+        return ModelLoadError(f"model {self.model_name!r} is not loaded.", hint="Call load_model() first.")
+
+
+def check_image_count(count: int, limits: Limits) -> None:
+    """Checks how many images a record has.
+
+    Raises:
+        PromptError: When it has more than the run admits.
+    """
+    if count > limits.max_images:
+        raise PromptError(
+            f"the record has {count} images; the limit is {limits.max_images}.",
+            hint="Use fewer, or raise the limit.",
+        )
 
 
 def read_parameters(config: ModelDeploymentConfig, kind: type[Params]) -> Params:

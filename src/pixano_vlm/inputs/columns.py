@@ -25,6 +25,8 @@ __all__ = ["Columns", "Reading", "plain"]
 
 IMAGES = ("images", "image", "file_name")
 """Columns that hold a record's images; the first counts. The last two are those of Hugging Face's datasets."""
+LINES_VERSION = 1
+"""Raised when the same row of a table becomes another line: answers are then compared by what they were asked."""
 QUESTIONS = ("question", "query", "text", "instruction", "input", "Question", "Prompt")
 """Columns that are often meant to be the prompt."""
 
@@ -37,6 +39,11 @@ class Reading:
     """The prompt of sources without one; any column can be a field of it."""
     naming: Naming = OWN_NAMES
     """What columns are called, where they do not have the tool's own names."""
+
+    def described(self) -> str:
+        """It as text that is the same as long as a file that is the same gives the same lines."""
+        template = None if self.template is None else self.template.text
+        return repr((LINES_VERSION, template, self.naming.described()))
 
 
 class Columns:

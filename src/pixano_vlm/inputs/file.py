@@ -9,7 +9,6 @@ import lzma
 import os
 import posixpath
 from collections.abc import Callable
-from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any
@@ -18,14 +17,16 @@ from pixano_vlm.errors import ManifestError, MissingPackageError, UsageError
 from pixano_vlm.extras import import_extra
 from pixano_vlm.media.stores import STORES, is_store_url
 
-__all__ = ["COMPRESSIONS", "InputFile", "store_of"]
+__all__ = ["COMPRESSIONS", "HEAD", "InputFile", "store_of"]
 
+HEAD = 1 << 16
+"""So many bytes of a file are looked at to see what it is."""
 _BUFFER = 1 << 20
 
 
-def _open_zstd(file: IO[bytes]) -> IO[bytes]:
+def _open_zstd(file: IO[bytes]) -> io.RawIOBase:
     arrow = import_extra("pyarrow", extra="parquet", purpose="a file that ends with .zst")
-    return io.BufferedReader(_Raw(arrow.CompressedInputStream(arrow.PythonFile(file), "zstd")), _BUFFER)
+    return _Raw(arrow.CompressedInputStream(arrow.PythonFile(file), "zstd"))
 
 
 class _Raw(io.RawIOBase):
@@ -48,14 +49,31 @@ class _Raw(io.RawIOBase):
         super().close()
 
 
+class _Unpacked(io.BufferedReader):
+    """An unpacked stream that closes the packed file with itself."""
+
+    def __init__(self, stream: Any, packed: IO[bytes]) -> None:
+        super().__init__(stream, _BUFFER)
+        self._packed = packed
+
+    def close(self) -> None:
+        super().close()
+        self._packed.close()
+
+
 COMPRESSIONS: dict[str, Callable[[Any], Any]] = {
-    ".gz": gzip.GzipFile,
+    ".gz": lambda file: gzip.GzipFile(fileobj=file),
     ".zst": _open_zstd,
     ".bz2": bz2.BZ2File,
     ".xz": lzma.LZMAFile,
 }
 """What the name of a compressed file ends with -> what reads it."""
 _MAGIC = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh": ".bz2", b"\xfd7zXZ\x00": ".xz"}
+_STATES = frozenset(
+    {"ETag", "etag", "LastModified", "last_modified", "mtime", "updated", "created", "generation", "md5Hash",
+     "content_md5", "VersionId", "version_id", "blob_id", "last_commit", "sha256"}
+)  # fmt: skip
+"""Under which names stores say what distinguishes one state of an object from another."""
 BROKEN = (EOFError, lzma.LZMAError, gzip.BadGzipFile)
 """What damaged compressed files raise, besides `OSError`."""
 
@@ -112,7 +130,7 @@ class InputFile:
         if self.compression is None:
             return file
         try:
-            return io.BufferedReader(COMPRESSIONS[self.compression](file), _BUFFER)
+            return _Unpacked(COMPRESSIONS[self.compression](file), file)
         except MissingPackageError:
             file.close()
             raise
@@ -136,7 +154,7 @@ class InputFile:
         except Exception as error:  # each store's package has exceptions of its own
             raise ManifestError(f"{self} cannot be read: {' '.join(str(error).split())[:300]}.") from error
 
-    def head(self, size: int = 1 << 16) -> bytes:
+    def head(self, size: int = HEAD) -> bytes:
         """Its first bytes, its compression undone.
 
         Raises:
@@ -155,17 +173,24 @@ class InputFile:
                 )
         return data
 
-    def stamp(self) -> bytes:
-        """16 bytes that tell one state of the file from another without reading it."""
+    def stamp(self) -> bytes | None:
+        """16 bytes that tell one state of the file from another without reading it; None where nobody says."""
         if self.path is not None:
             status = self.path.stat()
             state: Any = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         else:
             store, path = store_of(str(self.url))
-            info: dict[str, Any] = {}
-            with suppress(OSError):
-                info = store.info(path)
-            state = sorted((key, str(value)) for key, value in info.items())
+            try:
+                info: dict[str, Any] = store.info(path)
+            except Exception as error:  # each store's package has exceptions of its own
+                raise ManifestError(
+                    f"{self} cannot be read: {' '.join(str(error).split())[:300]}."
+                ) from error
+            if _STATES.isdisjoint(info):
+                return None
+            state = sorted(
+                (key, str(value)) for key, value in info.items() if key in _STATES or key == "size"
+            )
         return blake2b(repr(state).encode(), digest_size=16).digest()
 
 

@@ -5,18 +5,16 @@ A new form is a row here and the module that it names.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from pixano_vlm.errors import ManifestError
-from pixano_vlm.inputs.columns import Reading
-from pixano_vlm.inputs.csv_rows import CsvRows
-from pixano_vlm.inputs.file import COMPRESSIONS, InputFile
-from pixano_vlm.inputs.json_rows import HEAD, JsonRows, is_json_values
-from pixano_vlm.inputs.jsonl_rows import JsonlRows
-from pixano_vlm.inputs.parquet_rows import ParquetRows
-from pixano_vlm.inputs.rows import Rows
-from pixano_vlm.inputs.tar_rows import TarRows
+from pixano_vlm.inputs.file import HEAD, InputFile
+
+if TYPE_CHECKING:
+    from pixano_vlm.inputs.columns import Reading
+    from pixano_vlm.inputs.rows import Rows
 
 __all__ = ["FORMS", "Form", "form_of", "is_manifest", "open_file", "words"]
 
@@ -28,19 +26,26 @@ class Form:
     words: str
     """What it is called in a list of forms."""
     suffixes: tuple[str, ...]
-    open: Callable[[InputFile, Reading], Rows]
+    reader: str
+    """The class that reads it, `module:Class` of this folder; imported when it is used: help texts need the words."""
     takes_prompt: bool = True
     """Whether `--prompt` goes with it: its records may bring none."""
 
+    def open(self, file: InputFile, reading: Reading) -> Rows:
+        """The rows of a file of this form."""
+        module, _, name = self.reader.partition(":")
+        rows: Rows = getattr(import_module(f"pixano_vlm.inputs.{module}"), name)(file, reading)
+        return rows
 
-JSONL = Form("JSONL", (".jsonl", ".ndjson", ".jsonlines"), JsonlRows, takes_prompt=False)
-JSON = Form("JSON", (".json",), JsonRows, takes_prompt=False)
+
+JSONL = Form("JSONL", (".jsonl", ".ndjson", ".jsonlines"), "jsonl_rows:JsonlRows", takes_prompt=False)
+JSON = Form("JSON", (".json",), "json_rows:JsonRows", takes_prompt=False)
 FORMS = (
     JSONL,
     JSON,
-    Form("CSV", (".csv", ".tsv"), CsvRows),
-    Form("Parquet", (".parquet", ".pq"), ParquetRows),
-    Form("WebDataset (.tar)", (".tar",), TarRows),
+    Form("CSV", (".csv", ".tsv"), "csv_rows:CsvRows"),
+    Form("Parquet", (".parquet", ".pq"), "parquet_rows:ParquetRows"),
+    Form("WebDataset (.tar)", (".tar",), "tar_rows:TarRows"),
 )
 
 _CONVERSIONS = {
@@ -103,11 +108,11 @@ def open_file(file: InputFile, reading: Reading) -> Rows:
         ManifestError: When it cannot be read, or is not a manifest.
         MissingPackageError: When what reads it is not installed.
     """
+    from pixano_vlm.inputs.json_rows import is_json_values
+
     form = form_of(file) or JSONL
-    if form is JSONL:
-        head = check_lines(file)
-        if is_json_values(head):
-            form = JSON
+    if form is JSONL and is_json_values(check_lines(file)):
+        form = JSON
     return form.open(file, reading)
 
 
@@ -133,9 +138,3 @@ def check_lines(file: InputFile) -> bytes:
             hint=f"If it lists images, one per line: pixano-vlm generate $(cat {file.name}) --prompt TEXT ...",
         )
     return head
-
-
-def compressions() -> str:
-    """The endings of compressed files, in a list."""
-    names = list(COMPRESSIONS)
-    return ", ".join(names[:-1]) + " or " + names[-1]

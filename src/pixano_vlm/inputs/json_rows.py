@@ -18,7 +18,7 @@ from pixano_vlm.inputs.decode import decode_line
 from pixano_vlm.inputs.dialects.known import dialect_of
 from pixano_vlm.inputs.dialects.whole_files import refusal_of
 from pixano_vlm.inputs.fields import suggestion
-from pixano_vlm.inputs.file import BROKEN, InputFile
+from pixano_vlm.inputs.file import BROKEN, HEAD, InputFile
 from pixano_vlm.inputs.rows import Layout, Problem, Row, Rows
 from pixano_vlm.inputs.rules import MAX_LINE_BYTES
 
@@ -27,7 +27,6 @@ __all__ = ["JsonRows", "is_json_values"]
 _PIECE = 1 << 20
 _SPACE = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
-HEAD = 1 << 16
 
 
 class JsonRows(Rows):

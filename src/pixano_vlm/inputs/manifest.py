@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -25,7 +26,7 @@ from pixano_vlm.inputs.jsonl_rows import known_of_long_line, too_long
 from pixano_vlm.inputs.line_parser import LineParser
 from pixano_vlm.inputs.naming import Naming
 from pixano_vlm.inputs.pages import Pages
-from pixano_vlm.inputs.rows import Rows
+from pixano_vlm.inputs.rows import Row, Rows
 from pixano_vlm.inputs.rules import MAX_LINE_BYTES, Rules
 from pixano_vlm.media.stamps import FileStamp
 from pixano_vlm.models.generation import GenerationSettings
@@ -99,6 +100,8 @@ class Manifest:
         )
         self.ids = HashTable()
         self._last_taken = -1
+        self._reading: tuple[int, Iterator[Line]] | None = None
+        """Where `whole` is: the next record, and the lines from there."""
         self._spool: IO[bytes] | None = None
         if self.source is not None and rows is None:
             _check_source(self.source)
@@ -144,13 +147,26 @@ class Manifest:
 
     def _rows(self, rows: Rows, after: Line | None) -> Iterator[Line]:
         first = 0 if after is None else after.record + 1
-        for index, (number, text, problem, name, origin) in enumerate(rows.rows()):
-            if index >= first:
-                # An id that is not in the text is hashed with it: a row that moves has another one.
-                hashed = text if problem is None else text + repr(problem).encode()
-                hashed = hashed if name is None else hashed + name.encode("utf-8", "surrogatepass")
-                raw = blake2b(hashed, digest_size=16).digest()
-                yield Line(index, number, text, raw, index, problem, name, origin)
+        return map(_line_of_row, enumerate(rows.rows_after(first) if first else rows.rows(), first))
+
+    def outline(self) -> Iterator[Line]:
+        """As `lines`; of files that are as they were, those that say so themselves, the text may be empty.
+
+        Raises:
+            ManifestError: When reading fails.
+        """
+        return self.lines() if self.rows is None else map(_line_of_row, enumerate(self.rows.outline()))
+
+    def whole(self, line: Line) -> Line:
+        """A line of `outline` with its text; cheapest in the manifest's order."""
+        if line.text or self.rows is None:
+            return line
+        record, rest = self._reading or (line.record + 1, iter(()))
+        if record > line.record:
+            record, rest = line.record, self.lines(line._replace(record=line.record - 1))
+        found = next(islice(rest, line.record - record, None), line)
+        self._reading = (line.record + 1, rest)
+        return found
 
     def _lines(self, file: IO[bytes], after: Line | None) -> Iterator[Line]:
         index, number, offset = 0, 0, 0
@@ -239,6 +255,15 @@ class Manifest:
         parser = LineParser(self.rules, line)
         parser.read_sources(DECODER.decode((line.text or b"").decode()))
         return tuple(parser.files)
+
+
+def _line_of_row(numbered: tuple[int, Row]) -> Line:
+    index, (number, text, problem, name, origin, state) = numbered
+    # An id that is not in the text is hashed with it: a row that moves has another one.
+    hashed = (text if problem is None else text + repr(problem).encode()) if state is None else state
+    hashed = hashed if name is None else hashed + name.encode("utf-8", "surrogatepass")
+    raw = blake2b(hashed, digest_size=16).digest()
+    return Line(index, number, text, raw, index, problem, name, origin)
 
 
 def _check_source(source: Path) -> None:

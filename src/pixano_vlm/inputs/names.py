@@ -61,7 +61,7 @@ def expand(names: Sequence[str], *, recursive: bool) -> Found:
             hint="Name manifests, or one folder, or images only.",
         )
     files = list({str(file): file for kind in kinds for file in kind if not isinstance(file, str)}.values())
-    is_one = len(names) == 1 and not _is_folder(names[0]) and not is_glob(names[0])
+    is_one = len(names) == len(files) == 1 and str(files[0]) == str(InputFile(names[0]))
     return Found(files[0].stem if is_one else _stem(names, of="records"), files=tuple(files), is_one=is_one)
 
 
@@ -166,7 +166,8 @@ def _in_store(url: str, *, recursive: bool) -> Sequence[InputFile]:
     return files
 
 
-def _stem(names: Sequence[str], of: str = "images") -> str:
+def _stem(names: Sequence[str], of: str = "pictures") -> str:
+    # The word is that of the first version, whose runs are resumed by the name of their output.
     name = names[0]
     if len(names) > 1:
         return of

@@ -71,6 +71,8 @@ def open_source(
         UsageError: When a flag does not go with it.
         MissingPackageError: When a package that reads it is not installed.
     """
+    if template is not None and not template.text.strip():
+        raise UsageError(f"{template.source}: the prompt is empty.", hint="Write what to ask.")
     reading = Reading(template, naming or OWN_NAMES)
     if "-" in names:
         return _standard_input(names, reading, recursive=recursive, share=share)
@@ -126,7 +128,7 @@ def _manifests(
     if is_one:
         rows = _one(files[0], reading)
     else:
-        rows = Shards(_called(files, stem), files, lambda file: open_file(file, reading))
+        rows = Shards(_called(files, stem), files, lambda file: open_file(file, reading), reading.described())
     if share is not None and len(paths or files) < share[1]:
         rows = Share(rows or JsonlRows(files[0], reading), *share)
     return Source(path, rows, stem, naming=reading.naming, files=paths)

@@ -69,7 +69,8 @@ class PageRows(Rows):
 
     def rows(self) -> Iterator[Row]:
         """The rows. A record's id is that of its row and its page: `scan.tif#page=2`."""
-        for row in self._rows.rows():
+        for whole in self._rows.rows():
+            row = whole._replace(state=None)  # pages are told apart by their text
             if row.problem is not None:
                 yield row
             else:

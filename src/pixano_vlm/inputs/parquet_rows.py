@@ -92,6 +92,8 @@ class ParquetRows(Rows):
         UsageError: When the prompt has a placeholder that no column fills.
     """
 
+    is_numbered = True
+
     def __init__(self, file: InputFile, reading: Reading | None = None) -> None:
         self._table = ParquetTable(file)
         self.layout = Layout(file.name, file.folder)

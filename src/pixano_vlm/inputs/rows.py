@@ -10,6 +10,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,8 @@ class Row(NamedTuple):
     """The id of a record that has none of its own; None: its number."""
     origin: Origin | None = None
     """Its file, where the source is several."""
+    state: bytes | None = None
+    """What stands for its text where that is compared: the state of its file, and how it is read."""
 
 
 class GivenRow(NamedTuple):
@@ -57,6 +60,8 @@ class Rows(ABC):
     layout: Layout
     kinds: Mapping[str, str] = {}
     """Of a table, its columns in order: each with `string`, `int64`, `double`, `bool` or `strings`."""
+    is_numbered: bool = False
+    """Whether its rows are numbered from 1 to their count, which needs no reading."""
 
     @abstractmethod
     def rows(self) -> Iterator[Row]:
@@ -66,6 +71,14 @@ class Rows(ABC):
             OSError: When the source cannot be read.
             ManifestError: When it cannot be made sense of as a whole.
         """
+
+    def rows_after(self, skipped: int) -> Iterator[Row]:
+        """The rows behind so many; as `rows`, and quicker where those before need not be read."""
+        return islice(self.rows(), skipped, None)
+
+    def outline(self) -> Iterator[Row]:
+        """As `rows`; one with a `state` may be without its text, which is then empty."""
+        return self.rows()
 
     def passed_over(self) -> Mapping[str, int]:
         """Of a folder, how many files are not read, by suffix."""

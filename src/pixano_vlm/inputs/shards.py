@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 from pixano_vlm.inputs.file import InputFile
@@ -29,24 +30,68 @@ class Shards(Rows):
         name: How messages call them together.
         files: They, in order.
         open_file: Opens one.
+        reading: How they are read, as text: rows of a file that is the same are the same while this is.
 
     Raises:
         ManifestError: When the first cannot be opened.
     """
 
-    def __init__(self, name: str, files: Sequence[InputFile], open_file: Callable[[InputFile], Rows]) -> None:
+    def __init__(
+        self, name: str, files: Sequence[InputFile], open_file: Callable[[InputFile], Rows], reading: str = ""
+    ) -> None:
         self.files = tuple(files)
-        self._open = open_file
+        self._open, self._reading = open_file, reading.encode("utf-8", "surrogatepass")
         self.kinds = open_file(self.files[0]).kinds
         self.layout = Layout(name, _common_folder(self.files))
         self._names = _short_names(self.files)
+        self._counts: list[int | None] = [None] * len(self.files)
+        are_unique = len({file.name for file in files}) == len(files)
+        self._origins = [Origin(file.name if are_unique else str(file), file.base) for file in self.files]
 
     def rows(self) -> Iterator[Row]:
         """The rows of each file."""
-        for file, name in zip(self.files, self._names, strict=True):
-            origin = Origin(file.name if _are_unique(self.files) else str(file), file.base)
-            for row in self._open(file).rows():
-                yield row._replace(name=f"{name}:{row.name or row.number}", origin=origin)
+        return self.rows_after(0)
+
+    def rows_after(self, skipped: int) -> Iterator[Row]:
+        """The rows behind so many; files before that whose count is known are not opened."""
+        for index in range(len(self.files)):
+            count = self._counts[index]
+            if skipped and count is not None and count <= skipped:
+                skipped -= count
+                continue
+            part = self._open(self.files[index])
+            state = self._state(index, part)
+            if count is None:  # rows are counted as they are passed over
+                count = 0
+                for count, row in enumerate(part.rows(), 1):
+                    if count > skipped:
+                        yield self._named(index, row, state)
+                self._counts[index] = count
+            else:
+                for row in part.rows_after(skipped):
+                    yield self._named(index, row, state)
+            skipped = max(0, skipped - count)
+
+    def outline(self) -> Iterator[Row]:
+        """The rows of each file, those of files that say how many they have without their text."""
+        for index in range(len(self.files)):
+            part = self._open(self.files[index])
+            state = self._state(index, part)
+            if state is None:
+                for row in part.rows():
+                    yield self._named(index, row, None)
+            else:
+                for number in range(1, (part.count() or 0) + 1):
+                    yield self._named(index, Row(number, b""), state)
+
+    def _state(self, index: int, part: Rows) -> bytes | None:
+        stamp = self.files[index].stamp() if part.is_numbered else None
+        return None if stamp is None else stamp + self._reading
+
+    def _named(self, index: int, row: Row, state: bytes | None) -> Row:
+        number, text, problem, name, _, _ = row
+        called = f"{self._names[index]}:{name or number}"
+        return Row(number, text, problem, called, self._origins[index], state)
 
     def given(self) -> Iterator[GivenRow]:
         """Each row's id and values."""
@@ -61,12 +106,12 @@ class Shards(Rows):
             ManifestError: When one of the files cannot be read, or its columns are not usable.
         """
         if all(file.path is not None for file in self.files):
-            counts = [self._open(file).count() for file in self.files]
+            self._counts = [self._open(file).count() for file in self.files]
         else:
             with ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="count") as pool:
-                counts = list(pool.map(lambda file: self._open(file).count(), self.files))
-        known = [count for count in counts if count is not None]
-        return sum(known) if len(known) == len(counts) else None
+                self._counts = list(pool.map(lambda file: self._open(file).count(), self.files))
+        known = [count for count in self._counts if count is not None]
+        return sum(known) if len(known) == len(self._counts) else None
 
 
 class Share(Rows):
@@ -82,26 +127,26 @@ class Share(Rows):
         self._rows, self._first, self._step = rows, first, step
         self.layout, self.kinds = rows.layout, rows.kinds
 
+    def passed_over(self) -> Mapping[str, int]:
+        """As the source has it."""
+        return self._rows.passed_over()
+
     def rows(self) -> Iterator[Row]:
         """The rows of the share."""
-        for index, row in enumerate(self._rows.rows()):
-            if index % self._step == self._first:
-                yield row
+        return islice(self._rows.rows(), self._first, None, self._step)
+
+    def outline(self) -> Iterator[Row]:
+        """As of the source."""
+        return islice(self._rows.outline(), self._first, None, self._step)
 
     def given(self) -> Iterator[GivenRow]:
         """Each row's id and values."""
-        for index, row in enumerate(self._rows.given()):
-            if index % self._step == self._first:
-                yield row
+        return islice(self._rows.given(), self._first, None, self._step)
 
     def count(self) -> int | None:
         """How many rows it has."""
         count = self._rows.count()
         return None if count is None else len(range(self._first, count, self._step))
-
-
-def _are_unique(files: Sequence[InputFile]) -> bool:
-    return len({file.name for file in files}) == len(files)
 
 
 def _common_folder(files: Sequence[InputFile]) -> Path | str:
@@ -120,8 +165,9 @@ def _short_names(files: Sequence[InputFile]) -> list[str]:
     stems = [file.stem for file in files]
     if len(set(stems)) == len(stems):
         return stems
-    if _are_unique(files):
-        return [file.name for file in files]
+    names = [file.name for file in files]
+    if len(set(names)) == len(names):
+        return names
     common = str(_common_folder(files)).rstrip("/") + "/"
     return [
         (os.path.realpath(file.path) if file.path is not None else str(file)).removeprefix(common)

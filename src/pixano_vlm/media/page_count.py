@@ -7,8 +7,6 @@ from collections import OrderedDict
 
 from pixano_vlm.errors import ImageError
 from pixano_vlm.media.formats import Format, sniff
-from pixano_vlm.media.pages import frames_of
-from pixano_vlm.media.pillow import open_with_pillow
 from pixano_vlm.media.reading import read_bytes, read_head
 from pixano_vlm.media.sources import file_and_page, from_base64, is_data_url, is_url, local_path, split_page
 from pixano_vlm.media.stamps import FileStamp, stamp
@@ -90,6 +88,9 @@ def _count(data: bytes, name: str) -> int:
 def _frames(format: Format, data: bytes) -> int:
     if not format.holds_pages:
         return 1
+    from pixano_vlm.media.pages import frames_of
+    from pixano_vlm.media.pillow import open_with_pillow
+
     try:
         return len(frames_of(open_with_pillow(format, data)))
     # Damaged data, on which decoders raise whatever their parsing runs into: it is told when the image is opened.

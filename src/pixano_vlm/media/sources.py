@@ -64,6 +64,10 @@ def from_base64(source: str) -> str:
     """
     if len(source) < _SHORTEST_BASE64 or is_url(source):
         return source
+    if (
+        "." in source[:_HEAD] and "base64" not in source[:_HEAD].lower()
+    ):  # quick, for nearly every path has a dot
+        return source
     lead = _LEAD.match(source)
     assert lead is not None, "it matches nothing as well"
     start, end = lead.end(), len(source)

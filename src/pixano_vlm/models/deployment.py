@@ -30,6 +30,10 @@ class ModelDeploymentConfig(BaseModel):
         default=None, gt=0, description="Billions of parameters, of all its parts together."
     )
     licence: str = Field(default="", description="The weights' licence, as far as it was looked up.")
+    gated: bool = Field(
+        default=False,
+        description="Whether the hub wants an account and an agreement before it gives the weights.",
+    )
     generation: GenerationSettings = Field(
         default_factory=GenerationSettings, description="This model's own defaults of generation."
     )
@@ -77,6 +81,10 @@ class TransformersParams(BaseModel):
         default=None,
         description="Instead of the checkpoint's default chat template: the name of another one of its own, the path "
         "of a Jinja file, or `none` for prompts as they are.",
+    )
+    chat_template_kwargs: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Variables of the chat template, such as a switch for thinking; a record's own win over these.",
     )
     skip_special_tokens: bool | None = Field(
         default=None,

@@ -32,6 +32,15 @@ class UsageInfo(BaseModel):
     completion_tokens: int = Field(description="Tokens generated.")
     total_tokens: int = Field(description="Both together.")
 
+    @classmethod
+    def of(cls, prompt_tokens: int, completion_tokens: int) -> UsageInfo:
+        """The counts of a prompt and its answer, and their sum."""
+        return cls(
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            total_tokens=prompt_tokens + completion_tokens,
+        )
+
 
 class VLMInput(GenerationFields):
     """One request: a prompt, its images, and how to generate.
@@ -66,6 +75,10 @@ class VLMOutput(BaseModel):
     )
     finish_reason: Literal["stop", "length"] | None = Field(
         default=None, description="`stop`: the model ended by itself; `length`: max_new_tokens was reached."
+    )
+    reasoning: str | None = Field(
+        default=None,
+        description="What a model that thinks wrote before its answer; None where it thought nothing.",
     )
     parsed: Any = Field(default=None, description="The JSON value that was asked for by `response_format`.")
 

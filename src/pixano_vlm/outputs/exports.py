@@ -43,7 +43,7 @@ def split_outputs(
     own = [name for name in names if name == "-" or not is_export(Path(name))]
     if len(own) > 1:
         raise UsageError(
-            f"{own[0]} and {own[1]} are both outputs of the tool's own form.",
+            f"{own[0]} and {own[1]} are both outputs of our own form.",
             hint=f"Name one JSONL file; the others end with {endings()}.",
         )
     if not names:

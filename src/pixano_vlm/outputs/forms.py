@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pixano_vlm.errors import UsageError
 from pixano_vlm.extras import pyarrow_parquet
-from pixano_vlm.outputs.openai_batch import write_batch_responses
-from pixano_vlm.outputs.table_columns import Given
-from pixano_vlm.outputs.tables import write_csv, write_parquet
-from pixano_vlm.records.output_line import OutputLine
+
+if TYPE_CHECKING:
+    from pixano_vlm.outputs.table_columns import Given
+    from pixano_vlm.records.output_line import OutputLine
 
 __all__ = ["FORMS", "OWN", "Answers", "Form", "check_ending", "endings", "form_of"]
 
@@ -33,6 +34,8 @@ class Answers:
         self.path, self.given, self.keys = path, given, tuple(keys)
 
     def __iter__(self) -> Iterator[OutputLine]:
+        from pixano_vlm.records.output_line import OutputLine
+
         with self.path.open("rb") as file:
             for line in file:
                 yield OutputLine.model_validate_json(line)
@@ -43,23 +46,21 @@ class Form:
     """One form of output that is made of a finished one."""
 
     suffixes: tuple[str, ...]
-    write: Callable[[Answers, Path], None]
+    writer: str
+    """The function that writes it, `module:function` of this folder; imported when it is used."""
     check: Callable[[], object] = field(default=lambda: None)
     """Raises `MissingPackageError` when what writes it is not installed."""
 
-
-def _write_batch(answers: Answers, path: Path) -> None:
-    write_batch_responses(answers, path, int(answers.path.stat().st_mtime))
+    def write(self, answers: Answers, path: Path) -> None:
+        """Writes the answers in this form."""
+        module, _, name = self.writer.partition(":")
+        getattr(import_module(f"pixano_vlm.outputs.{module}"), name)(answers, path)
 
 
 FORMS = (
-    Form((".csv",), lambda answers, path: write_csv(answers, path, answers.given, answers.keys)),
-    Form(
-        (".parquet", ".pq"),
-        lambda answers, path: write_parquet(answers, path, answers.given, answers.keys),
-        pyarrow_parquet,
-    ),
-    Form((".openai.jsonl",), _write_batch),
+    Form((".csv",), "tables:csv_of"),
+    Form((".parquet", ".pq"), "tables:parquet_of", pyarrow_parquet),
+    Form((".openai.jsonl",), "openai_batch:batch_of"),
 )
 OWN = (".jsonl", ".ndjson")
 """The endings of the tool's own form, which a run is resumed from; a name without any is one, too."""

@@ -12,9 +12,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from pixano_vlm.outputs.forms import Answers
 from pixano_vlm.records.output_line import OutputLine
 
-__all__ = ["to_batch_response", "write_batch_responses"]
+__all__ = ["batch_of", "to_batch_response", "write_batch_responses"]
 
 
 def to_batch_response(line: OutputLine, created: int) -> dict[str, Any]:
@@ -60,3 +61,8 @@ def write_batch_responses(lines: Iterable[OutputLine], path: Path, created: int)
         for line in lines:
             # ASCII: half a surrogate pair in an answer could not be written otherwise.
             file.write(json.dumps(to_batch_response(line, created)) + "\n")
+
+
+def batch_of(answers: Answers, path: Path) -> None:
+    """A finished output as an OpenAI Batch output file."""
+    write_batch_responses(answers, path, int(answers.path.stat().st_mtime))

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from pixano_vlm.extras import pyarrow_parquet
+from pixano_vlm.outputs.forms import Answers
 from pixano_vlm.outputs.table_columns import COLUMNS, Given, as_json, columns_of, rows_of
 from pixano_vlm.records.output_line import OutputLine
 
-__all__ = ["COLUMNS", "write_csv", "write_parquet"]
+__all__ = ["COLUMNS", "csv_of", "parquet_of", "write_csv", "write_parquet"]
 
 GROUP_ROWS = 10_000
 """Most rows in one row group of a Parquet file."""
@@ -71,6 +72,16 @@ def write_parquet(
                 held, characters = [], 0
         if held:
             writer.write_table(arrow.Table.from_pylist(held, schema))
+
+
+def csv_of(answers: Answers, path: Path) -> None:
+    """A finished output as a CSV file."""
+    write_csv(answers, path, answers.given, answers.keys)
+
+
+def parquet_of(answers: Answers, path: Path) -> None:
+    """A finished output as a Parquet file."""
+    write_parquet(answers, path, answers.given, answers.keys)
 
 
 def _encodable(value: Any) -> Any:

@@ -23,6 +23,7 @@ __all__ = [
     "follows",
     "missing_packages",
     "parse_json",
+    "parsed_answer",
     "schema_of",
 ]
 
@@ -104,6 +105,13 @@ def validates(value: Any, response_format: dict[str, Any]) -> bool:
 def parse_json(text: str) -> Any:
     """The JSON value that a text holds, None where it holds none, or is cut off; see `find_json`."""
     return find_json(text)[0]
+
+
+def parsed_answer(text: str, response_format: dict[str, Any] | None) -> Any:
+    """The JSON value of an answer where one was asked for; None for free text, and where it holds none."""
+    if response_format is None or schema_of(response_format) is None:
+        return None
+    return parse_json(text)
 
 
 def find_json(text: str) -> tuple[Any, bool]:

@@ -131,7 +131,7 @@ class _Reconciliation:
         found, standing, writer = self.found, self.found.standing, SlotWriter(self.disk, self.new)
         prefix, position = True, 0
         self.manifest.expect_ids(self.old.places())
-        for index, (line, slot) in enumerate(zip_longest(self.manifest.lines(), self._verified())):
+        for index, (line, slot) in enumerate(zip_longest(self.manifest.outline(), self._verified())):
             if slot is not None:
                 standing.end = max(standing.end, slot.offset + slot.length)
                 found.earlier += _held(slot)
@@ -183,7 +183,9 @@ class _Reconciliation:
         if slot.flags & journals.LINE_ERROR:
             # It may hang on the ids above it, which are all known only while nothing above was skipped; behind
             # that, whoever reads on decides.
-            return not prefix or says(self.manifest.parse(line), self.model, slot.length, slot.line_crc)
+            return not prefix or says(
+                self.manifest.parse(self.manifest.whole(line)), self.model, slot.length, slot.line_crc
+            )
         if self._is_retried(slot):
             return False
         if slot.flags & journals.FILES and slot.state != self._state(line):
@@ -192,7 +194,7 @@ class _Reconciliation:
 
     def _state(self, line: Line) -> bytes | None:
         try:
-            return state_of(self.manifest.stamps(line))
+            return state_of(self.manifest.stamps(self.manifest.whole(line)))
         except VLMError:  # a path that has come to lead out of the image root
             return None
 

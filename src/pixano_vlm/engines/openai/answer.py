@@ -12,7 +12,7 @@ from pixano_vlm.engines.openai.failure import finish_of, shown
 from pixano_vlm.engines.openai.request import ChatRequest
 from pixano_vlm.errors import GenerationError
 from pixano_vlm.models.vlm import UsageInfo, VLMOutput
-from pixano_vlm.prompts.response_format import parse_json
+from pixano_vlm.prompts.response_format import parsed_answer
 
 __all__ = ["read_answer", "split_thoughts"]
 
@@ -60,12 +60,12 @@ def read_answer(body: Mapping[str, Any], request: ChatRequest, used: dict[str, A
     if text is None:
         raise _no_text(message, choice, thoughts)
     counts = _counts(body.get("usage"))
-    prompt, completion = counts or (0, 0)
     return VLMOutput(
         generated_text=text,
-        usage=UsageInfo(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion),
+        reasoning=thoughts.strip() or None,
+        usage=UsageInfo.of(*(counts or (0, 0))),
         generation_config=used if counts else {**used, "usage": "not told by the server"},
-        parsed=parse_json(text) if request.wants_json else None,
+        parsed=parsed_answer(text, request.response_format),
         finish_reason=_finish(finish),
     )
 

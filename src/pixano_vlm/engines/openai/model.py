@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from pixano_vlm.engines.base import read_parameters, refuse_prompt_limit
+from pixano_vlm.engines.base import EngineModel, read_parameters, refuse_prompt_limit
 from pixano_vlm.engines.openai.answer import read_answer
 from pixano_vlm.engines.openai.dialect import Dialect
 from pixano_vlm.engines.openai.discovery import api_address, find_model
@@ -26,7 +26,7 @@ from pixano_vlm.engines.openai.server import ChatServer, Patience
 from pixano_vlm.errors import GenerationError, ModelLoadError, RunError, VLMError
 from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.registry import register_model
-from pixano_vlm.models.vlm import Key, VLMInput, VLMModel, VLMOutput
+from pixano_vlm.models.vlm import Key, VLMInput, VLMOutput
 
 __all__ = ["OpenAIParams", "OpenAIVLMModel"]
 
@@ -37,7 +37,7 @@ Answered = tuple[Any, VLMOutput | VLMError | RunError]
 
 
 @register_model
-class OpenAIVLMModel(VLMModel):
+class OpenAIVLMModel(EngineModel):
     """A model behind a server, asked over HTTP.
 
     Args:
@@ -113,18 +113,11 @@ class OpenAIVLMModel(VLMModel):
         if server is not None:
             server.close()
 
-    def predict(self, input: VLMInput) -> VLMOutput:
-        """Answers one input. Safe to call from many threads."""
-        ((_, answer),) = self.stream([(0, input)])
-        if isinstance(answer, VLMError):
-            raise answer
-        return answer
-
     def stream(self, inputs: Iterable[tuple[Key, VLMInput]]) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
         """Answers many inputs, `concurrency` at a time; see `VLMModel.stream`."""
         server = self._server
         if server is None:
-            raise ModelLoadError(f"model {self.model_name!r} is not loaded.", hint="Call load_model() first.")
+            raise self._not_loaded()
         refuse_prompt_limit(self, hint=PROMPT_LIMIT)
         source = iter(inputs)
         answers: SimpleQueue[Answered] = SimpleQueue()

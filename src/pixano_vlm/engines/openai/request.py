@@ -14,8 +14,8 @@ from typing import Any
 
 from PIL import Image
 
+from pixano_vlm.engines.base import check_image_count
 from pixano_vlm.engines.openai.images import SentImage, image_as_sent
-from pixano_vlm.errors import PromptError
 from pixano_vlm.media.images import read_image
 from pixano_vlm.models.generation import SETTINGS, named_elsewhere, settings_used
 from pixano_vlm.models.image_source import ImageSource
@@ -41,8 +41,8 @@ class ChatRequest:
     """Everything of the body but `model` and `messages`."""
     used: dict[str, Any]
     """The settings under this project's names, for the output."""
-    wants_json: bool
-    """Whether the answer is to be JSON."""
+    response_format: dict[str, Any] | None
+    """The JSON that the answer is to be."""
     asked: frozenset[str] = frozenset()
     """Those of `settings` that somebody asked for; the others are this project's defaults."""
 
@@ -68,11 +68,7 @@ class RequestWriter:
             VLMError: When an image cannot be used, or the messages are malformed.
         """
         messages, sources = read_messages(input.prompt, input.images or ())
-        if len(sources) > limits.max_images:
-            raise PromptError(
-                f"the record has {len(sources)} images; the limit is {limits.max_images}.",
-                hint="Use fewer, or raise the limit.",
-            )
+        check_image_count(len(sources), limits)
         waiting = iter(sources)
         for message in messages:
             message["content"] = _content(
@@ -81,12 +77,12 @@ class RequestWriter:
                     for part in message["content"]
                 ]
             )
-        asked = input.response_format
-        wants_json = asked is not None and asked.get("type") in ("json_object", "json_schema")
         used = settings_used(input, input.max_new_tokens)
         settings = self._settings(input, messages, used)
         unasked = {SETTINGS[name].elsewhere or name for name in _unasked(input) & SETTINGS.keys()}
-        return ChatRequest(messages, settings, used, wants_json, frozenset(settings.keys() - unasked))
+        return ChatRequest(
+            messages, settings, used, input.response_format, frozenset(settings.keys() - unasked)
+        )
 
     def _settings(
         self, input: VLMInput, messages: list[dict[str, Any]], used: dict[str, Any]

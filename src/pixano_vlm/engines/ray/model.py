@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
+from pixano_vlm.engines.base import EngineModel
 from pixano_vlm.engines.ray.shares import Share, Shares
 from pixano_vlm.engines.ray.worker import Worker
 from pixano_vlm.errors import ConfigError, GenerationError, ModelLoadError, PixanoVLMError, RunError, VLMError
@@ -83,7 +84,7 @@ class _Seat(Generic[Key]):
     share: Share[Key] = field(default_factory=Share)
 
 
-class RayVLMModel(VLMModel):
+class RayVLMModel(EngineModel):
     """A pool of workers that is one model. Made by `with_ray`."""
 
     def __init__(
@@ -224,17 +225,10 @@ class RayVLMModel(VLMModel):
 
     # --- running ---
 
-    def predict(self, input: VLMInput) -> VLMOutput:
-        """Answers one input."""
-        ((_, answer),) = self.stream([(0, input)])
-        if isinstance(answer, VLMError):
-            raise answer
-        return answer
-
     def stream(self, inputs: Iterable[tuple[Key, VLMInput]]) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
         """Answers many inputs on all workers; see `VLMModel.stream`."""
         if self._facts is None:
-            raise ModelLoadError(f"model {self.model_name!r} is not loaded.", hint="Call load_model() first.")
+            raise self._not_loaded()
         shares: Shares[Key] = Shares(iter(inputs), len(self._seats))
         for seat in self._seats:
             if seat.actor is None:

@@ -38,6 +38,7 @@ from pixano_vlm.batching.runner import EngineStats
 from pixano_vlm.batching.static import StaticBatches
 from pixano_vlm.batching.stop_criteria import StopCriteria
 from pixano_vlm.batching.verification import Verification, Verifier, trial_conversations
+from pixano_vlm.engines.base import EngineModel
 from pixano_vlm.engines.transformers import prompting
 from pixano_vlm.engines.transformers.adapters import adapter_files
 from pixano_vlm.engines.transformers.checkpoint import checkpoint_folder
@@ -49,7 +50,7 @@ from pixano_vlm.engines.transformers.quantization import is_quantized, unquantiz
 from pixano_vlm.errors import ModelLoadError, RunError, VLMError
 from pixano_vlm.models.deployment import ModelDeploymentConfig, TransformersParams
 from pixano_vlm.models.registry import register_model
-from pixano_vlm.models.vlm import Key, VLMInput, VLMModel, VLMOutput
+from pixano_vlm.models.vlm import Key, VLMInput, VLMOutput
 from pixano_vlm.prompts.chat_template import ChatTemplateRenderer
 from pixano_vlm.prompts.control_tokens import heed_marks, unmarked
 from pixano_vlm.prompts.template_files import NONE, has_template
@@ -81,7 +82,7 @@ class _Loaded:
 
 
 @register_model
-class TransformersVLMModel(VLMModel):
+class TransformersVLMModel(EngineModel):
     """A model of `AutoModelForImageTextToText`, with its own processor and chat template.
 
     Args:
@@ -89,12 +90,12 @@ class TransformersVLMModel(VLMModel):
     """
 
     params_class: ClassVar[type[BaseModel]] = TransformersParams
+    takes_turns = True
 
     def __init__(self, config: ModelDeploymentConfig) -> None:
         super().__init__(config)
         self.params = read_params(config)
         self._loaded: _Loaded | None = None
-        self._lock = threading.Lock()  # one `predict` after another
         self._open = threading.Lock()  # held while a stream is open: the engine's rows are one stream's
 
     def load_model(self) -> None:
@@ -110,16 +111,23 @@ class TransformersVLMModel(VLMModel):
         if is_quantized(model):
             parameters, full_memory = unquantized(model)
         tokenizer = getattr(processor, "tokenizer", processor)
-        renderer = ChatTemplateRenderer(processor, prepends_images=_needs_image_tokens(processor, model))
+        renderer = ChatTemplateRenderer(
+            processor,
+            prepends_images=_needs_image_tokens(processor, model),
+            variables=self.params.chat_template_kwargs,
+        )
         heed_marks(tokenizer, renderer.control)
         defaults = settle(model.generation_config, has_encoder=bool(model.config.is_encoder_decoder))
         ends = find_end_tokens(model, tokenizer, renderer.closing())
         if ends.ids:
             model.generation_config.eos_token_id = list(ends.ids)
         context = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
-        framing = framing_ids(tokenizer, renderer.control.images, renderer.between_turns()) | ends.ids
-        decoder = AnswerDecoder(processor, framing, self.params.skip_special_tokens)
-        stop = StopCriteria(ends.ids, decoder, defaults.stop_strings)
+        framing = framing_ids(tokenizer, ends, renderer.control.images, renderer.between_turns())
+        thinking = renderer.thinking
+        marks = () if thinking is None else (thinking.begins, thinking.ends)
+        kept = frozenset(tokenizer.convert_tokens_to_ids(list(marks))) & tokenizer.added_tokens_decoder.keys()
+        decoder = AnswerDecoder(processor, framing, self.params.skip_special_tokens, kept)
+        stop = StopCriteria(ends.ids, decoder, defaults.stop_strings, thinking)
         vocabulary = model.config.get_text_config(decoder=True).vocab_size
         maker = PromptMaker(
             processor,
@@ -200,14 +208,6 @@ class TransformersVLMModel(VLMModel):
         self._loaded = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-    def predict(self, input: VLMInput) -> VLMOutput:
-        """Answers one input, by the same path as a stream of one."""
-        with self._lock:
-            ((_, answer),) = self.stream([(0, input)])
-        if isinstance(answer, VLMError):
-            raise answer
-        return answer
 
     def stream(self, inputs: Iterable[tuple[Key, VLMInput]]) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
         """Answers many inputs, batched; see `VLMModel.stream`."""
@@ -322,6 +322,7 @@ class TransformersVLMModel(VLMModel):
         return {
             "chat_template": prompting.template_source(template, folder, self.params.chat_template),
             "content_style": prompting.content_style(loaded.maker.renderer),
+            "thinking": prompting.thinking(loaded.maker.renderer),
             "end_tokens": prompting.end_tokens(loaded.ends, tokenizer, loaded.defaults.stop_strings),
             "special_tokens_kept": prompting.kept_special_tokens(loaded.stop.decoder, tokenizer),
             "generation_defaults": prompting.generation_defaults(loaded.defaults),
@@ -354,6 +355,8 @@ class TransformersVLMModel(VLMModel):
         # What was added later takes part only where it makes a difference, so that older runs can be resumed.
         folder = checkpoint_folder(self.params)
         later = self.params.model_dump(include={"chat_template", "skip_special_tokens"}, exclude_none=True)
+        if self.params.chat_template_kwargs:
+            later["chat_template_kwargs"] = self.params.chat_template_kwargs
         if later.get("chat_template") == NONE and (folder is None or not has_template(folder)):
             del later["chat_template"]
         shaping |= later
@@ -372,7 +375,7 @@ class TransformersVLMModel(VLMModel):
 
     def _require(self) -> _Loaded:
         if self._loaded is None:
-            raise ModelLoadError(f"model {self.model_name!r} is not loaded.", hint="Call load_model() first.")
+            raise self._not_loaded()
         return self._loaded
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -22,7 +21,7 @@ from typing import Any, ClassVar, Generic
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pixano_vlm.engines.base import read_parameters, refuse_prompt_limit
+from pixano_vlm.engines.base import EngineModel, read_parameters, refuse_prompt_limit
 from pixano_vlm.engines.vllm.request import RequestMaker, VLLMRequest
 from pixano_vlm.errors import (
     ConfigError,
@@ -37,9 +36,9 @@ from pixano_vlm.extras import import_extra
 from pixano_vlm.models.deployment import DtypeName, ModelDeploymentConfig
 from pixano_vlm.models.generation import settings_used
 from pixano_vlm.models.registry import register_model
-from pixano_vlm.models.vlm import Key, UsageInfo, VLMInput, VLMModel, VLMOutput
+from pixano_vlm.models.vlm import Key, UsageInfo, VLMInput, VLMOutput
 from pixano_vlm.nearest import nearest
-from pixano_vlm.prompts.response_format import parse_json, schema_of
+from pixano_vlm.prompts.response_format import parsed_answer
 
 __all__ = ["VLLMParams", "VLLMVLMModel"]
 
@@ -99,7 +98,7 @@ class _Flow(Generic[Key]):
 
 
 @register_model
-class VLLMVLMModel(VLMModel):
+class VLLMVLMModel(EngineModel):
     """A model that vLLM knows, run in this process.
 
     Args:
@@ -107,6 +106,7 @@ class VLLMVLMModel(VLMModel):
     """
 
     params_class: ClassVar[type[BaseModel]] = VLLMParams
+    takes_turns = True
 
     def __init__(self, config: ModelDeploymentConfig) -> None:
         super().__init__(config)
@@ -116,7 +116,6 @@ class VLLMVLMModel(VLMModel):
         self._requests: RequestMaker
         self._seconds = 0.0
         self._ids = count()
-        self._lock = threading.Lock()
 
     # --- loading ---
 
@@ -216,14 +215,6 @@ class VLLMVLMModel(VLMModel):
 
     # --- running ---
 
-    def predict(self, input: VLMInput) -> VLMOutput:
-        """Answers one input."""
-        with self._lock:
-            ((_, answer),) = self.stream([(0, input)])
-        if isinstance(answer, VLMError):
-            raise answer
-        return answer
-
     def stream(self, inputs: Iterable[tuple[Key, VLMInput]]) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
         """Answers many inputs, batched by vLLM; see `VLMModel.stream`."""
         self._require()
@@ -292,14 +283,10 @@ class VLLMVLMModel(VLMModel):
         if completion.finish_reason not in ("stop", "length"):
             return GenerationError(f"vLLM ended this answer with {completion.finish_reason!r}.")
         prompt, generated = len(output.prompt_token_ids or ()), len(completion.token_ids)
-        asked = input.response_format
-        parsed = None if asked is None or schema_of(asked) is None else parse_json(completion.text)
         return VLMOutput(
             generated_text=completion.text,
-            parsed=parsed,
-            usage=UsageInfo(
-                prompt_tokens=prompt, completion_tokens=generated, total_tokens=prompt + generated
-            ),
+            parsed=parsed_answer(completion.text, input.response_format),
+            usage=UsageInfo.of(prompt, generated),
             generation_config=settings_used(input, input.max_new_tokens),
             finish_reason=completion.finish_reason,
         )
@@ -318,7 +305,7 @@ class VLLMVLMModel(VLMModel):
 
     def _require(self) -> None:
         if self._engine is None:
-            raise ModelLoadError(f"model {self.model_name!r} is not loaded.", hint="Call load_model() first.")
+            raise self._not_loaded()
 
     # --- facts ---
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import Image
 
+from pixano_vlm.engines.base import check_image_count
 from pixano_vlm.errors import PromptError
 from pixano_vlm.media.images import read_image
 from pixano_vlm.models.generation import named_elsewhere, settings_used
@@ -66,11 +67,7 @@ class RequestMaker:
             raise PromptError(
                 "videos are not taken by this way of running a model.", hint="Give frames as images."
             )
-        if len(rendered.images) > limits.max_images:
-            raise PromptError(
-                f"the record has {len(rendered.images)} images; the limit is {limits.max_images}.",
-                hint="Use fewer, or raise the limit.",
-            )
+        check_image_count(len(rendered.images), limits)
         # A template that writes the first token itself must not get a second one.
         twice = bool(self._bos and rendered.text.startswith(self._bos))
         prompt: dict[str, Any] = {"prompt": rendered.text}
@@ -124,6 +121,7 @@ def sampling(input: VLMInput) -> Any:
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
     given = named_elsewhere(settings_used(input, input.max_new_tokens))
+    given.pop("chat_template_kwargs", None)  # the prompt is rendered here
     structured = structured_outputs(input.response_format)
     if structured is not None:
         given["structured_outputs"] = structured
