@@ -10,7 +10,7 @@ SUITE := -n 2 -m "not slow and not models and not engines and not browser and no
 NEEDING_TORCHVISION := qwen or internvl or smolvlm or onevision or mistral3 or cosmos3 or gemma4 or lfm2 or video
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo next test test-today test-lowest test-versions test-slow test-torchvision test-models test-browser test-images test-engines lint types bench clean
+.PHONY: help install demo next test test-today test-lowest test-versions test-slow test-torchvision test-models test-browser test-images test-engines lint types docs bench clean
 
 help:
 	@echo "make demo       install, run the embedded model on examples/shapes, check its answers, make a report"
@@ -26,6 +26,7 @@ help:
 	@echo "make test-engines      vLLM on the CPU, a server, Ray and the Pixano server, in environments of their own (8 GB)"
 	@echo "make lint       ruff: rules and format"
 	@echo "make types      mypy, strict"
+	@echo "make docs       the site of the documentation, in build/docs (Python 3.11 or later)"
 	@echo "make bench      the benchmark"
 	@echo "make install    only set up $(VENV)"
 	@echo "make clean      remove what these made"
@@ -104,7 +105,7 @@ $(VENV)/.weights-installed: $(STAMP)
 	touch $@
 
 # First what `make test` skips for want of these packages: adapters, and weights in fewer bits. Then every
-# architecture in both environments; docs/models.* are written anew, and it fails where they said otherwise.
+# architecture in both environments; docs/reference/models.* are written anew, and it fails where they said otherwise.
 test-models: $(VENV)/.weights-installed $(VENV)-torchvision/.models-installed
 	$(BIN)/python -m pytest -n 2 -m "not models and not engines and not slow" tests/engines tests/conformance
 	$(VENV)-torchvision/bin/python -m pytest -n 2 -m slow tests/slow/test_exactness_at_length.py
@@ -143,6 +144,15 @@ lint: install
 
 types: install
 	$(BIN)/mypy
+
+$(VENV)/.docs-installed: export PIP_CONSTRAINT := constraints.txt
+$(VENV)/.docs-installed: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,docs]"
+	touch $@
+
+# Strict: a link that leads nowhere and a page that nothing leads to are errors.
+docs: $(VENV)/.docs-installed
+	$(BIN)/python -m sphinx -W --keep-going -q -j 2 -b html docs build/docs
 
 bench: install
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,4 +1,4 @@
-"""Writes the list of modules of docs/architecture.md anew: each with the first sentence of its docstring.
+"""Writes the list of modules of docs/explanation/architecture.md anew: each with the first sentence of its docstring.
 
 python scripts/draw_layout.py [--check]
 
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "architecture.md"
+PAGE = ROOT / "docs" / "explanation" / "architecture.md"
 SOURCE = ROOT / "src" / "pixano_vlm"
 BEGIN, END = "<!-- modules: made by scripts/draw_layout.py -->\n", "<!-- end of modules -->\n"
 ORDER = (

@@ -64,8 +64,8 @@ def write(tmp_path: Path) -> Write:
 
 @pytest.fixture(scope="module")
 def table() -> Table:
-    """What a run found of each architecture: docs/models.json."""
-    file = Path(__file__).parents[1] / "docs" / "models.json"
+    """What a run found of each architecture: docs/reference/models.json."""
+    file = Path(__file__).parents[1] / "docs" / "reference" / "models.json"
     types: Table = json.loads(file.read_text(encoding="utf-8"))["types"]
     return types
 

@@ -5,25 +5,29 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer.main
 
+import pixano_vlm
 from pixano_vlm.cli import app
 from pixano_vlm.models import VLMInput, VLMOutput
 from pixano_vlm.models.generation import settings_used
-from pixano_vlm.records.output_line import render
+from pixano_vlm.records.output_line import VERSION, LineError, LineUsage, OutputLine, render
 from pixano_vlm.records.request import Request
 from pixano_vlm.records.result import Result
 
 REPOSITORY = Path(__file__).parents[1]
-SOURCE = REPOSITORY / "src" / "pixano_vlm"
-DOCUMENTS = sorted(
-    [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md"), *REPOSITORY.glob("examples/**/*.md")]
-)
+DOCS = REPOSITORY / "docs"
+CLI = DOCS / "reference" / "cli.md"
+PAGES = sorted(DOCS.rglob("*.md"))
+DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *PAGES, *REPOSITORY.glob("examples/**/*.md")])
+LINK = re.compile(r"\]\(([^)#:]*)(?:#([^)]*))?\)")
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group
 
@@ -70,30 +74,28 @@ class TestCommands:
         command = COMMANDS[name]
         assert command.help
         assert f"pixano-vlm {name}" in command.epilog
-        assert f"\n## {name}\n" in (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
+        assert f"\n## {name}\n" in CLI.read_text(encoding="utf-8")
 
     @pytest.mark.parametrize(("name", "option"), FLAGS, ids=[f"{n}{o.opts[0]}" for n, o in FLAGS])
     def test_a_flag_has_help_and_stands_in_its_commands_chapter(self, name: str, option: Any) -> None:
         assert option.help
-        chapters = re.split(
-            r"^## ", (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8"), flags=re.MULTILINE
-        )
+        chapters = re.split(r"^## ", CLI.read_text(encoding="utf-8"), flags=re.MULTILINE)
         (chapter,) = [chapter for chapter in chapters if chapter.startswith(f"{name}\n")]
         for flag in option.opts:
             if flag not in {"--help", "-h"}:
                 assert re.search(rf"`{re.escape(flag)}[` ]", chapter), (
-                    f"{flag} is not in docs/cli.md under {name}"
+                    f"{flag} is not in docs/reference/cli.md under {name}"
                 )
 
     @pytest.mark.parametrize(("name", "option"), NUMBERS, ids=[f"{n}{o.opts[0]}" for n, o in NUMBERS])
     def test_a_flags_number_is_the_one_said(self, name: str, option: Any) -> None:
-        text = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
+        text = CLI.read_text(encoding="utf-8")
         (row,) = re.findall(rf"^\| `{option.opts[0]} .*$", text, re.MULTILINE)
         assert re.search(rf"by default {option.default}\b", row), f"{name} {row}"
 
     @pytest.mark.parametrize("name", COMMANDS)
     def test_a_chapter_has_no_flag_that_does_not_exist(self, name: str) -> None:
-        text = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
+        text = CLI.read_text(encoding="utf-8")
         (chapter,) = [c for c in re.split(r"^## ", text, flags=re.MULTILINE) if c.startswith(f"{name}\n")]
         known = {flag for option in options(COMMANDS[name]) for flag in option.opts}
         for row in re.findall(r"^\| (`-.+?) \|", chapter, re.MULTILINE):
@@ -113,16 +115,79 @@ def test_the_demo_ends_with_three_commands_that_can_be_typed(tmp_path: Path) -> 
 class TestDocuments:
     @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
     def test_every_link_leads_somewhere(self, document: Path) -> None:
-        text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
-        for target, heading in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", text):
+        for target, heading in links(document):
             file = document.parent / target if target else document
             assert file.exists(), f"{document.name} links to {target}"
             assert not heading or heading in headings(file), f"{document.name} links to {target}#{heading}"
 
-    def test_the_readme_leads_to_every_page(self) -> None:
+    @pytest.mark.parametrize("start", ["README.md", "docs/index.md", "docs/tutorial.md"])
+    def test_links_lead_to_every_page(self, start: str) -> None:
+        assert set(PAGES) - reached(REPOSITORY / start) == set()
+
+    def test_the_index_lists_every_page_itself(self) -> None:
+        """The site's navigation is made of it."""
+        listed = {(DOCS / target).resolve() for target, _ in links(DOCS / "index.md") if target}
+        assert set(PAGES) - listed == {DOCS / "index.md"}
+
+    def test_the_list_for_agents_names_every_page_and_none_that_is_not_there(self) -> None:
+        listed = {(REPOSITORY / target).resolve() for target, _ in links(REPOSITORY / "llms.txt")}
+        assert set(PAGES) - listed == {DOCS / "index.md"}
+        assert [path for path in listed if not path.exists()] == []
+
+    def test_the_readmes_lines_of_python_run_as_they_are(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """In the folder of the examples, with the embedded model; on the first of its records, to be quick."""
+        examples = tmp_path / "examples" / "shapes"
+        shutil.copytree(REPOSITORY / "examples" / "shapes", examples)
+        manifest = examples / "manifest.jsonl"
+        first = manifest.read_text(encoding="utf-8").splitlines()[:4]
+        manifest.write_text("\n".join(first) + "\n", encoding="utf-8")
+        monkeypatch.chdir(tmp_path / "examples")
         text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-        for page in (REPOSITORY / "docs").glob("*.md"):
-            assert f"](docs/{page.name})" in text, page.name
+        (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        assert "from pixano_vlm import generate" in block
+        assert len([line for line in block.splitlines() if line]) <= 6
+        exec(compile(block, "README.md", "exec"), {})
+        printed = capsys.readouterr().out.splitlines()
+        answers = [f"{line['id']} {line['metadata']['answer']}" for line in map(json.loads, first)]
+        assert sorted(printed[:-1]) == sorted(answers)  # results come as they are done
+        assert printed[-1].startswith("4 answers in ")
+
+    def test_the_page_of_python_has_every_public_name_and_its_file(self) -> None:
+        page = DOCS / "reference" / "python.md"
+        rows = dict(re.findall(r"^\| \[`(\w+)`\]\(([^)]*)\)", page.read_text(encoding="utf-8"), re.MULTILINE))
+        assert set(rows) == {name for name in pixano_vlm.__all__ if not name.startswith("__")}
+        for name, file in rows.items():
+            defined = sys.modules[getattr(pixano_vlm, name).__module__].__file__
+            assert (page.parent / file).resolve() == Path(str(defined)), name
+
+    def test_every_public_name_says_what_it_is(self) -> None:
+        """Its page is made of its docstring and, of a model, of the descriptions of its fields."""
+        for name in pixano_vlm.__all__:
+            value = getattr(pixano_vlm, name)
+            if not name.startswith("__"):
+                assert value.__doc__, name
+                for field, info in getattr(value, "model_fields", {}).items():
+                    assert info.description, f"{name}.{field}"
+
+    def test_the_page_of_the_output_line_has_its_fields_in_their_order_and_its_version(self) -> None:
+        text = (DOCS / "reference" / "output-line.md").read_text(encoding="utf-8")
+        fields = []
+        for name in OutputLine.model_fields:
+            inner = {"usage": LineUsage, "error": LineError}.get(name)
+            fields += [name, *(f"{name}.{key}" for key in (inner.model_fields if inner else ()))]
+        assert re.findall(r"^\| `([a-z_.]+)` \|", text, re.MULTILINE) == fields
+        assert re.findall(r"^\| (\d\.\d) \|", text, re.MULTILINE)[-1] == VERSION
+        assert f"It is `{VERSION}` now" in text
+
+    def test_the_page_of_installation_has_every_extra(self) -> None:
+        project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+        (section,) = re.findall(r"\[project\.optional-dependencies\]\n(.*?)\n\[", project, re.DOTALL)
+        extras = set(re.findall(r"^(\w+) = \[", section, re.MULTILINE))
+        text = (DOCS / "installation.md").read_text(encoding="utf-8")
+        rows = "".join(re.findall(r"^\| (`.*?) \|", text, re.MULTILINE))
+        assert set(re.findall(r"`(\w+)`", rows)) == extras
 
     def test_the_readmes_manifest_lines_are_records(self) -> None:
         asked = [line for line in readmes_lines() if "status" not in line]
@@ -148,7 +213,7 @@ class TestDocuments:
     def test_the_config_file_in_the_documentation_is_read(self, tmp_path: Path) -> None:
         from pixano_vlm.catalog import load_catalog
 
-        text = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
+        text = (DOCS / "reference" / "config-files.md").read_text(encoding="utf-8")
         (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
         (tmp_path / "my.yaml").write_text(block)
         assert load_catalog([tmp_path / "my.yaml"]).get("my-captioner") is not None
@@ -157,7 +222,7 @@ class TestDocuments:
         from pixano_vlm.cli.json_schema import check_settings, read_json_schema
         from pixano_vlm.models import GenerationSettings
 
-        text = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
+        text = CLI.read_text(encoding="utf-8")
         (chapter,) = re.findall(r"### Answers in JSON\n(.*?)\n### ", text, re.DOTALL)
         for name, language in (("caption.json", "json"), ("answers.py", "python")):
             (block,) = re.findall(rf"```{language}\n(.*?)```", chapter, re.DOTALL)
@@ -193,6 +258,26 @@ class TestDocuments:
             assert not re.search(r"/(work|home|root|Users)/", document.read_text(encoding="utf-8")), (
                 document.name
             )
+
+
+def links(page: Path) -> list[tuple[str, str]]:
+    """Those of a page that stay in the repository: file and heading."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return LINK.findall(text)
+
+
+def reached(start: Path) -> set[Path]:
+    """The documents that links lead to from one, step by step."""
+    found, ahead = set[Path](), [start]
+    while ahead:
+        page = ahead.pop()
+        if page not in found:
+            found.add(page)
+            targets = [
+                (page.parent / target).resolve() for target, _ in links(page) if target.endswith(".md")
+            ]
+            ahead += [target for target in targets if target.exists()]
+    return found
 
 
 def headings(page: Path) -> set[str]:

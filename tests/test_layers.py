@@ -1,4 +1,4 @@
-"""The folders import each other one way, as docs/architecture.md says, and no file imports itself in a circle."""
+"""The folders import each other one way, as docs/explanation/architecture.md says, in no circle."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-PAGE = REPOSITORY / "docs" / "architecture.md"
+PAGE = REPOSITORY / "docs" / "explanation" / "architecture.md"
 SOURCE = REPOSITORY / "src" / "pixano_vlm"
 EVERYWHERE = {file.stem for file in SOURCE.glob("*.py") if not file.stem.startswith("__")} | {"__version__"}
 

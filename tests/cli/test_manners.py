@@ -133,13 +133,12 @@ class TestColour:
 
 
 class TestModelsOfOnesOwn:
-    """The example of docs/cli.md, in each of the places that it names."""
+    """The example of docs/reference/config-files.md, in each of the places that it names."""
 
     @pytest.fixture
     def example(self, repository: Path, tmp_path: Path) -> Path:
-        text = (repository / "docs" / "cli.md").read_text(encoding="utf-8")
-        chapter = text[text.index("### Models of your own") :]
-        found = re.search(r"```yaml\n(.*?)```", chapter, re.DOTALL)
+        text = (repository / "docs" / "reference" / "config-files.md").read_text(encoding="utf-8")
+        found = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
         assert found is not None
         file = tmp_path / "config" / "pixano-vlm" / "my-models.yaml"
         file.parent.mkdir(parents=True)

@@ -5,6 +5,6 @@ answers.
     python -m tests.conformance write results-plain.json results-torchvision.json
 
 The first runs the tiny checkpoints of `tests.tiny` through `TransformersVLMModel`, each token held against
-transformers' `generate` on the record alone. The second makes `docs/models.json` and `docs/models.md` of what
+transformers' `generate` on the record alone. The second makes `models.json` and `models.md` in docs/reference of what
 the first found in one environment or several.
 """

@@ -45,7 +45,7 @@ def write(files: list[Path]) -> int:
     write_table(table)
     print(table.totals)
     for difference in stale:
-        print(f"docs/models.json said otherwise: {difference}", file=sys.stderr)
+        print(f"docs/reference/models.json said otherwise: {difference}", file=sys.stderr)
     return 1 if stale else 0
 
 
@@ -58,7 +58,7 @@ def main() -> int:
     running.add_argument("-o", "--output", type=Path, required=True, help="where the findings go")
     running.add_argument("-j", "--workers", type=int, default=1, help="checkpoints at a time; default: 1")
     writing = commands.add_parser(
-        "write", help="make docs/models.json and docs/models.md of findings; 1 where they said otherwise"
+        "write", help="make docs/reference/models.json and models.md of findings; 1 where they said otherwise"
     )
     writing.add_argument("findings", type=Path, nargs="+", help="files that `run` wrote")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The table of architectures: findings of one run or several -> `docs/models.json` -> `docs/models.md`."""
+"""The table of architectures: findings of one run or several -> `models.json` -> `models.md` in docs/reference."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.conformance.findings import Finding
 from tests.conformance.obstacles import OBSTACLES
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[2] / "docs" / "reference"
 JSON, MARKDOWN = DOCS / "models.json", DOCS / "models.md"
 
 TYPES = sorted(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
@@ -61,7 +61,7 @@ TAIL = """
 is its folder or its Hugging Face id. Needs `pip install 'pixano-vlm[peft]'`. The adapter is merged into the
 weights when the model is loaded, so that it costs nothing per token; over quantized weights it is kept beside
 them. Only safetensors are read, and an adapter that has a weight without a place in the model is refused. Several
-adapters over one base are several entries of a [config file](cli.md#models-of-your-own), each a model with a name
+adapters over one base are several entries of a [config file](config-files.md), each a model with a name
 and a fingerprint of its own: when a run is resumed, what was answered under another adapter is asked again.
 
 ## Weights in fewer bits
@@ -144,7 +144,7 @@ class Table:
 
     @classmethod
     def read(cls) -> Table:
-        """The table in `docs/models.json`."""
+        """The table in `docs/reference/models.json`."""
         held = json.loads(JSON.read_text(encoding="utf-8"))
         rows = {name: Row(**row) for name, row in held["types"].items()}
         return cls(held["transformers"], rows, held["versions"])
@@ -183,7 +183,7 @@ class Table:
         return found
 
     def to_json(self) -> str:
-        """What `docs/models.json` holds."""
+        """What `docs/reference/models.json` holds."""
         held = {
             "transformers": self.transformers,
             "versions": dict(sorted(self.versions.items())),
@@ -192,7 +192,7 @@ class Table:
         return json.dumps(held, indent=1) + "\n"
 
     def to_markdown(self) -> str:
-        """What `docs/models.md` holds."""
+        """What `docs/reference/models.md` holds."""
         lines = [
             HEAD,
             self.totals,

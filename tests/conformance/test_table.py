@@ -1,4 +1,4 @@
-"""docs/models.md is what a run found, of the transformers that is installed."""
+"""docs/reference/models.md is what a run found, of the transformers that is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/engines.md and the examples' configs say what the engines take."""
+"""docs/reference/engines.md and the examples' configs say what the engines take."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHAPTERS = [("Transformers", TransformersParams), ("vLLM", VLLMParams), ("Server
 
 
 def chapter(repository: Path, title: str) -> str:
-    text = (repository / "docs" / "engines.md").read_text(encoding="utf-8")
+    text = (repository / "docs" / "reference" / "engines.md").read_text(encoding="utf-8")
     (found,) = [part for part in re.split(r"^## ", text, flags=re.MULTILINE) if part.startswith(f"{title}\n")]
     return found
 
@@ -77,7 +77,7 @@ def choices(annotation: Any) -> list[str]:
 
 def test_the_scaling_page_counts_with_what_a_worker_holds(repository: Path) -> None:
     """A batch and what waits beside it in vLLM, what is being opened, and what lies ready at the worker."""
-    text = " ".join((repository / "docs" / "scaling.md").read_text(encoding="utf-8").split())
+    text = " ".join((repository / "docs" / "explanation" / "scaling.md").read_text(encoding="utf-8").split())
     batch, workers = 256, 64
     waiting, opening = max(batch, 2 * REFILL), REFILL // 2
     held = batch + waiting + opening + AHEAD

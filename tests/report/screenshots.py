@@ -1,4 +1,4 @@
-"""Makes the images of docs/report.md: runs the examples twice with the embedded model, and photographs the page.
+"""Makes the images of docs/guides/report.md: runs the examples twice with the embedded model, photographs the page.
 
     python -m tests.report.screenshots [--to docs/images] [--keep DIR]
 

@@ -1,6 +1,6 @@
 """Faster kernels on a CPU that computes in bfloat16, where they cost no exactness worth the name.
 
-Five gains, each measured in docs/performance.md, none by a model's name:
+Five gains, each measured in docs/explanation/performance.md, none by a model's name:
 
 - Linear layers keep their weights in the order in which oneDNN multiplies them, instead of reordering them in
   every call. The products are the same; a decode step, which is nothing but reading weights, gains most.

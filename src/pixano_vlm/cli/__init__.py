@@ -100,7 +100,7 @@ def root(
         ),
     ] = False,
 ) -> None:
-    """Batch vision-language generation: a manifest of prompts and images in, one answer a line out."""
+    """Batch vision-language generation: a manifest of prompts and images in, one answer per line out."""
     if context.invoked_subcommand is None:
         context.get_help()  # prints it
         raise typer.Exit(2)

@@ -133,7 +133,7 @@ OutputPaths = Annotated[
         "--output",
         "-o",
         metavar="PATH",
-        help="Where the answers go, one line a record; - is standard output. Default: "
+        help="Where the answers go, one line per record; - is standard output. Default: "
         "<the manifest's stem>.outputs.jsonl in the current folder. Repeat it with a name that ends with "
         f"{endings()} to have them in that form, too.",
         autocompletion=complete_output,

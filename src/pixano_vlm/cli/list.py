@@ -34,13 +34,13 @@ def list_models(
     config: Config = None,
     plugin: Plugin = None,
     as_json: Annotated[
-        bool, typer.Option("--json", metavar="", help="Print JSON: a list with one object a model.")
+        bool, typer.Option("--json", metavar="", help="Print JSON: a list with one object per model.")
     ] = False,
     traceback: Traceback = False,
 ) -> None:
-    """List the registered models: what each is good for, its memory, its licence, and whether its weights are here.
+    """List the registered models: what each is good for, its memory, its license, and whether its weights are here.
 
-    Memory is that of the weights in bfloat16, two bytes a parameter; images and answers take more. A gated model is
+    Memory is that of the weights in bfloat16, two bytes per parameter; images and answers take more. A gated model is
     handed out to accounts that agreed to its terms on its page. Any other model runs by its Hugging Face id
     (owner/name) or its local folder.
     """

@@ -3,7 +3,8 @@
 A worker's model batches as it does alone; this module keeps each of them supplied from one lazily read stream,
 and gives a lost worker's records to others. Imports Ray only when workers are started.
 
-It uses Ray's actors, and not Ray Data on top of them: docs/scaling.md says why, with measurements.
+It uses Ray's actors, and not Ray Data on top of them: docs/decisions/actors-not-ray-data.md
+says why, with measurements.
 """
 
 from __future__ import annotations
