@@ -40,6 +40,7 @@ def cases(builder: Builder, pictures: list[Path]) -> dict[str, list[VLMInput]]:
         ]
     if builder.chat:
         found["chat prompt"] = [_ask([_turn("user", "What is in", None, "here?")], [second])]
+        found["turns"] = turns(first)
         if several:
             found["conversation"] = [_ask(conversation(), [first, third])]
     found["mixed batch"] = [
@@ -47,6 +48,24 @@ def cases(builder: Builder, pictures: list[Path]) -> dict[str, list[VLMInput]]:
         *requests(builder.name, pictures, MIXED, longest=LONGEST),
     ]
     return found
+
+
+def turns(picture: Path) -> list[VLMInput]:
+    """System, assistant and tool turns and a begun answer, with string and with list contents."""
+    question = _turn("user", None, "What is this?")
+
+    def both(role: str, said: str) -> list[dict[str, Any]]:
+        return [{"role": role, "content": said}, _turn(role, said)]
+
+    return [
+        *(_ask([turn, question], [picture]) for turn in both("system", "Answer in one word.")),
+        *(_ask([question, turn, _turn("user", "Why?")], [picture]) for turn in both("assistant", "A cat.")),
+        *(_ask([question, turn], [picture]) for turn in both("assistant", "This is a")),
+        *(
+            _ask([question, _turn("assistant", "I look."), turn, _turn("user", "So?")], [picture])
+            for turn in both("tool", "A cat.")
+        ),
+    ]
 
 
 def conversation() -> list[dict[str, Any]]:

@@ -49,6 +49,12 @@ class Finding:
     tokens: int = 0
     ended_early: int = 0
     """Records that ended by an end token."""
+    texts: int = 0
+    """Answers whose text is that of transformers' own decoding."""
+    other_texts: list[str] = field(default_factory=list)
+    """For each answer whose text is another, both."""
+    pipeline: str = ""
+    """What transformers' own pipeline says to a record: `equal`, what it says instead, or why it does not run."""
     wrong: dict[str, list[str]] = field(default_factory=dict)
     """Kind of request -> for each record that differs or failed, how."""
     versions: dict[str, str] = field(default_factory=versions)

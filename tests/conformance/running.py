@@ -21,7 +21,7 @@ from tests.conformance.cases import NEW_TOKENS, cases
 from tests.conformance.chat_path import about_videos, by_chat_path, draw_frames
 from tests.conformance.findings import Finding
 from tests.tiny import ARCHITECTURES, build
-from tests.tiny.reference import ASKED_FOR, generate_alone
+from tests.tiny.reference import ASKED_FOR, generate_alone, mark_images
 from torch import Tensor
 from transformers import (
     AutoModelForImageTextToText,
@@ -29,6 +29,7 @@ from transformers import (
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
+    pipeline,
 )
 from transformers.utils import logging
 
@@ -107,21 +108,38 @@ def examine(name: str, folder: Path) -> Finding:
         finding.records[kind] = len(inputs)
         finding.tokens += sum(map(len, wanted))
         finding.ended_early += sum(answer[-1] in alone.end_ids for answer in wanted)
-        wrong = [difference for difference in compare(model, inputs, wanted) if difference]
+        texts: dict[int, str] = {}
+        wrong = [difference for difference in compare(model, inputs, wanted, texts) if difference]
         if wrong:
             finding.wrong[kind] = wrong
+        for index, answer in enumerate(wanted):
+            if texts.get(index) == alone.text(answer):
+                finding.texts += 1
+            else:
+                finding.other_texts.append(f"{kind}: {texts.get(index)!r:.80} for {alone.text(answer)!r:.80}")
+    finding.pipeline = alone.compare_pipeline(model, asked.get("one image") or asked["string prompt"])
     model.unload()
     return finding
 
 
-def compare(model: TransformersVLMModel, inputs: list[VLMInput], wanted: list[list[int]]) -> Iterator[str]:
-    """For each request of one stream how its tokens differ from those wanted; "" where they do not."""
+def compare(
+    model: TransformersVLMModel,
+    inputs: list[VLMInput],
+    wanted: list[list[int]],
+    texts: dict[int, str] | None = None,
+) -> Iterator[str]:
+    """For each request of one stream how its tokens differ from those wanted; "" where they do not.
+
+    The answers' texts go into `texts`.
+    """
     failed: dict[Any, str] = {}
 
     def stream(pairs: Any) -> Iterator[Any]:
         for key, answer in model.stream(pairs):
             if isinstance(answer, VLMError):
                 failed[key] = f"{type(answer).__name__}: {answer}"
+            elif texts is not None:
+                texts[key] = answer.generated_text
             yield key, answer
 
     got = stream_tokens(model._require().stop, stream, inputs)
@@ -179,6 +197,54 @@ class Alone:
             )
             self._note_tie(key, gaps)
         return self._known[key]
+
+    def text(self, tokens: list[int]) -> str:
+        """What transformers' own decoding makes of an answer, without outer white space."""
+        plain = str(self.processor.tokenizer.decode(tokens, skip_special_tokens=True))
+        post_process = getattr(self.processor, "post_process_image_text_to_text", None)
+        if post_process is None:
+            return plain.strip()
+        try:
+            [text] = post_process(torch.tensor([tokens]), skip_special_tokens=True)
+        # Some processors' own takes nothing but the sequence with its prompt.
+        except Exception:
+            return plain.strip()
+        return str(text or plain).strip()
+
+    def compare_pipeline(self, model: TransformersVLMModel, asked: list[VLMInput]) -> str:
+        """What the pipeline says to the first of some requests, against the engine."""
+        if not asked:
+            return "every first token is a tie"
+        request = asked[0]
+        try:
+            said = self._by_pipeline(request)
+        # A type that the pipeline does not take says so in its own way.
+        except Exception as error:
+            return f"does not run: {' '.join(str(error).split())[:120]}"
+        [(_, answer)] = model.stream([(0, request)])
+        if isinstance(answer, VLMError):
+            return f"{said!r:.60} for an error"
+        return "equal" if answer.generated_text == said else f"{said!r:.80} for {answer.generated_text!r:.80}"
+
+    def _by_pipeline(self, request: VLMInput) -> str:
+        pipe = pipeline("image-text-to-text", model=self.model, processor=self.processor)
+        options: dict[str, Any] = {
+            "max_new_tokens": request.max_new_tokens,
+            "return_full_text": False,
+            "generate_kwargs": {"do_sample": False, "num_beams": 1},
+        }
+        pictures = [Image.open(str(path)).convert("RGB") for path in request.images or []]
+        assert isinstance(request.prompt, str)
+        if getattr(self.processor, "chat_template", None):
+            parts = [
+                *({"type": "image", "image": picture} for picture in pictures),
+                {"type": "text", "text": request.prompt},
+            ]
+            [found] = pipe(text=[{"role": "user", "content": parts}], **options)
+        else:
+            text = mark_images(self.processor, request.prompt, pictures)
+            [found] = pipe(images=pictures, text=text, **options)
+        return str(found["generated_text"]).strip()
 
     def before_tie(self, request: VLMInput) -> VLMInput | None:
         """The request with so few new tokens that no two were equally good; None where the first two are."""

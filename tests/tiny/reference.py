@@ -70,7 +70,10 @@ def prepare_alone(
     """Process one record's text and images as documentation shows it, into tensors of batch size 1."""
     if getattr(processor, "chat_template", None):
         messages = as_messages(prompt_or_messages, len(images))
-        text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        begun = messages[-1]["role"] == "assistant"
+        text = processor.apply_chat_template(
+            messages, add_generation_prompt=not begun, continue_final_message=begun, tokenize=False
+        )
     elif isinstance(prompt_or_messages, str):
         text = mark_images(processor, prompt_or_messages, images)
     else:

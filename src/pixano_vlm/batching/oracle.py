@@ -112,7 +112,7 @@ class Oracle:
             turns = (("user", "plum"), ("assistant", "peach"), ("user", "pear"))
             rendered = self._turns(*turns, answer=True).partition("plum")[2]
         written = {id for id in self._special if self._added[id] in rendered or self._added[id] in tokens}
-        return frozenset(named | written | self.end_ids)
+        return frozenset(named | written | (self.end_ids & self._added.keys()))
 
     @cached_property
     def content_tokens(self) -> list[int]:

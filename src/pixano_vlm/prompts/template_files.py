@@ -52,11 +52,8 @@ def find_source(template: str, folder: Path | None) -> str:
 
 def has_template(folder: Path) -> bool:
     """Whether a checkpoint's files hold any template."""
-    return (
-        any(folder.glob("*.jinja"))
-        or any(folder.glob("*/*.jinja"))
-        or any(_in_config(folder / c) for c in CONFIGS)
-    )
+    files = [*folder.glob("*.jinja"), *folder.glob("*/*.jinja")]
+    return bool(files) or any(_in_config(folder / name) for name in CONFIGS)
 
 
 def _found(processor: Any, folder: Path | None) -> dict[str, str]:

@@ -78,11 +78,14 @@ def find_end_tokens(model: Any, tokenizer: Any, closing: str) -> EndTokens:
     return EndTokens({id: tuple(by) for id, by in sources.items() if by})
 
 
-def framing_ids(tokenizer: Any, images: frozenset[str], between_turns: str) -> frozenset[int]:
-    """The special tokens that frame turns, and are no part of an answer.
+def framing_ids(
+    tokenizer: Any, ends: EndTokens, images: frozenset[str], between_turns: str
+) -> frozenset[int]:
+    """The tokens that frame turns, and are no part of an answer. An end token that is a plain word is a part of it.
 
     Args:
         tokenizer: The model's.
+        ends: The model's end tokens.
         images: Tokens that stand for images, or frame them.
         between_turns: What the chat template writes from one turn to the next.
     """
@@ -96,4 +99,4 @@ def framing_ids(tokenizer: Any, images: frozenset[str], between_turns: str) -> f
         for id, token in added.items()
         if token.special and (token.content in images or token.content in between_turns)
     }
-    return frozenset(id for id in named | framing if isinstance(id, int))
+    return frozenset(id for id in named | framing | (ends.ids & added.keys()) if isinstance(id, int))

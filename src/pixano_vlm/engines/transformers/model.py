@@ -117,7 +117,7 @@ class TransformersVLMModel(VLMModel):
         if ends.ids:
             model.generation_config.eos_token_id = list(ends.ids)
         context = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
-        framing = framing_ids(tokenizer, renderer.control.images, renderer.between_turns()) | ends.ids
+        framing = framing_ids(tokenizer, ends, renderer.control.images, renderer.between_turns())
         decoder = AnswerDecoder(processor, framing, self.params.skip_special_tokens)
         stop = StopCriteria(ends.ids, decoder, defaults.stop_strings)
         vocabulary = model.config.get_text_config(decoder=True).vocab_size
