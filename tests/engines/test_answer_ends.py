@@ -88,16 +88,19 @@ class TestEnds:
 
 class TestSpecialTokensInAnswers:
     @staticmethod
-    def with_mark(folder: Path, mark: str, *, special: bool = True, template: str = TEMPLATE) -> Path:
-        """The checkpoint with the token of ` circle` renamed and marked special."""
+    def with_mark(
+        folder: Path, mark: str, *, word: str = "circle", special: bool = True, template: str = TEMPLATE
+    ) -> Path:
+        """The checkpoint with the token of a word and the space before it renamed and added as another."""
         copy_checkpoint(folder, template)
         file = folder / "tokenizer.json"
         held = json.loads(file.read_text(encoding="utf-8"))
         vocabulary = held["model"]["vocab"]
-        number = vocabulary.pop("Ġcircle")
+        number = vocabulary.pop("Ġ" + word)
         vocabulary[mark] = number
+        gone = "Ġ" + word
         held["model"]["merges"] = [
-            merge for merge in held["model"]["merges"] if "circle" not in "".join(merge).replace(" ", "")
+            merge for merge in held["model"]["merges"] if gone not in (*merge, "".join(merge))
         ]
         added = {"id": number, "content": mark, "special": special}
         held["added_tokens"].append(

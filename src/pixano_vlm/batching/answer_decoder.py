@@ -19,13 +19,19 @@ class AnswerDecoder:
         processor: The model's processor.
         framing: The tokens that frame a turn: beginning, end, padding, and what the template writes between turns.
         skip_special_tokens: None drops what frames the turn; True drops every special token, False none.
+        kept: Tokens that are never dropped: the marks of thoughts, which are told from the answer by them.
     """
 
     def __init__(
-        self, processor: Any, framing: frozenset[int], skip_special_tokens: bool | None = None
+        self,
+        processor: Any,
+        framing: frozenset[int],
+        skip_special_tokens: bool | None = None,
+        kept: frozenset[int] = frozenset(),
     ) -> None:
         self._tokenizer = getattr(processor, "tokenizer", processor)
-        self.framing = framing
+        self.framing = framing - kept
+        self._kept = kept
         self.skip_special_tokens = skip_special_tokens
         added = getattr(self._tokenizer, "added_tokens_decoder", {})
         self._special_ids = frozenset(id for id, token in added.items() if token.special)
@@ -61,7 +67,8 @@ class AnswerDecoder:
     def _is_dropped(self, token: int) -> bool:
         if self.skip_special_tokens is None:
             return token in self.framing
-        return self.skip_special_tokens and token in self._special_ids | self.framing
+        dropped = self._special_ids | self.framing
+        return self.skip_special_tokens and token in dropped and token not in self._kept
 
     def _decode(self, tokens: list[int]) -> str:
         if self._post_process is not None:

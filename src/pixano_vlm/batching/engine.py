@@ -334,9 +334,10 @@ class Engine:
 def output(sequence: Sequence, stop: StopCriteria) -> VLMOutput:
     """The answer of a record that has ended."""
     count = len(sequence.tokens)
-    text = stop.text(sequence)
+    reasoning, text = stop.parts(sequence)
     return VLMOutput(
         generated_text=text,
+        reasoning=reasoning,
         parsed=None if sequence.prompt.constraint is None else parse_json(text),
         usage=UsageInfo(
             prompt_tokens=sequence.prompt.length,

@@ -21,16 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pixano_vlm.batching.constraint import Grammars
+from pixano_vlm.batching.constraint import Constraint, Grammars
 from pixano_vlm.batching.frames import FrameChooser
 from pixano_vlm.batching.image_memo import DIGEST, ImageProcessorMemo, nbytes_of
 from pixano_vlm.batching.sequence import PreparedImage, Prompt
+from pixano_vlm.batching.thinking_constraint import ThinkingConstraint
 from pixano_vlm.errors import GenerationError, PromptError, VLMError
 from pixano_vlm.media.images import load_image
 from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.chat_template import ChatTemplateRenderer, RenderedPrompt
+from pixano_vlm.prompts.thinking import Thinking
 
 
 class PromptMaker:
@@ -104,11 +106,35 @@ class PromptMaker:
         # A model that reads its prompt off the image alone (Pix2Struct) has no ids at all.
         ids = np.asarray(tensors[named][0], dtype=np.int64) if named in tensors else np.zeros(0, np.int64)
         self._check_length(len(ids))
-        constraint = None
+        schema: Constraint | None = None
         if input.response_format is not None and input.response_format.get("type") != "text":
-            constraint = self._grammars.constrain(input.response_format, input.max_new_tokens)
+            schema = self._grammars.constrain(input.response_format, input.max_new_tokens)
+        thinking = self.renderer.thinking
+        thinks = (
+            thinking is not None
+            and rendered.from_template
+            and thinking.is_open(rendered.text, rendered.begun)
+        )
+        constraint: Constraint | ThinkingConstraint | None = schema
+        if thinking is not None and schema is not None:
+            constraint = self._after_thoughts(schema, thinking, rendered.text, thinks=thinks)
         nbytes = nbytes_of(tensors) + sum(nbytes_of(image.pixels) for image in images)
-        return Prompt(ids, tensors, tuple(images), nbytes, constraint)
+        return Prompt(ids, tensors, tuple(images), nbytes, constraint, thinks)
+
+    def _after_thoughts(
+        self, constraint: Constraint, thinking: Thinking, prompt: str, *, thinks: bool
+    ) -> Constraint | ThinkingConstraint:
+        """A schema for a model that thinks: it holds from the end of the thoughts on."""
+        begins = self._tokenizer.convert_tokens_to_ids(thinking.begins)
+        added = getattr(self._tokenizer, "added_tokens_decoder", {})
+        begin_id = begins if begins in added and not thinks and not thinking.is_closed(prompt) else None
+        if not thinks and begin_id is None:
+            return constraint
+
+        def decode(tokens: list[int]) -> str:
+            return str(self._tokenizer.decode(tokens, skip_special_tokens=False))
+
+        return ThinkingConstraint(constraint, thinking, decode, begin_id=begin_id, is_open=thinks)
 
     def shared_ids(self, prompt: Prompt) -> NDArray[np.int64] | None:
         """Ids in which placeholders stand for their image's content; None when that is not known."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixano_vlm.batching.constraint import Constraint
+from pixano_vlm.batching.thinking_constraint import ThinkingConstraint
 from pixano_vlm.models.vlm import VLMInput
 
 FinishReason = Literal["stop", "length"]
@@ -40,8 +41,11 @@ class Prompt:
     images: tuple[PreparedImage, ...]
     nbytes: int
     """Memory this prompt holds, for bounding what is prepared ahead."""
-    constraint: Constraint | None = None
+    constraint: Constraint | ThinkingConstraint | None = None
     """What its answer may say, where a schema was asked for."""
+
+    thinks: bool = False
+    """Whether it ends inside of thoughts, which the answer begins with."""
 
     @property
     def length(self) -> int:

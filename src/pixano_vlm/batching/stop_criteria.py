@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from pixano_vlm.batching.answer_decoder import AnswerDecoder
 from pixano_vlm.batching.sequence import Sequence
+from pixano_vlm.prompts.thinking import Thinking
 
 __all__ = ["StopCriteria"]
 
@@ -19,14 +20,20 @@ class StopCriteria:
         end_ids: The model's end tokens.
         decoder: Decodes tokens, for answers and to look for stop strings.
         stop_strings: Those of the checkpoint, which hold for every record beside its own.
+        thinking: The marks of thoughts that come before an answer.
     """
 
     def __init__(
-        self, end_ids: frozenset[int], decoder: AnswerDecoder, stop_strings: Tokens[str] = ()
+        self,
+        end_ids: frozenset[int],
+        decoder: AnswerDecoder,
+        stop_strings: Tokens[str] = (),
+        thinking: Thinking | None = None,
     ) -> None:
         self.end_ids = end_ids
         self.decoder = decoder
         self.stop_strings = tuple(stop_strings)
+        self._thinking = thinking
         self._recorded: dict[Hashable, list[int]] | None = None
 
     def endless(self) -> StopCriteria:
@@ -59,6 +66,13 @@ class StopCriteria:
         stops = self._stops(sequence)
         cut = self.decoder.text_before(sequence.tokens, stops) if stops else None
         return self.decoder.text(sequence.tokens) if cut is None else cut
+
+    def parts(self, sequence: Sequence) -> tuple[str | None, str]:
+        """The thoughts of a record that has ended, None where it has none, and its answer."""
+        text = self.text(sequence)
+        if self._thinking is None:
+            return None, text
+        return self._thinking.split(text, is_open=sequence.prompt.thinks)
 
     def _stops(self, sequence: Sequence) -> list[str]:
         return [*(sequence.input.stop or ()), *self.stop_strings]

@@ -216,6 +216,16 @@ MaxBatchSize = Annotated[
     int | None,
     typer.Option("--max-batch-size", metavar="N", min=1, help="Most records in the model at a time."),
 ]
+TemplateVariables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--template",
+        metavar="KEY=VALUE",
+        help="A variable of the model's chat template, such as enable_thinking=false. VALUE is JSON, or else text. "
+        "Repeatable.",
+        rich_help_panel=GENERATION,
+    ),
+]
 JsonSchema = Annotated[
     str | None,
     typer.Option(

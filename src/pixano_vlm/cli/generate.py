@@ -28,6 +28,7 @@ from pixano_vlm.cli.options import (
 from pixano_vlm.cli.ray import GpusPerWorker, Ray, Workers, choose_pool
 from pixano_vlm.cli.server import ApiKeyEnv, BaseUrl, ServerModel, choose_server
 from pixano_vlm.cli.setting_flags import with_setting_flags
+from pixano_vlm.cli.template_variables import read_variables
 from pixano_vlm.cli.verbosity import hide_bars, set_verbosity
 from pixano_vlm.errors import UsageError
 from pixano_vlm.models.deployment import ModelDeploymentConfig
@@ -75,6 +76,7 @@ def generate(
     workers: Workers = None,
     gpus_per_worker: GpusPerWorker = None,
     json_schema: flags.JsonSchema = None,
+    template_variables: flags.TemplateVariables = None,
     seed: flags.Seed = None,
     image_root: flags.ImageRoot = None,
     pages: flags.PagesFlag = flags.PagesKind.first,
@@ -122,6 +124,8 @@ def generate(
             adapter=adapter,
             max_batch_size=max_batch_size if served is None else None,
         )
+        if template_variables:
+            settings["chat_template_kwargs"] = read_variables(template_variables)
         asked = read_settings(settings, chosen, json_schema)
         if model is not None and (note := registered_as(model, _asked(context.params), config)):
             progress.say(f"note: {note}.\nhint: --model NAME, with that name, takes them")

@@ -94,6 +94,12 @@ def _strings(value: Any) -> list[str]:
     return value
 
 
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"must be an object, not {_shown(value)}")  # noqa: TRY004 - bad data
+    return value
+
+
 def _check_of(name: str) -> Callable[[Any], Any]:
     """The check of one setting, by its type and bounds."""
     if name == "response_format":
@@ -110,6 +116,8 @@ def _check_of(name: str) -> Callable[[Any], Any]:
         return _number(low, bounds.get("le", 1e6), open_low="gt" in bounds)
     if get_origin(kind) is list:
         return _strings
+    if get_origin(kind) is dict:
+        return _object
     raise AssertionError(f"no check for the setting {name} of type {kind}")
 
 

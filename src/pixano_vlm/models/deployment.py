@@ -78,6 +78,10 @@ class TransformersParams(BaseModel):
         description="Instead of the checkpoint's default chat template: the name of another one of its own, the path "
         "of a Jinja file, or `none` for prompts as they are.",
     )
+    chat_template_kwargs: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Variables of the chat template, such as a switch for thinking; a record's own win over these.",
+    )
     skip_special_tokens: bool | None = Field(
         default=None,
         description="Special tokens in answers: by default those that frame the turn are left out; true: all of "

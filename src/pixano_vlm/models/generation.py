@@ -113,6 +113,11 @@ class GenerationFields(BaseModel):
             ge=-2, le=2, description="The same, once for each time that the answer has the token, -2 to 2."
         ),
     ] = None
+    chat_template_kwargs: Annotated[
+        dict[str, Any] | None,
+        Field(description="Variables of the chat template, such as a switch for thinking."),
+        Setting(aliases=("template_kwargs", "chat_template_args")),
+    ] = None
 
 
 SETTINGS: dict[str, Setting] = {

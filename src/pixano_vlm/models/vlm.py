@@ -67,6 +67,10 @@ class VLMOutput(BaseModel):
     finish_reason: Literal["stop", "length"] | None = Field(
         default=None, description="`stop`: the model ended by itself; `length`: max_new_tokens was reached."
     )
+    reasoning: str | None = Field(
+        default=None,
+        description="What a model that thinks wrote before its answer; None where it thought nothing.",
+    )
     parsed: Any = Field(default=None, description="The JSON value that was asked for by `response_format`.")
 
 

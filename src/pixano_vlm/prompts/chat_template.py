@@ -6,8 +6,10 @@ pixels or tokens; never changes the caller's messages.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pixano_vlm.errors import PromptError
@@ -17,10 +19,21 @@ from pixano_vlm.prompts.content_style import FILLER, SECOND_WORD, WORD, ContentS
 from pixano_vlm.prompts.control_tokens import ControlTokens, unmarked
 from pixano_vlm.prompts.messages import Chat, VideoSource, read_chat
 from pixano_vlm.prompts.placeholders import IMAGE, count_images, split_at_images
+from pixano_vlm.prompts.thinking import Thinking, find_thinking
 
 __all__ = ["ChatTemplateRenderer", "RenderedPrompt"]
 
 Messages = list[dict[str, Any]]
+
+GIVEN = frozenset(
+    {
+        "messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "raise_exception",
+        "strftime_now", "namespace", "range", "dict", "lipsum", "cycler", "joiner",
+    }
+)  # fmt: skip
+"""What a template reads that is given to it anyway."""
+GENERATION_MARK = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
+"""transformers' own statement, which marks answers for training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +45,8 @@ class RenderedPrompt:
     images: tuple[ImageSource, ...]
     from_template: bool
     videos: tuple[VideoSource, ...] = ()
+    begun: str = ""
+    """The answer that the record begins itself."""
 
 
 class ChatTemplateRenderer:
@@ -48,7 +63,7 @@ class ChatTemplateRenderer:
         self, processor: Any, *, prepends_images: bool, variables: Mapping[str, Any] | None = None
     ) -> None:
         self._processor = processor
-        self._variables = dict(variables or {})
+        self._variables: dict[str, Any] = dict(variables or {})
         self.prepends_images = prepends_images
         token = getattr(processor, "image_token", None)
         self.image_token: str | None = None if token is None else str(token)
@@ -79,6 +94,8 @@ class ChatTemplateRenderer:
             PromptError: When messages are malformed, places and images do not match, or the template refuses the
                 messages or leaves a part of them out.
         """
+        if input.chat_template_kwargs and not self.has_template:
+            raise PromptError("this model has no chat template, so it has no variables of one.")
         if isinstance(input.prompt, str) and not self.has_template:
             return self._plain(input.prompt, tuple(input.images or ()))
         chat = read_chat(input.prompt, tuple(input.images or ()), self.placeholders)
@@ -86,9 +103,15 @@ class ChatTemplateRenderer:
             self._check_takes_video()
         if not self.has_template:
             return self._plain(_only_text(chat.messages), tuple(chat.images))
-        text = self._apply(self._fitted(chat))
+        text = self._apply(self._fitted(chat), self._checked(input.chat_template_kwargs))
         self._check_nothing_left_out(chat, text)
-        return RenderedPrompt(text, tuple(chat.images), from_template=True, videos=tuple(chat.videos))
+        last = chat.messages[-1]
+        begun = (
+            "".join(part.get("text", "") for part in last["content"]) if last["role"] == "assistant" else ""
+        )
+        return RenderedPrompt(
+            text, tuple(chat.images), from_template=True, videos=tuple(chat.videos), begun=begun
+        )
 
     # -- without a template ------------------------------------------------------------------------------------
 
@@ -189,22 +212,54 @@ class ChatTemplateRenderer:
             return ""
         return text
 
-    def _apply(self, messages: Messages) -> str:
+    def _checked(self, asked: Mapping[str, Any] | None) -> dict[str, Any]:
+        """A record's variables of the template, which must be ones that it reads."""
+        unknown = sorted(set(asked or ()) - self.variables)
+        if unknown:
+            known = ", ".join(sorted(self.variables)) or "none"
+            raise PromptError(
+                f"the model's chat template has no variable {unknown[0]!r}.", hint=f"It has: {known}."
+            )
+        return dict(asked or {})
+
+    @cached_property
+    def variables(self) -> frozenset[str]:
+        """The variables that the template reads beside messages and tokens, such as a switch for thinking."""
+        from jinja2 import meta
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        environment = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
+        template = str(getattr(self._processor, "chat_template", None) or "")
         try:
-            return self._render_as_is(messages)
+            found = meta.find_undeclared_variables(environment.parse(GENERATION_MARK.sub("", template)))
+        # One that uses what transformers adds to Jinja in some other way: nothing is known of it.
+        except Exception:
+            return frozenset()
+        return frozenset(name for name in found if name not in GIVEN and not name.endswith("_token"))
+
+    @cached_property
+    def thinking(self) -> Thinking | None:
+        """How the model marks its thoughts; None for one that has none."""
+        tokenizer = getattr(self._processor, "tokenizer", self._processor)
+        added = (token.content for token in getattr(tokenizer, "added_tokens_decoder", {}).values())
+        return find_thinking(str(getattr(self._processor, "chat_template", None) or ""), added)
+
+    def _apply(self, messages: Messages, variables: Mapping[str, Any]) -> str:
+        try:
+            return self._render_as_is(messages, variables)
         # A template's own code, over a user's own messages: what it raises is that record's error.
         except Exception as error:
             what = " ".join(str(error).split()) or type(error).__name__
             raise PromptError(f"the model's chat template refuses these messages: {what}.") from error
 
-    def _render_as_is(self, messages: Messages) -> str:
+    def _render_as_is(self, messages: Messages, variables: Mapping[str, Any] | None = None) -> str:
         answered = messages[-1]["role"] == "assistant"  # an answer already begun is continued
         text: str = self._processor.apply_chat_template(
             messages,
             tokenize=False,
             add_generation_prompt=not answered,
             continue_final_message=answered,
-            **self._variables,
+            **(self._variables | dict(variables or {})),
         )
         return text
 

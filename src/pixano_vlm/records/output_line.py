@@ -25,7 +25,7 @@ __all__ = ["VERSION", "LineError", "LineUsage", "OutputLine", "error_message", "
 
 VERSION = "1.3"
 """1.0: the first version. 1.1: `images` also lists the images in chat messages. 1.2: `pages_not_read`.
-1.3: `prompt`."""
+1.3: `prompt`, `reasoning`."""
 
 
 class LineUsage(BaseModel):
@@ -78,6 +78,9 @@ class OutputLine(BaseModel):
     prompt: str | list[dict[str, Any]] | None = Field(
         default=None,
         description="What was asked, without the run's system turn; only in runs that ask for it (`--with-prompt`).",
+    )
+    reasoning: str | None = Field(
+        default=None, description="What a model that thinks wrote before its answer, apart from it."
     )
     pages_not_read: int | None = Field(
         default=None,

@@ -1,6 +1,7 @@
 """Doubts about an answer that can be seen in the answer alone. Knows texts and settings; no model, no file.
 
 `cut_off`: it reached `max_new_tokens`. `empty`: it holds no visible character. `repetition`: it ends in a loop.
+`only_thinking`: all its tokens went into thoughts, and the answer never came.
 `invalid_json`: it was to follow a JSON schema, and does not: it was cut off, or its engine does not enforce schemas.
 `wrapped_json`: its JSON follows the schema, and is in a fence or has other words around it.
 
@@ -19,12 +20,14 @@ from pixano_vlm.models.vlm import VLMInput, VLMOutput
 from pixano_vlm.prompts.response_format import find_json, follows, validates
 
 __all__ = [
-    "CUT_OFF", "EMPTY", "INVALID_JSON", "REPETITION", "WRAPPED_JSON", "ends_in_a_loop", "flags_of", "other_settings",
+    "CUT_OFF", "EMPTY", "INVALID_JSON", "ONLY_THINKING", "REPETITION", "WRAPPED_JSON", "ends_in_a_loop", "flags_of",
+    "other_settings",
 ]  # fmt: skip
 
 CUT_OFF = "cut_off"
 REPETITION = "repetition"
 EMPTY = "empty"
+ONLY_THINKING = "only_thinking"
 INVALID_JSON = "invalid_json"
 WRAPPED_JSON = "wrapped_json"
 
@@ -51,6 +54,8 @@ def flags_of(output: VLMOutput, response_format: dict[str, Any] | None = None) -
         flags.append(CUT_OFF)
     if not output.generated_text.strip():
         flags.append(EMPTY)
+        if output.reasoning is not None:
+            flags.append(ONLY_THINKING)
     elif ends_in_a_loop(output.generated_text):
         flags.append(REPETITION)
     if response_format is not None and not follows(output.generated_text, response_format):

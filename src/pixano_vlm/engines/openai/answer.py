@@ -63,6 +63,7 @@ def read_answer(body: Mapping[str, Any], request: ChatRequest, used: dict[str, A
     prompt, completion = counts or (0, 0)
     return VLMOutput(
         generated_text=text,
+        reasoning=thoughts.strip() or None,
         usage=UsageInfo(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion),
         generation_config=used if counts else {**used, "usage": "not told by the server"},
         parsed=parse_json(text) if request.wants_json else None,

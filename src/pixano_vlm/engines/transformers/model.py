@@ -110,7 +110,11 @@ class TransformersVLMModel(VLMModel):
         if is_quantized(model):
             parameters, full_memory = unquantized(model)
         tokenizer = getattr(processor, "tokenizer", processor)
-        renderer = ChatTemplateRenderer(processor, prepends_images=_needs_image_tokens(processor, model))
+        renderer = ChatTemplateRenderer(
+            processor,
+            prepends_images=_needs_image_tokens(processor, model),
+            variables=self.params.chat_template_kwargs,
+        )
         heed_marks(tokenizer, renderer.control)
         defaults = settle(model.generation_config, has_encoder=bool(model.config.is_encoder_decoder))
         ends = find_end_tokens(model, tokenizer, renderer.closing())
@@ -118,8 +122,11 @@ class TransformersVLMModel(VLMModel):
             model.generation_config.eos_token_id = list(ends.ids)
         context = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
         framing = framing_ids(tokenizer, ends, renderer.control.images, renderer.between_turns())
-        decoder = AnswerDecoder(processor, framing, self.params.skip_special_tokens)
-        stop = StopCriteria(ends.ids, decoder, defaults.stop_strings)
+        thinking = renderer.thinking
+        marks = () if thinking is None else (thinking.begins, thinking.ends)
+        kept = frozenset(tokenizer.convert_tokens_to_ids(list(marks))) & tokenizer.added_tokens_decoder.keys()
+        decoder = AnswerDecoder(processor, framing, self.params.skip_special_tokens, kept)
+        stop = StopCriteria(ends.ids, decoder, defaults.stop_strings, thinking)
         vocabulary = model.config.get_text_config(decoder=True).vocab_size
         maker = PromptMaker(
             processor,
@@ -322,6 +329,7 @@ class TransformersVLMModel(VLMModel):
         return {
             "chat_template": prompting.template_source(template, folder, self.params.chat_template),
             "content_style": prompting.content_style(loaded.maker.renderer),
+            "thinking": prompting.thinking(loaded.maker.renderer),
             "end_tokens": prompting.end_tokens(loaded.ends, tokenizer, loaded.defaults.stop_strings),
             "special_tokens_kept": prompting.kept_special_tokens(loaded.stop.decoder, tokenizer),
             "generation_defaults": prompting.generation_defaults(loaded.defaults),
@@ -354,6 +362,8 @@ class TransformersVLMModel(VLMModel):
         # What was added later takes part only where it makes a difference, so that older runs can be resumed.
         folder = checkpoint_folder(self.params)
         later = self.params.model_dump(include={"chat_template", "skip_special_tokens"}, exclude_none=True)
+        if self.params.chat_template_kwargs:
+            later["chat_template_kwargs"] = self.params.chat_template_kwargs
         if later.get("chat_template") == NONE and (folder is None or not has_template(folder)):
             del later["chat_template"]
         shaping |= later

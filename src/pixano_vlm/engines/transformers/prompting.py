@@ -18,6 +18,7 @@ __all__ = [
     "kept_special_tokens",
     "notices",
     "template_source",
+    "thinking",
 ]
 
 ROLES = ("user", "system", "assistant", "tool")
@@ -40,6 +41,14 @@ def content_style(renderer: ChatTemplateRenderer) -> str | None:
     if len(set(styles.values())) == 1:
         return styles["user"]
     return ", ".join(f"{role}: {style}" for role, style in styles.items())
+
+
+def thinking(renderer: ChatTemplateRenderer) -> str | None:
+    """How the model marks its thoughts, and the template's variables, of which one may be the switch."""
+    marks = renderer.thinking
+    variables = ", ".join(sorted(renderer.variables))
+    said = "none" if marks is None else f"between {marks.begins} and {marks.ends}"
+    return said + (f"; variables of the template: {variables}" if variables else "")
 
 
 def end_tokens(ends: EndTokens, tokenizer: Any, stop_strings: tuple[str, ...]) -> str:

@@ -124,6 +124,7 @@ def sampling(input: VLMInput) -> Any:
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
     given = named_elsewhere(settings_used(input, input.max_new_tokens))
+    given.pop("chat_template_kwargs", None)  # the prompt is rendered here
     structured = structured_outputs(input.response_format)
     if structured is not None:
         given["structured_outputs"] = structured

@@ -1,0 +1,71 @@
+"""Thoughts that a model writes before its answer: how they are marked, and an answer's two parts.
+
+Which marks a model uses, its chat template and its tokenizer say. Knows no tokens and no model by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+__all__ = ["Thinking", "find_thinking"]
+
+MARKS = (
+    ("<think>", "</think>"),
+    ("[THINK]", "[/THINK]"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<seed:think>", "</seed:think>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("◁think▷", "◁/think▷"),
+)
+"""How thoughts begin and end, in the forms that published templates write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """The marks of one model's thoughts."""
+
+    begins: str
+    ends: str
+
+    def is_open(self, prompt: str, begun: str = "") -> bool:
+        """Whether a prompt ends inside of thoughts: the model continues them.
+
+        Args:
+            prompt: The whole prompt.
+            begun: An answer that the record begins itself, which the prompt ends with.
+        """
+        if begun:
+            return begun.rfind(self.begins) > begun.rfind(self.ends)
+        return prompt.rstrip().endswith(self.begins)
+
+    def is_closed(self, prompt: str) -> bool:
+        """Whether a prompt ends with thoughts that are over, as templates write them where thinking is off."""
+        return prompt.rstrip().endswith(self.ends)
+
+    def split(self, text: str, *, is_open: bool) -> tuple[str | None, str]:
+        """The thoughts and the answer of a generated text; None: it has no thoughts, or empty ones that have ended.
+
+        Args:
+            text: What was generated.
+            is_open: Whether the prompt ended inside of thoughts.
+        """
+        stripped = text.lstrip()
+        begun = stripped.startswith(self.begins)
+        inside = stripped.removeprefix(self.begins) if begun else text
+        thoughts, end, answer = inside.partition(self.ends)
+        if not end and not (begun or is_open):
+            return None, text
+        return thoughts.strip() or (None if end else ""), answer.strip()
+
+
+def find_thinking(template: str, added_tokens: Iterable[str]) -> Thinking | None:
+    """The marks that a template writes or a tokenizer has tokens for; None for a model that has none."""
+    added = set(added_tokens)
+    for begins, ends in MARKS:
+        if ends in template or {begins, ends} <= added:
+            return Thinking(begins, ends)
+    return None
