@@ -66,6 +66,11 @@ class Finding:
         return not self.failure and sum(map(len, self.wrong.values())) < sum(self.records.values())
 
     @property
+    def text(self) -> bool:
+        """Whether every answer's text is that of transformers' own decoding."""
+        return self.runs and not self.other_texts and self.texts > 0
+
+    @property
     def exact(self) -> bool:
         """Whether every record of every kind has the tokens that it has alone."""
         return self.runs and not self.wrong

@@ -32,6 +32,10 @@ that of transformers' own `generate` on the record alone, greedy, in float32. Wh
 answer are as good as equal (logits within 0.0001), rounding decides between them; such a record asks for the
 tokens before that place.
 
+- **Text**: whether the text of every answer is what transformers' own decoding makes of its tokens (the processor's
+  `post_process_image_text_to_text`), after system, assistant and tool turns and begun answers, with string and list
+  contents, too. One record per type also goes through `pipeline("image-text-to-text")`; the note says where that
+  answers otherwise or does not run. Empty: not compared yet.
 - **Batching**: *in flight*, records enter and leave the batch at each step; with *prefixes*, what several prompts
   begin with (an image, a system turn) is computed once. *Static* batches hold records of equal shapes; the note
   says why.
@@ -89,6 +93,8 @@ class Row:
     text_alone: bool = False
     torchvision: bool = False
     videos: bool = False
+    text: bool | None = None
+    """Whether the text is equal too; None where that was not compared."""
     records: int = 0
     tokens: int = 0
     note: str = ""
@@ -104,6 +110,7 @@ CLAIMS = (
     "text_alone",
     "torchvision",
     "videos",
+    "text",
 )
 """What a row says of a type that another run must find too."""
 
@@ -193,8 +200,8 @@ class Table:
             "CI runs a part of the same checks on the lowest supported versions and on those that pip resolves today",
             "(`make test-lowest`, `make test-today`).",
             "",
-            "| Type | Runs | Exact | Batching | Template | Images | Videos | torchvision | Notes |",
-            "|---|---|---|---|---|---|---|---|---|",
+            "| Type | Runs | Exact | Text | Batching | Template | Images | Videos | torchvision | Notes |",
+            "|---|---|---|---|---|---|---|---|---|---|",
             *(f"| {name} | {' | '.join(_cells(row))} |" for name, row in sorted(self.rows.items())),
             TAIL.rstrip("\n"),
         ]
@@ -219,6 +226,7 @@ def _row(findings: list[Finding]) -> Row:
         text_alone=all(f.text_alone for f in findings),
         torchvision=all("torchvision" in f.needs for f in findings),
         videos=any(f.videos for f in findings),
+        text=all(f.text for f in findings),
         records=sum(sum(f.records.values()) for f in findings),
         tokens=sum(f.tokens for f in findings),
         note=_note(findings),
@@ -233,6 +241,8 @@ def _note(findings: list[Finding]) -> str:
         elif finding.wrong:
             count = sum(map(len, finding.wrong.values()))
             notes.append(f"{count} of {sum(finding.records.values())} records differ ({finding.checkpoint})")
+        if finding.pipeline not in ("", "equal"):
+            notes.append(f"the pipeline {_of_pipeline(finding.pipeline)}")
         if not finding.failure and not finding.in_flight:
             notes.append(f"static: {finding.reason}")
     names = sorted({finding.checkpoint for finding in findings})
@@ -244,14 +254,19 @@ def _note(findings: list[Finding]) -> str:
     return "; ".join(dict.fromkeys(notes))
 
 
+def _of_pipeline(found: str) -> str:
+    return found if found.startswith("does not run") else "answers otherwise"
+
+
 def _cells(row: Row) -> list[str]:
     if not row.runs:
-        return ["no", "", "", "", "", "", "", row.note]
+        return ["no", "", "", "", "", "", "", "", row.note]
     batching = ("in flight, prefixes" if row.shared_prefixes else "in flight") if row.in_flight else "static"
     images = "several" if row.several_images else "1"
     return [
         "yes",
         "yes" if row.exact else "**no**",
+        "" if row.text is None else "yes" if row.text else "**no**",
         batching,
         "yes" if row.chat_template else "",
         images if row.text_alone else f"{images}, needed",
