@@ -299,3 +299,78 @@ class TestDryRun:
         ran = cli("generate", "m.jsonl", *ECHO, "--dry-run")
         assert ran.out.count("bad: ") == 20
         assert "and 5 more" in ran.out
+
+
+class TestTables:
+    @pytest.fixture
+    def tables(self, folder: Path) -> None:
+        Path("q.csv").write_text("label,question,photo\nred,What?,photos/0.jpg\nblue,Who?,photos/1.jpg\n")
+
+    NAMES = ("--prompt-column", "question", "--image-column", "photo")
+
+    def read(self, path: str) -> list[dict[str, str]]:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def test_the_columns_of_a_csv_come_back_with_the_answers_beside_them(
+        self, cli: Callable[..., Any], tables: None
+    ) -> None:
+        assert cli("generate", "q.csv", *ECHO, *self.NAMES, "-o", "answers.csv").code == 0
+        first, second = self.read("answers.csv")
+        assert list(first)[:5] == ["id", "label", "question", "photo", "generated_text"]
+        assert [list(row.values())[:5] for row in (first, second)] == [
+            ["1", "red", "What?", "photos/0.jpg", "What?"], ["2", "blue", "Who?", "photos/1.jpg", "Who?"],
+        ]  # fmt: skip
+
+    def test_the_answers_of_a_run_that_was_resumed_stand_beside_their_own_rows(
+        self, cli: Callable[..., Any], tables: None
+    ) -> None:
+        args = ("generate", "q.csv", *ECHO, *self.NAMES, "-o", "answers.csv")
+        assert cli(*args, "--limit", "1").code == 0
+        Path("q.csv").write_text(
+            "label,question,photo\ngreen,New?,photos/2.jpg\n" + Path("q.csv").read_text()[21:]
+        )
+        assert cli(*args, "--resume").code == 0
+        assert [(row["label"], row["generated_text"]) for row in self.read("answers.csv")] == [
+            ("green", "New?"), ("red", "What?"), ("blue", "Who?"),
+        ]  # fmt: skip
+
+    def test_a_table_beside_a_manifest_of_its_name_leaves_the_manifest_alone(
+        self, cli: Callable[..., Any], folder: Path
+    ) -> None:
+        Path("x.jsonl").write_text('{"prompt": "q", "metadata": {"n": 1}}\n')
+        assert cli("generate", "x.jsonl", *ECHO, "-o", "x.csv").code == 0
+        assert Path("x.jsonl").read_text().startswith('{"prompt"')
+        assert len(lines("x.outputs.jsonl")) == 1
+        assert self.read("x.csv")[0]["n"] == "1"
+        assert cli("generate", "x.jsonl", *ECHO, "-o", "x.csv", "--resume").code == 0
+
+    @pytest.mark.parametrize(
+        ("args", "said"),
+        [
+            (["q.csv"], "--prompt-column question"),
+            (["q.csv", *NAMES, "-o", "a.xlsx"], "Did you mean a.csv?"),
+            (["q.csv", *NAMES, "-o", "a.json"], "Did you mean a.jsonl?"),
+            (["q.csv", *NAMES, "--shard", "3"], "--shard 3/8"),
+            (["empty.csv"], "holds no records"),
+            (["photos", "--prompt", ""], "the prompt is empty"),
+        ],
+    )
+    def test_what_cannot_be_is_refused_and_leaves_nothing_behind(
+        self, cli: Callable[..., Any], tables: None, args: list[str], said: str
+    ) -> None:
+        Path("empty.csv").write_text("prompt,image\n")
+        before = sorted(Path().iterdir())
+        ran = cli("generate", *args, *ECHO)
+        assert (ran.code, said in ran.err) == (2, True), ran.err
+        assert sorted(Path().iterdir()) == before
+
+    def test_parts_of_several_files_are_runs_of_their_own(
+        self, cli: Callable[..., Any], folder: Path
+    ) -> None:
+        for number in range(4):
+            Path(f"part-{number}.jsonl").write_text(json.dumps({"prompt": f"p{number}"}) + "\n")
+        for share in ("1/2", "2/2"):
+            assert cli("generate", "part-*.jsonl", *ECHO, "--shard", share).code == 0
+        found = [[line["id"] for line in lines(f"records.{share}-of-2.outputs.jsonl")] for share in (1, 2)]
+        assert found == [["part-0:1", "part-2:1"], ["part-1:1", "part-3:1"]]

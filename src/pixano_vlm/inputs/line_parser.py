@@ -43,6 +43,9 @@ from pixano_vlm.prompts.response_format import schema_of
 from pixano_vlm.records.request import Line, Request, hash_id
 from pixano_vlm.validation import first_problem
 
+_BEFORE_TURNS = frozenset(" \t\r\n[{")
+"""How a text begins that may be the print of messages; of most prompts the first character says that it is not."""
+
 
 class LineParser:
     """Parses one line; what is known so far is what an error record can say.
@@ -110,7 +113,7 @@ class LineParser:
             )
         images = self.read_images(values.get("images"))
         prompt = self.read_prompt(values, len(images))
-        if not self.images and not rules.naming.has_no_images:
+        if not self.images and not values.keys() <= FIELDS and not rules.naming.has_no_images:
             self.refuse_left_out_image(values)
         if rules.pages == "all":
             prompt, images = with_all_pages(prompt, images, rules.limits)
@@ -231,7 +234,7 @@ class LineParser:
     @staticmethod
     def as_prompt(prompt: Any, images: int) -> Any:
         """The prompt; messages of other forms, and those written as text, as messages here have them."""
-        if isinstance(prompt, str):
+        if isinstance(prompt, str) and prompt[:1] in _BEFORE_TURNS:
             prompt = turns_in_text(prompt, "prompt")
         return placed(as_turns(prompt, "prompt"), images) if isinstance(prompt, list) else prompt
 

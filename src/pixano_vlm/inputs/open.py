@@ -71,8 +71,6 @@ def open_source(
         UsageError: When a flag does not go with it.
         MissingPackageError: When a package that reads it is not installed.
     """
-    if template is not None and not template.text.strip():
-        raise UsageError(f"{template.source}: the prompt is empty.", hint="Write what to ask.")
     reading = Reading(template, naming or OWN_NAMES)
     if "-" in names:
         return _standard_input(names, reading, recursive=recursive, share=share)

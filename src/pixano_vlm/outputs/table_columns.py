@@ -13,6 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from pixano_vlm.records.output_line import FIRST as OLDEST
 from pixano_vlm.records.output_line import OutputLine
 
 __all__ = ["COLUMNS", "Column", "Given", "columns_of", "rows_of"]
@@ -21,8 +22,10 @@ MOST = 200
 """Most columns that are made of keys of the metadata, or of answers; what has none is in `metadata` and `parsed`."""
 FIRST = ("id", "generated_text")
 """Columns of a line that come before the others: the input's follow the first, an answer's keys the second."""
-_AGAIN = frozenset({"id", "images", "metadata", "prompt"})
+_AGAIN = frozenset({"id", "images", "metadata"})
 """Columns of the input that a line has under the same name."""
+_LATER = frozenset(OutputLine.model_fields) - frozenset(OLDEST)
+"""Columns of keys that lines have only where they are set."""
 
 Kind = Literal["string", "int64", "double", "bool", "strings"]
 
@@ -137,13 +140,18 @@ def columns_of(lines: Iterable[OutputLine], given: Given | None, keys: Sequence[
         keys: Keys that answers in JSON were asked to have: columns even where none has them.
     """
     metadata, parsed = _Kinds(), _Kinds({key: set() for key in keys[:MOST]})
+    absent = set(_LATER)
     for line in lines:
+        absent -= {name for name in absent if getattr(line, name) is not None}
         metadata.add(line.metadata)
         if isinstance(line.parsed, dict):
             parsed.add(line.parsed)
     found = {"id": COLUMNS["id"]}
     for name, kind in (given.kinds if given is not None else {}).items():
-        if name not in _AGAIN or name not in COLUMNS:
+        if name == "prompt":
+            absent.add(name)  # what the line may have is the same
+            found[name] = Column(kind, _reader(name, kind, "given"))
+        elif name not in _AGAIN:
             found[_free(name, found, "input")] = Column(kind, _reader(name, kind, "given"))
     for name in metadata.found:
         if given is None or name not in given.kinds:
@@ -153,7 +161,7 @@ def columns_of(lines: Iterable[OutputLine], given: Given | None, keys: Sequence[
     for name in parsed.found:
         kind = parsed.kind(name)
         found[_free(name, found, "parsed")] = Column(kind, _reader(name, kind, "parsed"))
-    return found | {name: column for name, column in COLUMNS.items() if name not in FIRST}
+    return found | {name: column for name, column in COLUMNS.items() if name not in {*FIRST, *absent}}
 
 
 def _free(name: str, found: Mapping[str, Column], prefix: str) -> str:
