@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from pixano_vlm.errors import UsageError
+from pixano_vlm.inputs.dialects.known import DIALECT_KEYS
 from pixano_vlm.inputs.manifest import Manifest, Request
 from pixano_vlm.inputs.naming import Naming
 from pixano_vlm.inputs.open import open_source
@@ -526,3 +529,52 @@ def test_a_foreign_form_is_read_rightly_or_refused_whole_with_the_conversion(
 
 def test_there_are_at_least_forty_forms() -> None:
     assert len(FORMS) >= 40
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3)
+    | st.sampled_from(["", "a", "a.png", "user", "<image>", "[{'role': 1}]"]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(["role", "content", "from", "value", "type", "text", "image", "images", "url", "source",
+                         "data", "user", "assistant", "contents", "parts", "messages", "video", "stop", "bytes"]),
+        inner, max_size=3,
+    ),
+    max_leaves=6,
+)  # fmt: skip
+KEYS = sorted({*DIALECT_KEYS, "prompt", "custom_id", "model", "images", "history", "completion", "rejected",
+               "metadata", "videos", "response", "output", "instructions", "file_name"})  # fmt: skip
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from(KEYS), ANYTHING, min_size=1, max_size=4), min_size=1, max_size=4)
+)
+@settings(max_examples=400, deadline=None)
+def test_whatever_stands_under_the_keys_of_a_form_is_a_record_or_its_error(
+    lines: list[dict[str, Any]],
+) -> None:
+    data = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    found = list(Manifest(None, stream=io.BytesIO(data)))
+    assert len(found) == len(lines)
+    assert all((request.input is None) != (request.error is None) for request in found)
+
+
+@given(st.sampled_from(sorted(FORMS)), ANYTHING, st.randoms(use_true_random=False))
+@settings(max_examples=300, deadline=None)
+def test_a_form_with_any_value_of_it_replaced_is_a_record_or_its_error(
+    name: str, value: Any, random: Any
+) -> None:
+    content = FORMS[name].content
+    if not isinstance(content, list):
+        return
+    line = json.loads(json.dumps(content[0]))
+    place: Any = line
+    while True:
+        key = random.choice(list(place) if isinstance(place, dict) else range(len(place)))
+        inner = place[key]
+        if not isinstance(inner, (dict, list)) or not inner or random.random() < 0.3:
+            place[key] = value
+            break
+        place = inner
+    (request,) = Manifest(None, stream=io.BytesIO(json.dumps(line).encode()))
+    assert (request.input is None) != (request.error is None)

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from pixano_vlm.errors import ImageError, PromptError, RecordError, VLMError
 from pixano_vlm.inputs.decode import decode_line, json_kind
+from pixano_vlm.inputs.dialects.dialect import no_surprise
 from pixano_vlm.inputs.dialects.known import dialect_of
 from pixano_vlm.inputs.dialects.parts import as_source
 from pixano_vlm.inputs.dialects.text_values import turns_in_text
@@ -142,7 +143,7 @@ class LineParser:
             self.read_id(values.get("id"))
         else:
             self.read_id(values.get(dialect.id_key))
-            values = dialect.to_record(values)
+            values = dialect.record(values)
         if values.get("images") is None and values.get("file_name") is not None:  # as image folders have it
             values = {**values, "images": values["file_name"]}
             del values["file_name"]
@@ -236,7 +237,10 @@ class LineParser:
         """The prompt; messages of other forms, and those written as text, as messages here have them."""
         if isinstance(prompt, str) and prompt[:1] in _BEFORE_TURNS:
             prompt = turns_in_text(prompt, "prompt")
-        return placed(as_turns(prompt, "prompt"), images) if isinstance(prompt, list) else prompt
+        if not isinstance(prompt, list):
+            return prompt
+        with no_surprise("the messages are not in a form that is known"):
+            return placed(as_turns(prompt, "prompt"), images)
 
     def read_sources(self, values: dict[str, Any]) -> None:
         """Only the images and videos of a line that was read without error before."""

@@ -93,7 +93,7 @@ def _values(text: bytes, naming: Naming) -> dict[str, Any]:
     if dialect is None:
         return values
     try:
-        return dialect.to_record(values)
+        return dialect.record(values)
     except RecordError:
         body = values.get("body")
         return {

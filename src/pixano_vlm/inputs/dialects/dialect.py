@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from pixano_vlm.errors import RecordError
 
-__all__ = ["Dialect", "Values"]
+__all__ = ["Dialect", "Values", "no_surprise"]
 
 Values = dict[str, Any]
+
+
+SURPRISES = (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError)
+"""What comes of values of another kind than a form has them."""
+
+
+@contextmanager
+def no_surprise(message: str) -> Iterator[None]:
+    """Values of a line that are of another kind than a form has them are the record's error.
+
+    Conversions read what other tools write as those tools do, without asking of each value what it is.
+    """
+    try:
+        yield
+    except SURPRISES as error:
+        raise RecordError(
+            f"{message}: {type(error).__name__}.", hint='Write {"prompt": "...", "images": ["a.jpg"]}.'
+        ) from error
 
 
 class Dialect(NamedTuple):
@@ -26,8 +45,18 @@ class Dialect(NamedTuple):
     refusal: tuple[str, str] | None = None
     """Why such lines are never records, and the conversion: a manifest whose first line is one is refused whole."""
 
-    def refuse(self, values: Values) -> Values:
-        """As `to_record`, of a dialect that has a refusal."""
-        assert self.refusal is not None
-        message, hint = self.refusal
-        raise RecordError(message, hint=hint)
+    def matches(self, values: Values) -> bool:
+        """As `is_it`, of lines whose values may be of any kind."""
+        try:
+            return self.is_it(values)
+        except SURPRISES:
+            return False
+
+    def record(self, values: Values) -> Values:
+        """As `to_record`, of lines whose values may be of any kind.
+
+        Raises:
+            RecordError: When the line asks for what cannot be done, or is not of the form that its keys promise.
+        """
+        with no_surprise(f"the line has the keys of {self.name}, and not its form"):
+            return self.to_record(values)

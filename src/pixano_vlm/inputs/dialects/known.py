@@ -34,7 +34,7 @@ def dialect_of(values: Mapping[str, object]) -> Dialect | None:
     if DIALECT_KEYS.isdisjoint(values):
         return None
     found = dict(values)
-    return next((dialect for dialect in DIALECTS if dialect.is_it(found)), None)
+    return next((dialect for dialect in DIALECTS if dialect.matches(found)), None)
 
 
 def as_record(values: Values) -> Values:
@@ -44,4 +44,4 @@ def as_record(values: Values) -> Values:
         RecordError: When it is of a dialect, and asks for what cannot be done.
     """
     dialect = dialect_of(values)
-    return values if dialect is None else dialect.to_record(values)
+    return values if dialect is None else dialect.record(values)
