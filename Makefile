@@ -158,5 +158,5 @@ bench: install
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-torchvision $(VENV)-today $(VENV)-lowest $(VENV)-engines build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demo.outputs.jsonl* demo.report*.html
+	rm -rf docs/reference/python $(VENV) $(VENV)-torchvision $(VENV)-today $(VENV)-lowest $(VENV)-engines build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demo.outputs.jsonl* demo.report*.html
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

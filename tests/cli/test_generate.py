@@ -156,7 +156,7 @@ class TestOutput:
         err = generate([{"prompt": "one"}, {"prompt": "fail"}]).err
         for figure in (
             "records ok", "records failed", "images", "prompt tokens", "completion tokens", "total tokens",
-            "mean a record", "tokens/s", "records/s", "wall time (s)", "GenerationError",
+            "tokens per record", "tokens/s", "records/s", "wall time (s)", "GenerationError",
         ):  # fmt: skip
             assert figure in err, figure
 

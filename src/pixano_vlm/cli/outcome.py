@@ -74,7 +74,7 @@ def _figures(options: RunOptions, summary: Summary) -> dict[str, Any]:
             "prompt tokens": summary.prompt_tokens,
             "completion tokens": summary.completion_tokens,
             "total tokens": summary.total_tokens,
-            "completion tokens, mean a record": round(summary.tokens_per_record, 1),
+            "completion tokens per record": round(summary.tokens_per_record, 1),
             "tokens/s": summary.tokens_per_second,
             "records/s": summary.records_per_second,
             "wall time (s)": summary.seconds,
