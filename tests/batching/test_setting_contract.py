@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,8 +46,15 @@ EXAMPLES: dict[str, Any] = {
     "min_new_tokens": 30,
     "presence_penalty": 2.0,
     "frequency_penalty": 2.0,
+    "chat_template_kwargs": {"enable_thinking": False},
 }
 """Setting -> a value that changes the answer of one of the models below."""
+
+OF_A_TEMPLATE = {"chat_template_kwargs": "tests/batching/test_thinking.py"}
+"""Settings that change an answer only where a checkpoint's template reads them -> the tests that show it."""
+
+NO_FLAG_OF_ITS_NAME = OTHERWISE | {"chat_template_kwargs"}
+"""`--template KEY=VALUE` makes that one."""
 
 
 def base(name: str, **settings: Any) -> VLMInput:
@@ -70,7 +78,12 @@ def test_every_setting_has_an_example() -> None:
     assert EXAMPLES.keys() == SETTINGS.keys()
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+def test_a_setting_of_templates_has_tests_of_its_own() -> None:
+    for name, file in OF_A_TEMPLATE.items():
+        assert name in (Path(__file__).parents[2] / file).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name not in OF_A_TEMPLATE])
 @pytest.mark.parametrize("engine", ["in-flight", "static"])
 def test_it_changes_an_answer_and_is_named_in_the_settings_that_were_used(
     name: str, engine: str, open_model: Callable[..., TransformersVLMModel]
@@ -103,7 +116,10 @@ def test_it_reaches_a_server_and_vllm(name: str) -> None:
     writer = RequestWriter(send_urls=False, max_image_side=None, extra_body={})
     plain, changed = (writer.write(input, Limits()).settings for input in both(name))
     assert plain != changed
-    if name != "response_format":  # which vLLM takes in another form
+    if name not in {
+        "response_format",
+        *OF_A_TEMPLATE,
+    }:  # which vLLM takes in another form, or is rendered here
         sent = named_elsewhere(settings_used(both(name)[1], EXAMPLES["max_new_tokens"]))
         assert (SETTINGS[name].elsewhere or name) in sent
 
@@ -120,7 +136,9 @@ def test_a_line_may_have_it_its_aliases_are_known_and_it_has_a_flag(name: str) -
 
     import inspect
 
-    assert (name in inspect.signature(with_setting_flags(command)).parameters) == (name not in OTHERWISE)
+    assert (name in inspect.signature(with_setting_flags(command)).parameters) == (
+        name not in NO_FLAG_OF_ITS_NAME
+    )
 
 
 @pytest.mark.parametrize("name", SETTINGS)
