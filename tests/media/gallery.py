@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+import PIL
 from PIL import Image, ImageCms
 from tests.media.files import Array, chunk, page, png, targa, tiff, without_adobe_mark
 
@@ -332,7 +333,8 @@ def tiff_colours() -> Iterator[Case]:
     short = tuple(int(value) for band in palette for value in band)
     yield Case("palette8.tif", tiff(page(GREY[..., None], 8, 3, t320=short)), shown)
     ycc = np.asarray(Image.fromarray(RGB).convert("YCbCr"))
-    yield Case("ycbcr.tif", tiff(page(ycc, 8, 6, t530=(1, 1))), RGB, 3)
+    if int(PIL.__version__.partition(".")[0]) >= 13:  # earlier ones take raw YCbCr for a file that is cut off
+        yield Case("ycbcr.tif", tiff(page(ycc, 8, 6, t530=(1, 1))), RGB, 3)
     to_lab = ImageCms.buildTransform(
         ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
     )

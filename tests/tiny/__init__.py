@@ -131,7 +131,7 @@ ARCHITECTURES: dict[str, Builder] = {
         Builder("emu3", early_fusion.emu3),
         Builder("idefics", early_fusion.idefics, chat=False),
         Builder("aria", early_fusion.aria, since="5.20"),
-        Builder("deepseek_ocr2", ocr.deepseek_ocr2),
+        Builder("deepseek_ocr2", ocr.deepseek_ocr2, since="5.20"),
         Builder("unlimited_ocr", ocr.unlimited_ocr, needs=TORCHVISION, since="5.20"),
         Builder("pp_chart2table", ocr.pp_chart2table, min_images=1),
         Builder("step3p7", ocr.step3p7, needs=TORCHVISION),
