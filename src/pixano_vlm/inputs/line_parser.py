@@ -126,8 +126,9 @@ class LineParser:
         except ValidationError as error:  # CHECKS are as strict; this is for whatever they have missed
             raise RecordError(first_problem(error).message()) from None
         # A default, or a seed that is derived, is set because a model needs one, and is nobody's wish.
-        asked = rules.asked | {key for key, value in values.items() if value is not None}
-        input.model_fields_set.intersection_update(asked | {"prompt", "images"})
+        for name in settings:
+            if name not in rules.asked and values.get(name) is None:
+                input.model_fields_set.discard(name)
         return self.request(input)
 
     def read_record(self, values: dict[str, Any]) -> dict[str, Any]:

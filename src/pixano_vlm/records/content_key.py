@@ -80,23 +80,25 @@ FIRST = (
 """The settings of the first version, which are in every key, in this order. One that came later enters a key only
 where it is set, so that keys of earlier runs stay as they are."""
 
+LATER = tuple(name for name in SETTINGS if name not in FIRST)
+
 
 def _settings(input: VLMInput, request: Request, run_seed: int) -> tuple[object, ...]:
-    values: dict[str, object] = {name: getattr(input, name) for name in SETTINGS}
+    values: dict[str, object] = {name: getattr(input, name) for name in FIRST}
     if input.temperature == 0:
         values["seed"] = None
     elif is_repeatable(request):
         values["seed"] = f"run {run_seed}"
     if input.response_format is not None:  # its keys unsorted: answers have them in the schema's order
         values["response_format"] = json.dumps(input.response_format)
-    later = ((name, value) for name, value in values.items() if name not in FIRST and value is not None)
-    return (*(values[name] for name in FIRST), *later)
+    later = [(name, value) for name in LATER if (value := getattr(input, name)) is not None]
+    return (*values.values(), *later)
 
 
 def settings_text(settings: GenerationSettings) -> str:
     """A run's settings as text that is the same as long as they ask for the same."""
     # As text: a JSON schema with its keys in another order asks for another answer.
-    later = {name for name in SETTINGS if name not in FIRST and getattr(settings, name) is None}
+    later = {name for name in LATER if getattr(settings, name) is None}
     return settings.model_dump_json(exclude=later)
 
 
