@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from pixano_vlm.catalog.weights import weights_on_disk
 from pixano_vlm.errors import ManifestError, OutputError, RunError, UsageError
@@ -24,13 +23,14 @@ from pixano_vlm.outputs.null import NullSink
 from pixano_vlm.outputs.run_file import RunFile
 from pixano_vlm.outputs.stream import StreamSink
 from pixano_vlm.outputs.table_columns import Given
-from pixano_vlm.prompts.response_format import schema_of
+from pixano_vlm.prompts.response_format import keys_of
 from pixano_vlm.records.result import Result
 from pixano_vlm.runs.events import RunEvents
 from pixano_vlm.runs.job import Job
 from pixano_vlm.runs.model import LazyModel
 from pixano_vlm.runs.open import Opened, open_output
 from pixano_vlm.runs.options import RunOptions
+from pixano_vlm.runs.recorded import inputs_of, kept
 from pixano_vlm.runs.remaining import AllRemaining
 from pixano_vlm.runs.summary import Summary
 
@@ -185,7 +185,7 @@ class Run:
         if isinstance(options.output, Path) and options.exports:
             rows, asked = options.source.rows, options.settings.response_format
             given = None if rows is None or not rows.kinds else Given(rows.kinds, rows.given)
-            write_exports(options.output, options.exports, given, _keys_of(asked))
+            write_exports(options.output, options.exports, given, keys_of(asked))
 
     def _open(self, model: LazyModel) -> Opened:
         options, output = self._options, self._options.output
@@ -235,12 +235,6 @@ class Run:
                 "source": {key: value for key, value in asked.items() if value is not None},
             },
             manifest=options.source.name or self.manifest.rules.name,
+            inputs=kept(inputs_of(options, self.manifest, options.model.fingerprint())),
             resumed=options.opening.resume,
         )
-
-
-def _keys_of(asked: dict[str, Any] | None) -> list[str]:
-    """The keys that answers in JSON are to have, in the schema's order."""
-    schema = None if asked is None else schema_of(asked)
-    keys = None if schema is None else schema.get("properties")
-    return list(keys) if isinstance(keys, dict) else []
