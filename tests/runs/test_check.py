@@ -12,6 +12,8 @@ from PIL import Image
 from tests.fakes import FakeModel
 
 from pixano_vlm import generate
+from pixano_vlm.errors import OutputError, RunError
+from pixano_vlm.inputs.manifest import Manifest
 from pixano_vlm.outputs.disk import DISK
 from pixano_vlm.outputs.journal import HEADER_BYTES, SLOT_BYTES, Journal
 
@@ -40,11 +42,11 @@ class Whole:
             for path in [*(folder / name for name in NAMES), *folder.glob("*.txt"), *folder.glob("o.jsonl.*")]
         }
 
-    def run(self, *, resume: bool = False) -> FakeModel:
+    def run(self, *, resume: bool = False, force: bool = False) -> FakeModel:
         model = FakeModel()
         names = [self.folder / name for name in NAMES]
         generate(
-            self.manifest, model, output=names, temperature=0, resume=resume, sidecar=self.sidecar,
+            self.manifest, model, output=names, temperature=0, resume=resume, force=force, sidecar=self.sidecar,
         ).finish()  # fmt: skip
         return model
 
@@ -293,7 +295,7 @@ def test_each_damage_is_named_with_its_record_and_repaired(whole: Whole, name: s
     damage(whole)
     assert whole.found(cli) == expected
     _, report = whole.check(cli, "--repair", "--yes")
-    model = whole.run(resume=True)
+    model = whole.run(resume=True, force=True)  # forced, since edited tables are replaced
     assert whole.output.read_bytes() == whole.files[whole.output]
     assert len(model.asked) == report["repair"]["asked_again"]
     left = whole.found(cli)
@@ -407,3 +409,46 @@ def test_an_output_that_is_not_there_is_one_message(cli: Cli) -> None:
     done = cli("check", "nowhere.jsonl")
     assert done.code == 2
     assert "nowhere.jsonl cannot be opened: No such file or directory" in done.err
+
+
+# --- what a resumed run does not do unasked ---
+
+
+def test_an_edited_table_is_not_replaced_unless_forced(whole: Whole) -> None:
+    csv_row_removed(whole)
+    edited = (whole.folder / "o.csv").read_bytes()
+    with pytest.raises(
+        OutputError, match=r"o\.csv was changed since the run wrote it, and would be replaced"
+    ) as caught:
+        whole.run(resume=True)
+    assert "--force" in str(caught.value.hint)
+    assert (whole.folder / "o.csv").read_bytes() == edited
+    whole.run(resume=True, force=True)
+    assert (whole.folder / "o.csv").read_bytes() == whole.files[whole.folder / "o.csv"]
+
+
+def test_images_that_are_gone_stop_a_resumed_run_and_are_called_so(tmp_path: Path) -> None:
+    whole = Whole(tmp_path)
+    for path in tmp_path.glob("*.png"):
+        path.rename(path.with_suffix(".away"))
+    with pytest.raises(
+        OutputError, match=r"the images of 12 records are not there any more \(is their folder mounted"
+    ):
+        whole.run(resume=True)
+    for path in tmp_path.glob("*.away"):
+        path.rename(path.with_suffix(".png"))
+    assert whole.run(resume=True).asked == []
+
+
+def test_a_record_that_a_run_left_out_is_named_when_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = Manifest.lines
+    monkeypatch.setattr(
+        Manifest, "lines", lambda self, after=None: (line for line in lines(self, after) if line.number != 5)
+    )
+    monkeypatch.setattr(
+        "pixano_vlm.runs.run.unanswered", lambda manifest, sink: iter(["m.jsonl:5 (id 'r4')"])
+    )
+    with pytest.raises(RunError, match=r"12 records were to be answered, and 11 are: m\.jsonl:5 \(id 'r4'\)"):
+        Whole(tmp_path)

@@ -164,7 +164,7 @@ def _findings(
     from pixano_vlm.outputs.forms import Answers
     from pixano_vlm.outputs.table_columns import Given
     from pixano_vlm.runs.check import check_output
-    from pixano_vlm.runs.check_copies import check_exports, check_sidecars
+    from pixano_vlm.runs.check_copies import compare_exports, compare_sidecars
 
     context = None if recorded is None else dict(recorded.values["context"])
     is_complete = recorded is not None and recorded.is_complete
@@ -175,9 +175,9 @@ def _findings(
     rows = None if records is None else records.rows
     given = None if rows is None or not rows.kinds else Given(rows.kinds, rows.given)
     exports = [Path(name) for name in recorded.values["exports"]]
-    yield from check_exports(Answers(output, given, recorded.keys), exports, checked)
+    yield from compare_exports(Answers(output, given, recorded.keys), exports, checked)
     if recorded.values["sidecars"] is not None:
-        yield from check_sidecars(output, context["base_dir"], recorded.values["sidecars"], checked)  # type: ignore[index]
+        yield from compare_sidecars(output, context["base_dir"], recorded.values["sidecars"], checked)  # type: ignore[index]
 
 
 def _reask(

@@ -170,6 +170,11 @@ class RunFile:
             temporary.unlink(missing_ok=True)
             raise OutputError(f"{self.path} cannot be written: {error.strerror or error}.") from error
 
+    def note_exports(self, states: Mapping[str, Any]) -> None:
+        """Adds by what the files are recognised that were made of the output, and writes the file."""
+        self._facts["exports"] = states
+        self.write()
+
     def end(self, summary: Mapping[str, Any] | None, how: str) -> None:
         """Writes how the run ended: `complete`, `interrupted` or `failed`, with its counts."""
         self._facts.update(end=_now(), ended=how, summary=summary)

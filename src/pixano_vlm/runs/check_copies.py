@@ -18,10 +18,10 @@ from pixano_vlm.outputs.sidecars import path_beside, sidecar_of
 from pixano_vlm.records.request import hash_id
 from pixano_vlm.runs.check import Checked, Finding, Kind
 
-__all__ = ["check_exports", "check_sidecars"]
+__all__ = ["compare_exports", "compare_sidecars"]
 
 
-def check_exports(answers: Answers, exports: list[Path], checked: Checked) -> Iterator[Finding]:
+def compare_exports(answers: Answers, exports: list[Path], checked: Checked) -> Iterator[Finding]:
     """Compares the other forms of an output with it.
 
     Args:
@@ -80,7 +80,7 @@ def _crc(text: str) -> int:
     return crc32(text.encode("utf-8", "surrogatepass"))
 
 
-def check_sidecars(output: Path, folder: str, kind: str, checked: Checked) -> Iterator[Finding]:
+def compare_sidecars(output: Path, folder: str, kind: str, checked: Checked) -> Iterator[Finding]:
     """Compares the file beside each image with the answer.
 
     A file that was there before the run and was left as it was is told from one that was edited by nothing: both

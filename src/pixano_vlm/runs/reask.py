@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from zlib import crc32
 
 from pixano_vlm.errors import VLMError
 from pixano_vlm.inputs.manifest import Manifest
@@ -30,7 +31,7 @@ class Reasked:
     asked: int = 0
     equal: int = 0
     skipped: int = 0
-    """Records that changed since, or whose setting makes every answer another one."""
+    """Records that changed since, or whose line is damaged."""
 
 
 def reask(
@@ -94,9 +95,10 @@ class _Sample:
             if slot is None or slot.flags & (OK | STALE) != OK or self.chance.random() >= self.share:
                 continue
             request = self.manifest.parse(line, register=False)
-            if request.input is None or slot.raw_hash != line.raw_hash:
+            data = self.reader.read(slot.offset, slot.length)
+            if request.input is None or slot.raw_hash != line.raw_hash or crc32(data) != slot.line_crc:
                 self.reasked.skipped += 1
                 continue
             key = next(keys)
-            self.waiting[key] = (request, json.loads(self.reader.read(slot.offset, slot.length)))
+            self.waiting[key] = (request, json.loads(data))
             yield key, request.input

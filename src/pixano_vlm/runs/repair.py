@@ -114,7 +114,7 @@ class _Repairing:
         self.claimed = HashTable()
         """Where lines start that count, counted from 1."""
         self.refuted = HashTable()
-        """Records, counted from 1, whose line the journal knows and that is nowhere: what is there instead is wrong."""
+        """Records, counted from 1, of which the journal knows a line that is nowhere: another is not theirs."""
         self.highest = -1
         self.is_in_place = False
 
