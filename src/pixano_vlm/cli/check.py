@@ -86,7 +86,7 @@ def check(
         shown.add(finding)
     extra: dict[str, Any] = {}
     if share is not None:
-        extra["reasked"] = _reask(output, records, recorded, share, seed, shown, plugin, device)
+        extra["reasked"] = _reask(output, records, recorded, share, sample, shown, plugin, device)
     if repair:
         extra["repair"] = _repair(output, records, recorded, shown, yes=yes)
     if as_json:
@@ -181,7 +181,7 @@ def _findings(
 
 
 def _reask(
-    output: Path, records: Manifest | None, recorded: Recorded | None, share: float, seed: int, shown: _Shown,
+    output: Path, records: Manifest | None, recorded: Recorded | None, share: float, sample: int, shown: _Shown,
     plugin: list[str] | None, device: Any,
 ) -> dict[str, int]:  # fmt: skip
     from dataclasses import asdict
@@ -200,7 +200,7 @@ def _reask(
     reasked = Reasked()
     shown.say(f"loading {model.model_name}")
     with LazyModel(model) as lazy:
-        for finding in reask(output, records, lazy.load(), share, reasked, seed=seed):
+        for finding in reask(output, records, lazy.load(), share, reasked, seed=sample):
             shown.add(finding)
     shown.say(f"{reasked.asked:,} records asked again; {reasked.equal:,} answered as before.")
     return asdict(reasked)
