@@ -58,7 +58,9 @@ def check(
             help="Ask a random share of the answered records again, such as 1%, and compare.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Which records --reask takes.")] = 0,
+    sample: Annotated[
+        int, typer.Option("--sample", metavar="N", min=0, help="Which sample of the records --reask takes.")
+    ] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", metavar="", help="Print JSON: the counts, and every finding.")
     ] = False,
