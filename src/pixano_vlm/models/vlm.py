@@ -239,7 +239,7 @@ def checked_answer(answer: object, who: str) -> VLMOutput | VLMError:
         answer: Whatever came back.
         who: The beginning of the error's message: `MyVLM.predict returned`.
     """
-    if isinstance(answer, VLMOutput | VLMError):
+    if isinstance(answer, VLMOutput) or isinstance(answer, VLMError):  # noqa: SIM101 - the fastest way to ask
         return answer
     return GenerationError(
         f"{who} {_named(answer)}, and a VLMOutput is needed.",
