@@ -66,6 +66,13 @@ class Slot(NamedTuple):
     crc: int = 0
     """CRC-32 of all of the above as it was read; `pack` computes it anew."""
 
+    def at(self, offset: int) -> Slot:
+        """The slot of the same line, which is at another offset."""
+        return tuple.__new__(Slot, (*self[:_OFFSET], offset, *self[_OFFSET + 1 :]))  # faster than `_replace`
+
+
+_OFFSET = Slot._fields.index("offset")
+
 
 def pack(slot: Slot) -> bytes:
     """A slot as its 96 bytes."""

@@ -211,7 +211,8 @@ class JsonlSink(Sink):
         index = result.request.index
         if self._late_failure is not None:
             self._raise_late()
-        self._begin()
+        if self._fresh is not None:
+            self._begin()
         try:
             if self._stale and (old := self.journal.get(index)) is not None and old.flags & journals.STALE:
                 self._stale -= 1
@@ -369,7 +370,7 @@ class JsonlSink(Sink):
             writer, offset = SlotWriter(disk, moved), 0
             for index, slot in enumerate(self.journal.slots()):
                 if slot is not None:
-                    writer.put(index, slot._replace(offset=offset))
+                    writer.put(index, slot.at(offset))
                     offset += slot.length
             writer.flush()
             moved.sync()

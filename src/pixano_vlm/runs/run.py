@@ -84,6 +84,8 @@ class Run:
         """Of a folder, how many files are not read, by suffix."""
         self.count = self._count()
         """How many records there are; None where nobody knows before they were read."""
+        if self.count is not None:
+            self.manifest.expect_ids(self.count)
 
     def _count(self) -> int | None:
         source, limit = self._options.source, self._options.opening.limit
