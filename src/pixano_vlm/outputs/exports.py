@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pixano_vlm.errors import OutputError, RunError, UsageError
-from pixano_vlm.outputs.forms import Answers, check_ending, endings, form_of, without_ending
+from pixano_vlm.outputs.forms import Answers, Lines, check_ending, endings, form_of, without_ending
 from pixano_vlm.outputs.table_columns import Given
 
 __all__ = ["check_exports", "is_export", "split_outputs", "write_exports"]
@@ -114,7 +114,7 @@ def write_exports(
     Raises:
         RunError: When one cannot be written; the output is as it was.
     """
-    answers = Answers(output, given, keys)
+    answers = Answers(Lines(output), given, keys, output)
     for path in exports:
         temporary = path.with_name(path.name + ".new")
         form = form_of(path)

@@ -5,8 +5,9 @@ A new form is a row here and the function that it names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,23 +16,21 @@ from pixano_vlm.errors import UsageError
 from pixano_vlm.extras import pyarrow_parquet
 
 if TYPE_CHECKING:
-    from pixano_vlm.outputs.table_columns import Given
+    from pixano_vlm.outputs.table_columns import Column, Given
     from pixano_vlm.records.output_line import OutputLine
 
-__all__ = ["FORMS", "OWN", "Answers", "Form", "check_ending", "endings", "form_of"]
+__all__ = ["FORMS", "OWN", "Answers", "Form", "Lines", "check_ending", "endings", "form_of"]
 
 
-class Answers:
-    """A finished output and what goes beside its answers in a table. Iterated as often as wanted.
+class Lines:
+    """The lines of a finished output, read as often as they are iterated.
 
     Args:
         path: The output.
-        given: The columns of the input, where it has any.
-        keys: The keys that every answer in JSON was to have, in their order.
     """
 
-    def __init__(self, path: Path, given: Given | None = None, keys: Sequence[str] = ()) -> None:
-        self.path, self.given, self.keys = path, given, tuple(keys)
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def __iter__(self) -> Iterator[OutputLine]:
         from pixano_vlm.records.output_line import OutputLine
@@ -39,6 +38,41 @@ class Answers:
         with self.path.open("rb") as file:
             for line in file:
                 yield OutputLine.model_validate_json(line)
+
+
+class Answers:
+    """What a form is made of: the lines of a finished output, and what goes beside the answers in a table.
+
+    Args:
+        lines: The lines, which are iterated twice where `columns` is asked for.
+        given: The columns of the input, where it has any.
+        keys: The keys that every answer in JSON was to have, in their order.
+        output: The finished output that they come from.
+    """
+
+    def __init__(
+        self, lines: Iterable[OutputLine], given: Given | None = None, keys: Sequence[str] = (),
+        output: Path | None = None,
+    ) -> None:  # fmt: skip
+        self._lines, self._given, self._keys, self.output = lines, given, tuple(keys), output
+
+    @cached_property
+    def columns(self) -> Mapping[str, Column]:
+        """The columns of a table of them, found in one pass over the lines."""
+        from pixano_vlm.outputs.table_columns import columns_of
+
+        return columns_of(self._lines, self._given, self._keys)
+
+    def rows(self) -> Iterator[tuple[OutputLine, Mapping[str, Any]]]:
+        """Each line, and what its record gave, in the manifest's order."""
+        from pixano_vlm.outputs.table_columns import rows_of
+
+        return rows_of(self._lines, self._given)
+
+    @property
+    def created(self) -> int:
+        """When the answers were made, in seconds since 1970."""
+        return 0 if self.output is None else int(self.output.stat().st_mtime)
 
 
 @dataclass(frozen=True, slots=True)
