@@ -35,6 +35,11 @@ def of_parquet(path: Path) -> Found:
     return [(row["id"], row["generated_text"]) for row in table.to_pylist()]
 
 
+def of_arrow(path: Path) -> Found:
+    table = pytest.importorskip("pyarrow.feather").read_table(path)
+    return [(row["id"], row["generated_text"]) for row in table.to_pylist()]
+
+
 def of_openai_batch(path: Path) -> Found:
     found: Found = []
     for text in path.read_text(encoding="utf-8").splitlines():
@@ -48,6 +53,7 @@ def of_openai_batch(path: Path) -> Found:
 EXAMPLES: dict[str, Callable[[Path], Found]] = {
     ".csv": of_csv,
     ".parquet": of_parquet,
+    ".arrow": of_arrow,
     ".openai.jsonl": of_openai_batch,
 }
 """The first suffix of a form -> what another program reads in a file of it."""

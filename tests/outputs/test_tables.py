@@ -192,7 +192,8 @@ class TestNames:
         [
             ("a.xlsx", "Did you mean a.csv?"), ("a.json", "Did you mean a.jsonl?"),
             ("a.txt", "Did you mean a.jsonl?"),
-            ("a.feather", "Did you mean a.parquet?"), ("a.docx", "There are .jsonl, .csv, .parquet or .openai.jsonl"),
+            ("a.ftr", "Did you mean a.feather?"),
+            ("a.docx", "There are .jsonl, .csv, .parquet, .arrow or .openai.jsonl"),
             ("a.CSVX", "There are"), ("run.v2", "There are"),
         ],
     )  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixano_vlm.errors import UsageError
-from pixano_vlm.extras import pyarrow_parquet
+from pixano_vlm.extras import import_extra, pyarrow_parquet
 
 if TYPE_CHECKING:
     from pixano_vlm.outputs.table_columns import Column, Given
@@ -94,13 +94,18 @@ class Form:
 FORMS = (
     Form((".csv",), "tables:csv_of"),
     Form((".parquet", ".pq"), "tables:parquet_of", pyarrow_parquet),
+    Form(
+        (".arrow", ".feather"),
+        "tables:arrow_of",
+        lambda: import_extra("pyarrow", extra="parquet", purpose="an Arrow file"),
+    ),
     Form((".openai.jsonl",), "openai_batch:batch_of"),
 )
 OWN = (".jsonl", ".ndjson")
 """The endings of the tool's own form, which a run is resumed from; a name without any is one, too."""
 _MEANT: Mapping[str, str] = {
     ".json": ".jsonl", ".jsonlines": ".jsonl", ".xlsx": ".csv", ".xls": ".csv", ".ods": ".csv", ".tsv": ".csv",
-    ".txt": ".jsonl", ".arrow": ".parquet", ".feather": ".parquet", ".pqt": ".parquet",
+    ".txt": ".jsonl", ".pqt": ".parquet", ".ipc": ".arrow", ".ftr": ".feather",
 }  # fmt: skip
 """What somebody who wants another form may be served with."""
 

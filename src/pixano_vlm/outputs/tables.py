@@ -1,4 +1,4 @@
-"""Answers as a table: a CSV or Parquet file. Reads lines one at a time, twice, and keeps few."""
+"""Answers as a table: a CSV, Parquet or Arrow file. Reads lines one at a time, twice, and keeps few."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pixano_vlm.outputs.forms import Answers
 from pixano_vlm.outputs.table_columns import COLUMNS, Given, as_json
 from pixano_vlm.records.output_line import OutputLine
 
-__all__ = ["COLUMNS", "csv_of", "parquet_of", "write_csv", "write_parquet"]
+__all__ = ["COLUMNS", "arrow_of", "csv_of", "parquet_of", "write_csv", "write_parquet"]
 
 GROUP_ROWS = 10_000
 """Most rows in one row group of a Parquet file."""
@@ -64,6 +64,14 @@ def parquet_of(answers: Answers, path: Path) -> None:
     """A finished output as a Parquet file with typed columns, written one row group at a time."""
     parquet, schema = pyarrow_parquet(), _schema(answers)
     with parquet.ParquetWriter(path, schema) as writer:
+        for group in _groups(answers, schema):
+            writer.write_table(group)
+
+
+def arrow_of(answers: Answers, path: Path) -> None:
+    """A finished output as an Arrow file (IPC, or Feather version 2): columns and groups as of `parquet_of`."""
+    arrow, schema = import_module("pyarrow"), _schema(answers)
+    with arrow.OSFile(str(path), "wb") as file, arrow.ipc.new_file(file, schema) as writer:
         for group in _groups(answers, schema):
             writer.write_table(group)
 
