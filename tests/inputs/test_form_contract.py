@@ -62,6 +62,15 @@ def parquet(records: Sequence[Record]) -> bytes:
     return file.getvalue()
 
 
+def arrow_stream(records: Sequence[Record]) -> bytes:
+    """As `datasets` writes it; of files with an index there are tests in `test_arrow`."""
+    arrow = pytest.importorskip("pyarrow")
+    table, file = arrow.Table.from_pylist(list(records)), io.BytesIO()
+    with arrow.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+    return file.getvalue()
+
+
 def tar(records: Sequence[Record]) -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as archive:
@@ -79,6 +88,7 @@ EXAMPLES: dict[str, Callable[[Sequence[Record]], bytes]] = {
     "JSON": json_list,
     "CSV": csv_text,
     "Parquet": parquet,
+    "Arrow": arrow_stream,
     "WebDataset (.tar)": tar,
 }
 """What a form is called -> a file of it with the given records."""
