@@ -111,7 +111,7 @@ def saved_to_disk(columns: dict[str, Any]) -> Callable[[Path], Path]:
         saved = folder / "saved"
         saved.mkdir()
         table = pa.table(columns)
-        for name in ("data-00000-of-00001.arrow",):
+        for name in ("data-00000-of-00001.arrow", "cache-0123456789abcdef.arrow"):
             with pa.OSFile(str(saved / name), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
                 writer.write_table(table)
         (saved / "state.json").write_text("{}")
