@@ -40,6 +40,11 @@ def of_arrow(path: Path) -> Found:
     return [(row["id"], row["generated_text"]) for row in table.to_pylist()]
 
 
+def of_dataset(path: Path) -> Found:
+    assert (path / "README.md").is_file()
+    return [found for shard in sorted(path.glob("data/*.parquet")) for found in of_parquet(shard)]
+
+
 def of_openai_batch(path: Path) -> Found:
     found: Found = []
     for text in path.read_text(encoding="utf-8").splitlines():
@@ -55,6 +60,7 @@ EXAMPLES: dict[str, Callable[[Path], Found]] = {
     ".parquet": of_parquet,
     ".arrow": of_arrow,
     ".openai.jsonl": of_openai_batch,
+    ".hf": of_dataset,
 }
 """The first suffix of a form -> what another program reads in a file of it."""
 
@@ -74,6 +80,15 @@ def missing_package(form: Form) -> MissingPackageError | None:
     except MissingPackageError as error:
         return error
     return None
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """The files of a form, by their names in it."""
+    if not path.is_dir():
+        return {"": path.read_bytes()}
+    return {
+        found.relative_to(path).as_posix(): found.read_bytes() for found in path.rglob("*") if found.is_file()
+    }
 
 
 def finished(folder: Path, lines: list[OutputLine]) -> Path:
@@ -120,7 +135,11 @@ def test_the_same_answers_are_the_same_bytes(form: Form, tmp_path: Path) -> None
     output = finished(tmp_path, [line(0), failed(1)])
     paths = [tmp_path / f"{name}{form.suffixes[0]}" for name in "ab"]
     write_exports(output, paths)
-    assert paths[0].read_bytes() == paths[1].read_bytes()
+    first, second = map(contents, paths)
+    assert first.keys() == second.keys()
+    assert {name: data for name, data in first.items() if name != "README.md"} == {
+        name: data for name, data in second.items() if name != "README.md"
+    }
 
 
 def test_its_endings_ask_for_it_and_the_page_names_them(form: Form, repository: Path) -> None:
@@ -138,7 +157,9 @@ def test_what_cannot_be_written_leaves_nothing_and_what_was_there_stays(
 ) -> None:
     output = finished(tmp_path, [line(0)])
     path = tmp_path / f"out{form.suffixes[0]}"
-    path.write_bytes(b"before")
+    before = [line(7)]
+    write_exports(finished(tmp_path, before), [path])
+    held = contents(path)
 
     class Full:
         def __iter__(self) -> Iterator[OutputLine]:
@@ -153,7 +174,7 @@ def test_what_cannot_be_written_leaves_nothing_and_what_was_there_stays(
     with pytest.raises(RunError, match="No space left") as caught:
         write_exports(output, [path])
     assert "--resume" in (caught.value.hint or "")
-    assert path.read_bytes() == b"before"
+    assert contents(path) == held
     assert sorted(found.name for found in tmp_path.iterdir()) == sorted([output.name, path.name])
 
 

@@ -140,6 +140,17 @@ OutputPaths = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+ShardSize = Annotated[
+    int | None,
+    typer.Option(
+        "--shard-size",
+        metavar="N",
+        min=1,
+        help="How many records each file has of an output in shards: -o 'part-{shard}.parquet', or NAME.hf, a "
+        "Hugging Face dataset. Default: 100,000.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 SidecarFlag = Annotated[
     Sidecar | None,
     typer.Option(

@@ -53,6 +53,7 @@ def generate(
     shard: flags.Shard = None,
     system: flags.System = None,
     output: flags.OutputPaths = None,
+    shard_size: flags.ShardSize = None,
     sidecar: flags.SidecarFlag = None,
     with_prompt: flags.WithPrompt = False,
     dry_run: flags.DryRun = False,
@@ -165,6 +166,7 @@ def generate(
             ),
             pages=pages.value,
             exports=exports,
+            shard_size=shard_size,
             sidecars=None if sidecar is None else Sidecars(sidecar.value, overwrite),
             asked={
                 "manifest": manifest,

@@ -185,7 +185,7 @@ class Run:
         if isinstance(options.output, Path) and options.exports:
             rows, asked = options.source.rows, options.settings.response_format
             given = None if rows is None or not rows.kinds else Given(rows.kinds, rows.given)
-            write_exports(options.output, options.exports, given, _keys_of(asked))
+            write_exports(options.output, options.exports, given, _keys_of(asked), options.shard_size)
 
     def _open(self, model: LazyModel) -> Opened:
         options, output = self._options, self._options.output
@@ -198,7 +198,10 @@ class Run:
                 )
             return Opened(sink, AllRemaining(self.manifest, opening.limit), _manifest=self.manifest)
         check_exports(
-            options.exports, sources=options.source.files, replace=opening.resume or opening.overwrite
+            options.exports,
+            sources=options.source.files,
+            replace=opening.resume or opening.overwrite,
+            shard_size=options.shard_size,
         )
         refused = output.exists() and not (opening.resume or opening.overwrite)
         if not options.model.is_loaded and not refused and weights_on_disk(options.model.config) is False:

@@ -1,0 +1,17 @@
+"""The tool's own form once more: the lines of an output in a file of their own, as its shards have them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pixano_vlm.outputs.forms import Answers
+from pixano_vlm.records.output_line import as_line
+
+__all__ = ["lines_of"]
+
+
+def lines_of(answers: Answers, path: Path) -> None:
+    """The lines of a finished output."""
+    with path.open("wb") as file:
+        for line, _ in answers.rows():
+            file.write(as_line(line))
