@@ -247,6 +247,16 @@ JsonSchema = Annotated[
         rich_help_panel=GENERATION,
     ),
 ]
+ConciseSchema = Annotated[
+    str | None,
+    typer.Option(
+        "--concise-schema",
+        metavar="FIELDS",
+        help="The same in a line: fields and their types (str, int, float, bool, list, list[int], enum(a|b)), as in "
+        "'caption, colours list, count int?'; ? is a value that may be null.",
+        rich_help_panel=GENERATION,
+    ),
+]
 Seed = Annotated[
     int | None,
     typer.Option(
