@@ -242,3 +242,27 @@ def test_the_embedded_model_answers_in_json_and_other_schemas_are_asked_again(
     )
     assert cli(*run, "other.json", "--resume").code == 0
     assert all(isinstance(line["parsed"], list) for line in lines())
+
+
+class TestConcise:
+    def test_a_line_of_fields_is_the_schema_of_the_run(self, cli: Callable[..., Any]) -> None:
+        write([{"prompt": '{"caption": "a cat", "count": 2}'}])
+        ran = cli("generate", "m.jsonl", *ECHO, "--concise-schema", "caption, count int", "-o", "a.csv")
+        assert ran.code == 0, ran.err
+        with Path("a.csv").open(encoding="utf-8-sig", newline="") as file:
+            (row,) = csv.DictReader(file)
+        assert (row["caption"], row["count"]) == ("a cat", "2")
+
+    def test_what_is_wrong_in_it_is_said_before_anything_starts(self, cli: Callable[..., Any]) -> None:
+        write([{"prompt": "a"}])
+        ran = cli("generate", "m.jsonl", *ECHO, "--concise-schema", "count itn")
+        assert ran.code == 2
+        assert "--concise-schema: count: there is no type 'itn'" in ran.err
+        assert "hint: Did you mean 'int'?" in ran.err
+        both = cli("generate", "m.jsonl", *ECHO, "--concise-schema", "a", "--json-schema", "count.json")
+        assert (both.code, "both give a schema" in both.err) == (2, True)
+
+    def test_where_a_file_is_wanted_the_right_flag_is_named(self, cli: Callable[..., Any]) -> None:
+        write([{"prompt": "a"}])
+        ran = cli("generate", "m.jsonl", *ECHO, "--json-schema", "caption, count int")
+        assert 'Did you mean --concise-schema "caption, count int"?' in ran.err

@@ -103,6 +103,24 @@ def parquet(columns: dict[str, Any], name: str = "data.parquet") -> Callable[[Pa
     return make
 
 
+def saved_to_disk(columns: dict[str, Any]) -> Callable[[Path], Path]:
+    """As `datasets.Dataset.save_to_disk` does it, with what a later `map` leaves in the folder."""
+
+    def make(folder: Path) -> Path:
+        pa = pytest.importorskip("pyarrow")
+        saved = folder / "saved"
+        saved.mkdir()
+        table = pa.table(columns)
+        for name in ("data-00000-of-00001.arrow", "cache-0123456789abcdef.arrow"):
+            with pa.OSFile(str(saved / name), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+                writer.write_table(table)
+        (saved / "state.json").write_text("{}")
+        (saved / "dataset_info.json").write_text("{}")
+        return saved
+
+    return make
+
+
 def tar(members: dict[str, bytes | str]) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         with tarfile.open(folder / "shard-000.tar", "w") as archive:
@@ -358,8 +376,11 @@ FORMS: dict[str, Form] = {
         ",image,prompt\n0,a.png,What is this?\n", Read([("user", WHAT)], ["a.png"], metadata={"index": "0"}),
         suffix=".csv"),
     "Hugging Face, saved to disk": Form(
-        files("data-00000-of-00001.arrow", **{"data-00000-of-00001_dot_arrow": b"ARROW1\0\0"}),
-        Refused("is an Arrow file", "to_parquet")),
+        saved_to_disk({"question": [WHAT, "Why?"], "image": [HF_IMAGE, HF_IMAGE]}),
+        Read([("user", WHAT)], [OCTETS], id="data-00000-of-00001:1", count=2), naming=Naming(prompt="question")),
+    "Hugging Face, an Arrow file that is none": Form(
+        files("m.arrow", **{"m_dot_arrow": b"ARROW1\0\0"}),
+        Refused("cannot be read as an Arrow file", "Feather version 2")),
     # --- files that are one object, and other kinds of file ---
     "COCO captions": Form(COCO, Refused("is in COCO's format", "jq -c '.images[]"), suffix=".json"),
     "Roboflow's COCO": Form(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import os
-import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.outputs.lines import Counted, failed, line
 
 from pixano_vlm.errors import UsageError
 from pixano_vlm.inputs.columns import Reading
@@ -21,49 +20,13 @@ from pixano_vlm.inputs.parquet_rows import ParquetRows
 from pixano_vlm.outputs.exports import split_outputs
 from pixano_vlm.outputs.table_columns import MOST, Given
 from pixano_vlm.outputs.tables import COLUMNS, write_csv, write_parquet
-from pixano_vlm.records.output_line import FIRST, LineError, LineUsage, OutputLine
+from pixano_vlm.records.output_line import FIRST, OutputLine
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
     max_leaves=4,
 )
-
-
-def line(number: int, text: str = "a cat", metadata: dict[str, Any] | None = None) -> OutputLine:
-    return OutputLine(
-        id=f"r{number}", status="ok", generated_text=text, finish_reason="stop",
-        usage=LineUsage(prompt_tokens=9, completion_tokens=3, total_tokens=12), generation_config={"top_k": 5},
-        parsed={"kind": "cat", "n": number}, error=None, flags=["cut_off"], attempts=2, model="m",
-        images=["a.jpg", "b.jpg"], metadata=metadata or {},
-    )  # fmt: skip
-
-
-def failed(number: int) -> OutputLine:
-    return OutputLine(
-        id=f"r{number}", status="error", generated_text=None, finish_reason=None, usage=None,
-        generation_config=None, parsed=None, error=LineError(type="ImageError", message="gone."), flags=[],
-        attempts=1, model="m", images=[], metadata={},
-    )  # fmt: skip
-
-
-class Counted:
-    """So many lines, and how many of them were alive at a time."""
-
-    def __init__(self, count: int, text: str = "a cat", metadata: dict[str, Any] | None = None) -> None:
-        self.count, self.text, self.metadata = count, text, metadata
-        self.alive = self.most = 0
-
-    def __iter__(self) -> Iterator[OutputLine]:
-        for number in range(self.count):
-            made = line(number, self.text, self.metadata)
-            self.alive += 1
-            self.most = max(self.most, self.alive)
-            weakref.finalize(made, self._gone)
-            yield made
-
-    def _gone(self) -> None:
-        self.alive -= 1
 
 
 def test_columns_are_typed_and_what_failed_is_null(tmp_path: Path) -> None:
@@ -229,7 +192,8 @@ class TestNames:
         [
             ("a.xlsx", "Did you mean a.csv?"), ("a.json", "Did you mean a.jsonl?"),
             ("a.txt", "Did you mean a.jsonl?"),
-            ("a.feather", "Did you mean a.parquet?"), ("a.docx", "There are .jsonl, .csv, .parquet or .openai.jsonl"),
+            ("a.ftr", "Did you mean a.feather?"),
+            ("a.docx", "There are .jsonl, .csv, .parquet, .arrow, .openai.jsonl or .hf"),
             ("a.CSVX", "There are"), ("run.v2", "There are"),
         ],
     )  # fmt: skip

@@ -19,7 +19,7 @@ from pixano_vlm.outputs.journal import HEADER_BYTES, SLOT_BYTES, Journal
 
 Cli = Callable[..., Any]
 RECORDS = 12
-NAMES = ("o.jsonl", "o.csv", "o.openai.jsonl", "o.parquet")
+NAMES = ("o.jsonl", "o.csv", "o.openai.jsonl", "o.parquet", "o.arrow", "o-{shard}.csv", "o.hf")
 
 
 class Whole:
@@ -37,10 +37,9 @@ class Whole:
         self.manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
         self.output, self.journal = folder / "o.jsonl", folder / "o.jsonl.journal"
         self.run()
-        self.files = {
-            path: path.read_bytes()
-            for path in [*(folder / name for name in NAMES), *folder.glob("*.txt"), *folder.glob("o.jsonl.*")]
-        }
+        made = {*(folder / name for name in NAMES), *folder.glob("o[.-]*"), *folder.glob("*.txt")}
+        made |= set((folder / "o.hf").rglob("*.*"))
+        self.files = {path: path.read_bytes() for path in made if path.is_file()}
 
     def run(self, *, resume: bool = False, force: bool = False) -> FakeModel:
         model = FakeModel()
@@ -264,6 +263,10 @@ DAMAGES: dict[str, tuple[Callable[[Whole], None], set[tuple[str, str | None]]]] 
     "a row twice in a table": (csv_row_twice, {(X, "r2")}),
     "a table without a row": (csv_row_removed, {(M, "r3")}),
     "a removed table": (removed("o.csv"), {(M, None)}),
+    "a shard without its last row": (cut("o-00000.csv", lambda data: data[: data.rindex(b"r11")]), {(M, "r11")}),
+    "a shard that is gone": (removed("o-00000.csv"), {(M, None)}),
+    "a dataset's damaged shard": (cut("o.hf/data/train-00000-of-00001.parquet", lambda data: data[:-9]), {(D, None)}),
+    "a damaged Arrow file": (cut("o.arrow", lambda data: data[:50]), {(D, None)}),
     "an edited Parquet file": (parquet_edited, {(D, "r6")}),
     "a damaged Parquet file": (cut("o.parquet", lambda data: data[:-9]), {(D, None)}),
     "an edited Batch file": (
@@ -282,7 +285,7 @@ def test_a_finished_run_is_as_it_was_left(whole: Whole, cli: Cli) -> None:
     code, report = whole.check(cli)
     assert code == 0
     assert report["ok"] is True
-    assert (report["records"], report["equal"], report["copies"]) == (RECORDS, RECORDS, 3)
+    assert (report["records"], report["equal"], report["copies"]) == (RECORDS, RECORDS, 6)
 
 
 def test_there_are_forty_damages() -> None:

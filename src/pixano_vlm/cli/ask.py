@@ -73,6 +73,7 @@ def ask(
     dtype: Dtype = None,
     adapter: Adapter = None,
     json_schema: flags.JsonSchema = None,
+    concise_schema: flags.ConciseSchema = None,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -104,7 +105,7 @@ def ask(
         from pixano_vlm.runs.run import Run
 
         records = _records(images, questions, each=each)
-        asked = read_settings(settings, chosen, json_schema)
+        asked = read_settings(settings, chosen, json_schema, concise_schema)
         hide_bars(chosen)
         options = RunOptions(
             source=Source(None, None, "ask", open_objects(records), "question"),

@@ -163,7 +163,7 @@ def _manifest(recorded: Recorded | None, names: list[str] | None, shown: _Shown)
 def _findings(
     output: Path, records: Manifest | None, recorded: Recorded | None, checked: Checked
 ) -> Iterator[Finding]:
-    from pixano_vlm.outputs.forms import Answers
+    from pixano_vlm.outputs.forms import Answers, Lines
     from pixano_vlm.outputs.table_columns import Given
     from pixano_vlm.runs.check import check_output
     from pixano_vlm.runs.check_copies import compare_exports, compare_sidecars
@@ -177,7 +177,7 @@ def _findings(
     rows = None if records is None else records.rows
     given = None if rows is None or not rows.kinds else Given(rows.kinds, rows.given)
     exports = [Path(name) for name in recorded.values["exports"]]
-    yield from compare_exports(Answers(output, given, recorded.keys), exports, checked)
+    yield from compare_exports(Answers(Lines(output), given, recorded.keys, output), exports, checked)
     if recorded.values["sidecars"] is not None:
         yield from compare_sidecars(output, context["base_dir"], recorded.values["sidecars"], checked)  # type: ignore[index]
 

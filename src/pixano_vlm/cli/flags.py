@@ -140,6 +140,17 @@ OutputPaths = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+ShardSize = Annotated[
+    int | None,
+    typer.Option(
+        "--shard-size",
+        metavar="N",
+        min=1,
+        help="How many records each file has of an output in shards: -o 'part-{shard}.parquet', or NAME.hf, a "
+        "Hugging Face dataset. Default: 100,000.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 SidecarFlag = Annotated[
     Sidecar | None,
     typer.Option(
@@ -233,6 +244,16 @@ JsonSchema = Annotated[
         metavar="SCHEMA",
         help="Answer in JSON that follows this schema: a JSON Schema file, a Pydantic class (FILE.py:CLASS), or "
         "the schema itself.",
+        rich_help_panel=GENERATION,
+    ),
+]
+ConciseSchema = Annotated[
+    str | None,
+    typer.Option(
+        "--concise-schema",
+        metavar="FIELDS",
+        help="The same in a line: fields and their types (str, int, float, bool, list, list[int], enum(a|b)), as in "
+        "'caption, colours list, count int?'; ? is a value that may be null.",
         rich_help_panel=GENERATION,
     ),
 ]

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from pixano_vlm.catalog import create_model
 from pixano_vlm.cli import flags
-from pixano_vlm.cli.json_schema import check_settings, read_json_schema
+from pixano_vlm.cli.json_schema import check_settings, read_schema_flags
 from pixano_vlm.cli.options import (
     Adapter,
     Config,
@@ -53,6 +53,7 @@ def generate(
     shard: flags.Shard = None,
     system: flags.System = None,
     output: flags.OutputPaths = None,
+    shard_size: flags.ShardSize = None,
     sidecar: flags.SidecarFlag = None,
     with_prompt: flags.WithPrompt = False,
     dry_run: flags.DryRun = False,
@@ -76,6 +77,7 @@ def generate(
     workers: Workers = None,
     gpus_per_worker: GpusPerWorker = None,
     json_schema: flags.JsonSchema = None,
+    concise_schema: flags.ConciseSchema = None,
     template_variables: flags.TemplateVariables = None,
     seed: flags.Seed = None,
     image_root: flags.ImageRoot = None,
@@ -126,7 +128,7 @@ def generate(
         )
         if template_variables:
             settings["chat_template_kwargs"] = read_variables(template_variables)
-        asked = read_settings(settings, chosen, json_schema)
+        asked = read_settings(settings, chosen, json_schema, concise_schema)
         if model is not None and (note := registered_as(model, _asked(context.params), config)):
             progress.say(f"note: {note}.\nhint: --model NAME, with that name, takes them")
         if manifest[0] == "-" and sys.stdin.isatty():
@@ -165,6 +167,7 @@ def generate(
             ),
             pages=pages.value,
             exports=exports,
+            shard_size=shard_size,
             sidecars=None if sidecar is None else Sidecars(sidecar.value, overwrite),
             asked={
                 "manifest": manifest,
@@ -196,24 +199,26 @@ def _asked(given: Mapping[str, Any]) -> tuple[str, ...]:
     # The flag `--seed` is the run's; a record's own seed has no flag. A flag that may be repeated is empty, not None.
     names = [*(name for name in SETTINGS if name != "seed"), "device", "dtype", "max_batch_size"]
     asked = [name for name in names if given.get(name) not in (None, (), [])]
-    return (*asked, "response_format") if given.get("json_schema") is not None else tuple(asked)
+    is_schema = any(given.get(name) is not None for name in ("json_schema", "concise_schema"))
+    return (*asked, "response_format") if is_schema else tuple(asked)
 
 
 def read_settings(
-    given: Mapping[str, Any], model: ModelDeploymentConfig, json_schema: str | None
+    given: Mapping[str, Any],
+    model: ModelDeploymentConfig,
+    json_schema: str | None,
+    concise: str | None = None,
 ) -> GenerationSettings:
     """The settings of the flags over the model's own."""
     values = {name: value for name, value in given.items() if value not in (None, [], ())}
-    if json_schema is not None:
-        values["response_format"] = read_json_schema(json_schema)
+    response_format, source = read_schema_flags(json_schema, concise)
+    if response_format is not None:
+        values["response_format"] = response_format
     try:
         asked = GenerationSettings(**values)
     except ValidationError as error:
         problem = first_problem(error)
         raise UsageError(f"--{problem.key.replace('_', '-')} {problem.text}.") from error
     return check_settings(
-        asked.over(model.generation),
-        f"model {model.name}: generation.response_format"
-        if json_schema is None
-        else f"--json-schema {json_schema}",
+        asked.over(model.generation), source or f"model {model.name}: generation.response_format"
     )

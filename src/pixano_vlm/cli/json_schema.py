@@ -1,4 +1,4 @@
-"""`--json-schema`: what every answer of a run must look like, from a file, a class or text -> a `response_format`."""
+"""`--json-schema` and `--concise-schema`: what every answer must look like -> a `response_format`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,34 @@ from pixano_vlm.catalog import load_plugin
 from pixano_vlm.errors import MissingPackageError, UsageError
 from pixano_vlm.models.generation import GenerationSettings
 from pixano_vlm.nearest import nearest_path
+from pixano_vlm.prompts.concise_schema import concise_schema, is_concise
 from pixano_vlm.prompts.response_format import INSTALL, check_response_format, missing_packages
 
-__all__ = ["check_settings", "read_json_schema"]
+__all__ = ["check_settings", "read_json_schema", "read_schema_flags"]
 
 _CLASS = re.compile(r"(?P<module>.+):(?P<name>[^\W\d]\w*)")
 _FORMS = "Give a JSON Schema file, a Pydantic class such as answers.py:Caption, or the schema itself."
+
+
+def read_schema_flags(json_schema: str | None, concise: str | None) -> tuple[dict[str, Any] | None, str]:
+    """The `response_format` that the flags ask for, None where none is given, and what messages call it.
+
+    Raises:
+        UsageError: When both are given, or what is given is no schema.
+    """
+    if json_schema is not None and concise is not None:
+        raise UsageError(
+            "--json-schema and --concise-schema both give a schema.", hint="Leave one of them out."
+        )
+    if concise is not None:
+        schema = concise_schema(concise, "--concise-schema")
+        return {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "schema": schema},
+        }, "--concise-schema"
+    if json_schema is not None:
+        return read_json_schema(json_schema), f"--json-schema {json_schema}"
+    return None, ""
 
 
 def read_json_schema(spec: str) -> dict[str, Any]:
@@ -73,7 +95,10 @@ def _from_file(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UsageError(f"there is no JSON schema {path}.", hint=nearest_path(path) or _FORMS) from None
+        hint = nearest_path(path) or (
+            f'Did you mean --concise-schema "{path}"?' if is_concise(str(path)) else _FORMS
+        )
+        raise UsageError(f"there is no JSON schema {path}.", hint=hint) from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.", hint=_FORMS) from error
     except UnicodeDecodeError as error:

@@ -81,7 +81,8 @@ class Columns:
                 )
         self._images = self._choose_images(columns, held)
         self._prompt = self._naming.prompt or "prompt"
-        self._id = self._naming.id or ("id" if "id" in columns else None)
+        self.id = self._naming.id or ("id" if "id" in columns else None)
+        """The column of ids."""
         own = FIELDS - {"images", "prompt", "id"}
         self._keys = dict.fromkeys(
             column for column in columns if column in own and column not in self._images
@@ -168,14 +169,14 @@ class Columns:
 
     def _check_spelling(self, columns: Sequence[str]) -> None:
         for column in columns:
-            if column in self._keys or column in (self._prompt, self._id, *self._images):
+            if column in self._keys or column in (self._prompt, self.id, *self._images):
                 continue
             meant = suggestion(column)
             if meant is None or meant in columns or column == f"{meant}s":
                 continue  # somebody's own, beside the one that is meant; or several of what a record has one of
             if (meant == "images" and self._images) or (meant == "prompt" and self._has_prompt_of_its_own):
                 continue
-            if meant == "id" and self._id is not None:
+            if meant == "id" and self.id is not None:
                 continue
             raise self._misspelt(column, meant)
 
@@ -243,7 +244,7 @@ class Columns:
     def given(self, number: int, values: Mapping[str, Any], *, name: str | None = None) -> GivenRow:
         """A row as a table of answers has it again. Arguments as of `row`."""
         found = {column: plain(value) for column, value in values.items() if value is not None}
-        own = None if self._id is None else values.get(self._id)
+        own = None if self.id is None else values.get(self.id)
         if own is not None and own != "":
             with suppress(ValueError):  # an error record, under its number
                 return GivenRow(check_id(_id(own)), found, True)
@@ -265,7 +266,7 @@ class Columns:
         others = {
             column: value
             for column, value in values.items()
-            if column not in self._keys and column not in (self._prompt, self._id, "metadata")
+            if column not in self._keys and column not in (self._prompt, self.id, "metadata")
         }
         if (key := image_key(others)) is not None and not _shows(self._template, key):
             raise RecordError(
@@ -277,7 +278,7 @@ class Columns:
         """The key of a line that a column is; None for data of somebody's own."""
         if column == self._prompt and self._template is None:
             return "prompt"
-        if column == self._id:
+        if column == self.id:
             return "id"
         return column if column in self._keys else None
 

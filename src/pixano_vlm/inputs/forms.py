@@ -45,6 +45,7 @@ FORMS = (
     JSON,
     Form("CSV", (".csv", ".tsv"), "csv_rows:CsvRows"),
     Form("Parquet", (".parquet", ".pq"), "parquet_rows:ParquetRows"),
+    Form("Arrow", (".arrow", ".feather", ".ipc"), "arrow_rows:ArrowRows"),
     Form("WebDataset (.tar)", (".tar",), "tar_rows:TarRows"),
 )
 
@@ -53,8 +54,6 @@ _CONVERSIONS = {
     ".xls": ("an Excel workbook", "Save the sheet as CSV."),
     ".ods": ("a spreadsheet", "Save the sheet as CSV."),
     ".numbers": ("a spreadsheet", "Save the sheet as CSV."),
-    ".arrow": ("an Arrow file", 'Write Parquet: datasets.load_from_disk(FOLDER).to_parquet("data.parquet")'),
-    ".feather": ("a Feather file", 'Write Parquet: pandas.read_feather(FILE).to_parquet("data.parquet")'),
     ".orc": ("an ORC file", 'Write Parquet: pandas.read_orc(FILE).to_parquet("data.parquet")'),
     ".avro": ("an Avro file", "Write Parquet or JSONL."),
     ".pkl": ("a pickle, which can run code when it is read", "Write Parquet or JSONL."),

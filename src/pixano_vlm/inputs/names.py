@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ __all__ = ["Found", "expand"]
 
 _OUTPUTS = (".journal", ".run.json")
 """What lies beside an output of an earlier run, behind its name."""
+_CACHES = re.compile(r"(?:cache|tmp)-?[0-9a-z_]{8,}\.arrow")
+"""What `datasets` keeps beside the files of a dataset: the same records once more, as `map` or `filter` left them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,9 @@ def _chosen(files: Iterable[InputFile], name: str) -> list[InputFile]:
     by_form: dict[str, tuple[Form, list[InputFile]]] = {}
     for file in files:
         form = form_of(file)
-        if form is None or _is_written_by_a_run(file) or file.name in METADATA_NAMES:
+        if form is None or file.name in METADATA_NAMES or _CACHES.fullmatch(file.name):
+            continue
+        if _is_written_by_a_run(file):
             continue
         by_form.setdefault(form.words, (form, []))[1].append(file)
     if len(by_form) > 1:

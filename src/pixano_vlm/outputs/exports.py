@@ -13,10 +13,12 @@ from typing import Any
 from zlib import crc32
 
 from pixano_vlm.errors import OutputError, RunError, UsageError
-from pixano_vlm.outputs.forms import Answers, check_ending, endings, form_of, without_ending
+from pixano_vlm.outputs.dataset_folder import SHARDS
+from pixano_vlm.outputs.forms import Answers, Form, Lines, check_ending, endings, form_of, without_ending
+from pixano_vlm.outputs.shards import existing_shards, is_sharded, write_shards
 from pixano_vlm.outputs.table_columns import Given
 
-__all__ = ["check_exports", "is_export", "split_outputs", "states_of", "write_exports"]
+__all__ = ["check_exports", "files_of", "is_export", "split_outputs", "states_of", "write_exports"]
 
 
 def is_export(path: Path) -> bool:
@@ -73,9 +75,19 @@ def _is_one_of(path: Path, others: Sequence[Path]) -> bool:
     return path.exists() and any(other.exists() and path.samefile(other) for other in others)
 
 
+def files_of(path: Path) -> list[Path]:
+    """The files that are there of an export: itself, its shards, or those of a folder."""
+    if is_sharded(path):
+        return existing_shards(path)
+    if path.is_dir():
+        return existing_shards(path / SHARDS)
+    return [path] if path.exists() else []
+
+
 def states_of(exports: Sequence[Path]) -> dict[str, list[int]]:
     """What each file is recognised by that a run wrote: its size in bytes, and its CRC-32."""
-    return {os.path.realpath(path): [path.stat().st_size, _crc(path)] for path in exports if path.exists()}
+    files = [file for path in exports for file in files_of(path)]
+    return {os.path.realpath(file): [file.stat().st_size, _crc(file)] for file in files}
 
 
 def _is_as_written(path: Path, state: Sequence[int]) -> bool:
@@ -95,6 +107,7 @@ def check_exports(
     *,
     sources: Sequence[Path],
     replace: bool,
+    shard_size: int | None = None,
     written: Mapping[str, Any] | None = None,
 ) -> None:
     """Finds out before a run what would go wrong after it.
@@ -103,38 +116,63 @@ def check_exports(
         exports: What is to be written.
         sources: The manifests, which none may be.
         replace: Whether what is there may be replaced.
+        shard_size: How many records were asked for in each shard.
         written: What `states_of` said when an earlier run had written them; one that changed since is kept.
 
     Raises:
+        UsageError: When a size is given, and nothing is to be in shards.
         OutputError: When one exists, or its folder does not.
         MissingPackageError: When one needs a package that is not installed.
     """
+    if shard_size is not None and not any(is_sharded(path) or _form(path).is_folder for path in exports):
+        raise UsageError(
+            "--shard-size goes with an output in shards.",
+            hint="Name one: -o 'part-{shard}.parquet', or -o NAME.hf for a Hugging Face dataset.",
+        )
     for path in exports:
         if _is_one_of(path, sources):
             raise OutputError(f"{path} is the manifest itself.", hint="Name another file with -o FILE.")
-        if path.exists() and not replace:
+        if (there := _what_is_there(path)) is not None and not replace:
             raise OutputError(
-                f"{path} exists.",
+                f"{there} exists.",
                 hint="Resume its run (--resume), replace it (--overwrite), or name another (-o FILE).",
             )
-        state = (written or {}).get(os.path.realpath(path))
-        if state is not None and path.exists() and not _is_as_written(path, state):
-            raise OutputError(
-                f"{path} was changed since the run wrote it, and would be replaced.",
-                hint="Move it elsewhere to keep it, or add --force to replace it.",
-            )
+        for file in files_of(path):
+            state = (written or {}).get(os.path.realpath(file))
+            if state is not None and not _is_as_written(file, state):
+                raise OutputError(
+                    f"{file} was changed since the run wrote it, and would be replaced.",
+                    hint="Move it elsewhere to keep it, or add --force to replace it.",
+                )
+        if path.exists() and path.is_dir() != _form(path).is_folder:
+            kind = "a folder" if path.is_dir() else "a file"
+            raise OutputError(f"{path} is {kind}.", hint="Name another with -o.")
         if not path.parent.is_dir():
             raise OutputError(
                 f"{path} cannot be written: there is no folder {path.parent}.", hint="Create the folder."
             )
-        form = form_of(path)
-        assert form is not None, "it was told from the tool's own by its form"
-        form.check()
+        _form(path).check()
+
+
+def _form(path: Path) -> Form:
+    form = form_of(path)
+    assert form is not None, "it was told from the tool's own by its form"
+    return form
+
+
+def _what_is_there(path: Path) -> Path | None:
+    """Something that writing would replace: the file, its first shard, a shard of the folder's."""
+    if is_sharded(path):
+        return next(iter(existing_shards(path)), None)
+    if path.is_dir() and _form(path).is_folder:  # what others have in it stays
+        return path if existing_shards(path / SHARDS) else None
+    return path if path.exists() else None
 
 
 def write_exports(
-    output: Path, exports: Sequence[Path], given: Given | None = None, keys: Sequence[str] = ()
-) -> None:
+    output: Path, exports: Sequence[Path], given: Given | None = None, keys: Sequence[str] = (),
+    shard_size: int | None = None,
+) -> None:  # fmt: skip
     """Writes each, from a finished output.
 
     Args:
@@ -142,22 +180,19 @@ def write_exports(
         exports: The files to write.
         given: The columns of the input, which tables have beside the answers.
         keys: Keys that answers in JSON were asked to have; tables have a column for each.
+        shard_size: How many records each shard has, of what is in shards.
 
     Raises:
         RunError: When one cannot be written; the output is as it was.
     """
-    answers = Answers(output, given, keys)
+    answers = Answers(Lines(output), given, keys, output, shard_size)
     for path in exports:
-        temporary = path.with_name(path.name + ".new")
-        form = form_of(path)
-        assert form is not None, "it was told from the tool's own by its form"
         try:
-            form.write(answers, temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            if is_sharded(path):
+                write_shards(_form(path), answers, path)
+            else:
+                _form(path).put(answers, path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise RunError(
                 f"{path} cannot be written: {error.strerror or error}. {output} holds every result.",
                 hint="Make room, then run the same command with --resume.",

@@ -5,40 +5,130 @@ A new form is a row here and the function that it names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixano_vlm.errors import UsageError
-from pixano_vlm.extras import pyarrow_parquet
+from pixano_vlm.extras import import_extra, pyarrow_parquet
+from pixano_vlm.outputs.shards import is_sharded, without_places
 
 if TYPE_CHECKING:
-    from pixano_vlm.outputs.table_columns import Given
+    from pixano_vlm.outputs.table_columns import Column, Given
     from pixano_vlm.records.output_line import OutputLine
 
-__all__ = ["FORMS", "OWN", "Answers", "Form", "check_ending", "endings", "form_of"]
+__all__ = ["FORMS", "OWN", "Answers", "Form", "Lines", "check_ending", "endings", "form_of", "place"]
 
 
-class Answers:
-    """A finished output and what goes beside its answers in a table. Iterated as often as wanted.
+class Lines:
+    """The lines of a finished output, read as often as they are iterated.
 
     Args:
         path: The output.
-        given: The columns of the input, where it has any.
-        keys: The keys that every answer in JSON was to have, in their order.
     """
 
-    def __init__(self, path: Path, given: Given | None = None, keys: Sequence[str] = ()) -> None:
-        self.path, self.given, self.keys = path, given, tuple(keys)
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def count(self) -> int:
+        """How many there are."""
+        with self.path.open("rb") as file:
+            return sum(1 for _ in file)
 
     def __iter__(self) -> Iterator[OutputLine]:
-        from pixano_vlm.records.output_line import OutputLine
+        from pixano_vlm.records.output_line import read_line
 
         with self.path.open("rb") as file:
-            for line in file:
-                yield OutputLine.model_validate_json(line)
+            yield from map(read_line, file)
+
+
+class Answers:
+    """What a form is made of: the lines of a finished output, and what goes beside the answers in a table.
+
+    Args:
+        lines: The lines, which are iterated twice where `columns` is asked for.
+        given: The columns of the input, where it has any.
+        keys: The keys that every answer in JSON was to have, in their order.
+        output: The finished output that they come from.
+        shard_size: How many records a shard has.
+    """
+
+    def __init__(
+        self, lines: Iterable[OutputLine], given: Given | None = None, keys: Sequence[str] = (),
+        output: Path | None = None, shard_size: int | None = None,
+    ) -> None:  # fmt: skip
+        self._lines, self._given, self._keys, self.output = lines, given, tuple(keys), output
+        self.shard_size = shard_size or SHARD_SIZE
+
+    @cached_property
+    def columns(self) -> Mapping[str, Column]:
+        """The columns of a table of them, found in one pass over the lines."""
+        from pixano_vlm.outputs.table_columns import columns_of
+
+        return columns_of(self._lines, self._given, self._keys)
+
+    def rows(self) -> Iterator[tuple[OutputLine, Mapping[str, Any]]]:
+        """Each line, and what its record gave, in the manifest's order."""
+        from pixano_vlm.outputs.table_columns import rows_of
+
+        return rows_of(self._lines, self._given)
+
+    def count(self) -> int:
+        """How many there are."""
+        return self._lines.count() if isinstance(self._lines, Lines) else sum(1 for _ in self._lines)
+
+    def parts(self) -> Iterator[Answers]:
+        """They, `shard_size` at a time; each part is read before the next is taken. All have the same columns."""
+        rows = self.rows()
+        first = next(rows, None)
+        if first is None:
+            yield _Part(self, iter(()))
+        while first is not None:
+            yield _Part(self, chain([first], islice(rows, self.shard_size - 1)))
+            first = next(rows, None)
+
+    @property
+    def created(self) -> int:
+        """When the answers were made, in seconds since 1970."""
+        return 0 if self.output is None else int(self.output.stat().st_mtime)
+
+
+class _Part(Answers):
+    """Some of the answers, read once."""
+
+    def __init__(self, whole: Answers, rows: Iterator[tuple[OutputLine, Mapping[str, Any]]]) -> None:
+        super().__init__((), output=whole.output)
+        self._whole, self._rows = whole, rows
+
+    @property
+    def columns(self) -> Mapping[str, Column]:  # those of the whole, found once
+        return self._whole.columns
+
+    def rows(self) -> Iterator[tuple[OutputLine, Mapping[str, Any]]]:
+        return self._rows
+
+
+def place(path: Path, write: Callable[[Path], None]) -> None:
+    """Writes a file beside its place, then puts it there in one step; where that fails, nothing is left.
+
+    Args:
+        path: Its place.
+        write: Writes it where it is told to.
+    """
+    temporary = path.with_name(path.name + ".new")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +142,15 @@ class Form:
     """The function that reads it back, likewise: each record's id, and what is written of it as text."""
     check: Callable[[], object] = field(default=lambda: None)
     """Raises `MissingPackageError` when what writes it is not installed."""
+    is_folder: bool = False
+    """Whether it is a folder of files, each of which is put in its place by what writes it."""
+
+    def put(self, answers: Answers, path: Path) -> None:
+        """Writes the answers in this form, in one step."""
+        if self.is_folder:
+            self.write(answers, path)
+        else:
+            place(path, lambda temporary: self.write(answers, temporary))
 
     def write(self, answers: Answers, path: Path) -> None:
         """Writes the answers in this form."""
@@ -77,21 +176,35 @@ def _named(function: str) -> Callable[..., Any]:
 FORMS = (
     Form((".csv",), "tables:csv_of", "tables:csv_rows"),
     Form((".parquet", ".pq"), "tables:parquet_of", "tables:parquet_rows", pyarrow_parquet),
+    Form(
+        (".arrow", ".feather"),
+        "tables:arrow_of",
+        "tables:arrow_rows",
+        lambda: import_extra("pyarrow", extra="parquet", purpose="an Arrow file"),
+    ),
     Form((".openai.jsonl",), "openai_batch:batch_of", "openai_batch:batch_rows"),
+    Form((".hf",), "dataset_folder:dataset_of", "tables:parquet_rows", pyarrow_parquet, is_folder=True),
 )
 OWN = (".jsonl", ".ndjson")
 """The endings of the tool's own form, which a run is resumed from; a name without any is one, too."""
 _MEANT: Mapping[str, str] = {
     ".json": ".jsonl", ".jsonlines": ".jsonl", ".xlsx": ".csv", ".xls": ".csv", ".ods": ".csv", ".tsv": ".csv",
-    ".txt": ".jsonl", ".arrow": ".parquet", ".feather": ".parquet", ".pqt": ".parquet",
+    ".txt": ".jsonl", ".pqt": ".parquet", ".ipc": ".arrow", ".ftr": ".feather",
 }  # fmt: skip
 """What somebody who wants another form may be served with."""
 
 
+_LINES = Form(OWN, "lines:lines_of", "lines:lines_rows")
+"""The tool's own form, as its shards have it."""
+SHARD_SIZE = 100_000
+"""How many records a shard has where nobody says."""
+
+
 def form_of(path: Path) -> Form | None:
-    """The form that a name asks for; None for the tool's own."""
+    """The form that a name asks for; None for the tool's own, where it is not to be in shards."""
     name = path.name.lower()
-    return next((form for form in FORMS if name.endswith(form.suffixes)), None)
+    found = next((form for form in FORMS if name.endswith(form.suffixes)), None)
+    return _LINES if found is None and is_sharded(path) and name.endswith(OWN) else found
 
 
 def endings() -> str:
@@ -124,4 +237,5 @@ def without_ending(path: Path) -> str:
     """A name of another form without what it ends with."""
     form: Any = form_of(path)
     end = next(suffix for suffix in form.suffixes if path.name.lower().endswith(suffix))
-    return path.name[: -len(end)]
+    name = path.name[: -len(end)]
+    return without_places(name) if is_sharded(path) else name

@@ -65,7 +65,7 @@ def write_batch_responses(lines: Iterable[OutputLine], path: Path, created: int)
 
 def batch_of(answers: Answers, path: Path) -> None:
     """A finished output as an OpenAI Batch output file."""
-    write_batch_responses(answers, path, int(answers.path.stat().st_mtime))
+    write_batch_responses((line for line, _ in answers.rows()), path, answers.created)
 
 
 def batch_rows(path: Path) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ import json
 from typing import Any, Literal
 from zlib import crc32
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pixano_vlm.errors import GenerationError, VLMError
 from pixano_vlm.models.vlm import VLMOutput
@@ -126,6 +126,23 @@ def says(request: Request, model: str, length: int, crc: int) -> bool:
         return False
     data, _ = render(Result(request, error=request.error), model)
     return len(data) == length and crc32(data) == crc
+
+
+def read_line(data: bytes) -> OutputLine:
+    """A line that a run wrote.
+
+    Raises:
+        ValueError: When it is not one.
+    """
+    try:
+        return OutputLine.model_validate_json(data)
+    except ValidationError:  # half a surrogate pair, which pydantic's own reader of JSON refuses
+        return OutputLine.model_validate(json.loads(data))
+
+
+def as_line(line: OutputLine) -> bytes:
+    """A line that was read, as it is written."""
+    return _encode(line.model_dump(exclude_unset=True))
 
 
 def _encode(values: dict[str, Any]) -> bytes:

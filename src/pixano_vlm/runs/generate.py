@@ -44,6 +44,7 @@ def generate(
     retry_failed: bool = False,
     retry_flagged: bool = False,
     limit: int | None = None,
+    shard_size: int | None = None,
     sidecar: Literal["txt", "json"] | None = None,
     system: str | None = None,
     with_prompt: bool = False,
@@ -70,6 +71,7 @@ def generate(
             needed unless it is already, and then left loaded.
         output: A JSONL file, which can be resumed; with more names, other forms of it (`answers.csv`). None: results
             are only handed out.
+        shard_size: How many records each file has of an output in shards (`part-{shard}.parquet`, `answers.hf`).
         prompt: What to ask about each image of a folder or row of a table; a template as of `--prompt`.
         recursive: Of a folder, also the folders below it.
         resume: Continue an output that exists: what holds is kept, the rest is asked.
@@ -106,6 +108,7 @@ def generate(
             model=instance,
             output=path if named else None,
             exports=exports,
+            shard_size=shard_size,
             settings=asked.over(instance.config.generation),
             system=system,
             with_prompt=with_prompt,

@@ -29,6 +29,8 @@ class RunOptions:
     """What may be done with an output that exists."""
     exports: tuple[Path, ...] = ()
     """Other forms to write the output in when the run is complete."""
+    shard_size: int | None = None
+    """How many records each file has of a form that is in several; None: 100,000."""
     sidecars: Sidecars | None = None
     settings: GenerationSettings = field(default_factory=GenerationSettings)
     """Settings of the run over the model's own; a record's own values win."""

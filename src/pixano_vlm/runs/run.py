@@ -215,7 +215,7 @@ class Run:
         if isinstance(options.output, Path) and options.exports:
             rows, asked = options.source.rows, options.settings.response_format
             given = None if rows is None or not rows.kinds else Given(rows.kinds, rows.given)
-            write_exports(options.output, options.exports, given, keys_of(asked))
+            write_exports(options.output, options.exports, given, keys_of(asked), options.shard_size)
             if file is not None:
                 file.note_exports(states_of(options.exports))
 
@@ -234,6 +234,7 @@ class Run:
             options.exports,
             sources=options.source.files,
             replace=opening.resume or opening.overwrite,
+            shard_size=options.shard_size,
             written=_written(output) if guarded else None,
         )
         refused = output.exists() and not (opening.resume or opening.overwrite)

@@ -66,7 +66,10 @@ def _to_record(values: Values) -> Values:
     return {"id": values["custom_id"], **record}
 
 
-OPENAI_BATCH = Dialect("OpenAI Batch", frozenset({"body"}), _is_it, _to_record, "custom_id")
+OPENAI_BATCH = Dialect(
+    "OpenAI Batch", frozenset({"body"}), _is_it, _to_record, "custom_id",
+    frozenset({"custom_id", "method", "url", "body"}),
+)  # fmt: skip
 
 
 def chat_body(body: Values) -> Values:

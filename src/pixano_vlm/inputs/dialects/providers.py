@@ -64,6 +64,7 @@ ANTHROPIC = Dialect(
     lambda values: "custom_id" in values and "params" in values,
     lambda values: {"id": values["custom_id"], **_anthropic(_object(values["params"], "params"), "params")},
     "custom_id",
+    frozenset({"custom_id", "params"}),
 )
 BEDROCK = Dialect(
     "Amazon Bedrock batch inference",
@@ -74,6 +75,7 @@ BEDROCK = Dialect(
         **_anthropic(_object(values["modelInput"], "modelInput"), "modelInput"),
     },
     "recordId",
+    frozenset({"recordId", "modelInput"}),
 )
 
 _GEMINI = {
@@ -126,6 +128,7 @@ GEMINI = Dialect(
     ),
     _gemini,
     "key",
+    frozenset({"key", "id", "request", "contents", *_GEMINI_IGNORED}),
 )
 
 _OLLAMA = {

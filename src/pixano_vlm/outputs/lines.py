@@ -1,0 +1,31 @@
+"""The tool's own form once more: the lines of an output in a file of their own, as its shards have them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from pixano_vlm.outputs.forms import Answers
+from pixano_vlm.records.output_line import as_line
+
+__all__ = ["lines_of", "lines_rows"]
+
+
+def lines_of(answers: Answers, path: Path) -> None:
+    """The lines of a finished output."""
+    with path.open("wb") as file:
+        for line, _ in answers.rows():
+            file.write(as_line(line))
+
+
+def lines_rows(path: Path) -> Iterator[tuple[str, str]]:
+    """Each line of a shard: its record's id, and the line.
+
+    Raises:
+        ValueError: When it is not one.
+    """
+    with path.open("rb") as file:
+        for data in file:
+            line = json.loads(data)
+            yield str(line.get("id") if isinstance(line, dict) else None), data.decode("utf-8", "replace")
