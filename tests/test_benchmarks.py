@@ -21,8 +21,8 @@ def last_line(*command: str) -> dict[str, object]:
 
 
 def test_resident_memory_over_pictures_that_all_differ() -> None:
-    figures = last_line("benchmarks/memory.py", "--records", "20", "--every", "10")
-    assert figures["records"] == 20
+    figures = last_line("benchmarks/memory.py", "--records", "60", "--every", "30")
+    assert figures["records"] == 60
     resident = figures["resident_mib"]
     assert isinstance(resident, dict)
-    assert list(resident) == ["10", "20"]
+    assert list(resident) == ["30", "60"]

@@ -153,14 +153,14 @@ def test_requests_are_read_no_further_than_the_window_when_answers_are_long(
 
     def counted() -> Iterator[tuple[int, VLMInput]]:
         nonlocal read
-        for number in range(160):
+        for number in range(240):
             read += 1
             # Sampled, each would be a static batch of its own.
             warm = 0.5 if engine == "auto" else 0.0
             yield number, VLMInput(prompt="word " * (number % 40 + 1), max_new_tokens=32, temperature=warm)
 
     ahead = [read - answered_so_far for answered_so_far, _ in enumerate(model.stream(counted()))]
-    assert len(ahead) == 160
+    assert len(ahead) == 240
     # The preparer's window, the queue, and the rows.
     assert max(ahead) <= 64 + 4 * 8 + 8 + 8
 

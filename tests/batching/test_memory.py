@@ -56,7 +56,7 @@ def tokens(model: TransformersVLMModel, records: list[Record]) -> list[list[int]
 
 @pytest.mark.parametrize("name", ["idefics3", "gemma3", "qwen3_5", "lfm2_vl"])
 def test_memory_may_run_out_at_any_one_call(name: str, open_model: Open, answered: Answered) -> None:
-    records = answered(name, 7)  # rows are filled, and filled again
+    records = answered(name, 12)
     model = open_model(name, max_batch_size=4)
     expected = [record.tokens for record in records]
     with failing(model, lambda call, rows: None) as calls:
