@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ SOURCE = REPOSITORY / "src" / "pixano_vlm"
 EVERYWHERE = {file.stem for file in SOURCE.glob("*.py") if not file.stem.startswith("__")} | {"__version__"}
 
 
+@cache
 def table() -> dict[str, set[str]]:
     """Folder -> what it may import, as the page says; `engines/transformers` stands for that folder alone."""
     rows = re.findall(
@@ -106,12 +107,13 @@ def test_an_engine_and_the_inputs_know_nothing_of_outputs() -> None:
 def test_a_planted_import_against_the_table_is_found(folder: str, tmp_path: Path) -> None:
     everything = {name for name in table() if "/" not in name}
     planted = sorted(everything - table()[folder] - EVERYWHERE - {folder.split("/")[0], "shapes"})
-    copy = tmp_path / "pixano_vlm"
-    shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("model", "assets", "__pycache__"))
+    file = tmp_path / folder / "planted.py"
+    file.parent.mkdir(parents=True)
     for other in planted:
-        file = copy / folder / "planted.py"
         file.write_text(f"from pixano_vlm import {other}\nfrom pixano_vlm.{other} import anything\n")
-        assert any(f"imports {other}" in line for line in violations(copy)), f"{folder} may import {other}?"
+        assert any(f"imports {other}" in line for line in violations(tmp_path)), (
+            f"{folder} may import {other}?"
+        )
 
 
 def test_a_single_file_at_the_top_imports_no_folder(tmp_path: Path) -> None:

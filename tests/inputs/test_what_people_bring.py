@@ -409,7 +409,12 @@ class TestNotLines:
 
     @given(
         st.lists(
-            st.dictionaries(st.text(max_size=4), st.recursive(st.text(max_size=6), st.lists)), max_size=5
+            st.dictionaries(
+                st.text(max_size=4),
+                st.recursive(st.text(max_size=6), lambda inner: st.lists(inner, max_size=3), max_leaves=6),
+                max_size=4,
+            ),
+            max_size=5,
         ),
         st.sampled_from([None, 1, 4]),
         st.integers(1, 40),
