@@ -12,7 +12,8 @@ from pathlib import Path
 from pixano_vlm.errors import OutputError, RunError, UsageError
 from pixano_vlm.outputs.dataset_folder import SHARDS
 from pixano_vlm.outputs.forms import Answers, Form, Lines, check_ending, endings, form_of, without_ending
-from pixano_vlm.outputs.shards import existing_shards, is_sharded, write_shards
+from pixano_vlm.outputs.shard_names import existing_shards, is_sharded
+from pixano_vlm.outputs.shards import write_shards
 from pixano_vlm.outputs.table_columns import Given
 
 __all__ = ["check_exports", "is_export", "split_outputs", "write_exports"]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pixano_vlm.errors import UsageError
 from pixano_vlm.extras import import_extra, pyarrow_parquet
-from pixano_vlm.outputs.shards import is_sharded, without_places
+from pixano_vlm.outputs.shard_names import is_sharded, without_places
 
 if TYPE_CHECKING:
     from pixano_vlm.outputs.table_columns import Column, Given
