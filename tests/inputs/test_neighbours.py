@@ -14,6 +14,7 @@ from PIL import Image
 from pixano_vlm.errors import ManifestError
 from pixano_vlm.inputs.manifest import Manifest, Request
 from pixano_vlm.inputs.open import open_source
+from pixano_vlm.inputs.template import Template
 from pixano_vlm.prompts.messages import image_sources
 
 WHAT = "What is it?"
@@ -196,3 +197,137 @@ class TestNotLines:
         (tmp_path / "m.jsonl").write_text(json.dumps(record))
         (request,) = read(tmp_path / "m.jsonl")
         assert request.error is None
+
+
+def message(*parts: Any) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": list(parts)}]
+
+
+OPENAI = message({"type": "text", "text": WHAT})
+CLAUDE = {"max_tokens": 9, "messages": message({"type": "text", "text": WHAT})}
+GEMINI = {"contents": [{"role": "user", "parts": [{"text": WHAT}]}]}
+
+
+def openai(**body: Any) -> dict[str, Any]:
+    return {"custom_id": "1", "body": {"model": "m", "messages": OPENAI, **body}}
+
+
+def schema_of(request: Request) -> Any:
+    assert request.input is not None, request.error
+    asked = request.input.response_format
+    return asked["json_schema"]["schema"] if asked and "json_schema" in asked else asked
+
+
+class TestBatchLines:
+    """Row 18: what other services' batch files ask for is done where it can be, and refused by name where not."""
+
+    @pytest.mark.parametrize(
+        "line_",
+        [
+            openai(temperature=0),
+            {"custom_id": "1", "params": {**CLAUDE, "temperature": 0}},
+            {"recordId": "1", "modelInput": {**CLAUDE, "temperature": 0}},
+            {"recordId": "1", "modelInput": {
+                "schemaVersion": "messages-v1", "messages": message({"text": WHAT}),
+                "inferenceConfig": {"maxTokens": 9, "temperature": 0}}},
+            {"key": "1", "request": {**GEMINI, "generationConfig": {"temperature": 0}}},
+            {"id": "1", "model": "m", "prompt": WHAT, "stream": False, "options": {"temperature": 0}},
+        ],
+        ids=["OpenAI", "Anthropic", "Bedrock", "Nova", "Gemini", "Ollama"],
+    )  # fmt: skip
+    def test_a_temperature_of_0_is_asked_for_wherever_it_is(self, line_: dict[str, Any]) -> None:
+        request = line(line_)
+        assert request.input is not None, request.error
+        assert request.input.temperature == 0
+
+    @pytest.mark.parametrize(
+        "line_",
+        [
+            {**openai(), "method": "post"},
+            openai(thinking={"type": "disabled"}, safe_prompt=False),
+            {
+                "custom_id": "1",
+                "params": {**CLAUDE, "thinking": {"type": "disabled"}, "tool_choice": {"type": "auto"}},
+            },
+            {"key": "1", "request": {**GEMINI, "generationConfig": {"responseMimeType": "text/plain"}}},
+            {"key": "1", "request": {"contents": GEMINI["contents"][0]}},
+        ],
+    )
+    def test_what_asks_for_nothing_is_passed_over(self, line_: dict[str, Any]) -> None:
+        request = line(line_)
+        assert request.error is None
+        assert schema_of(request) is None
+
+    def test_mistrals_seed_is_the_seed(self) -> None:
+        request = line(openai(random_seed=5))
+        assert request.input is not None
+        assert request.input.seed == 5
+
+    @pytest.mark.parametrize(
+        ("asked", "schema"),
+        [
+            ({"guided_json": {"type": "object"}}, {"type": "object"}),
+            ({"guided_choice": ["a", "b"]}, {"enum": ["a", "b"]}),
+            ({"structured_outputs": {"choice": ["a"]}}, {"enum": ["a"]}),
+            ({"extra_body": {"structured_outputs": {"json": {"type": "integer"}}}}, {"type": "integer"}),
+        ],
+    )
+    def test_vllms_structured_answers_are_schemas(self, asked: dict[str, Any], schema: Any) -> None:
+        assert schema_of(line(openai(**asked))) == schema
+
+    @pytest.mark.parametrize("asked", [{"guided_regex": "a+"}, {"structured_outputs": {"regex": "a"}}])
+    def test_those_that_are_none_are_refused(self, asked: dict[str, Any]) -> None:
+        assert "cannot be done here" in str(line(openai(**asked)).error)
+
+    def test_geminis_schema_is_one_of_json_schema(self) -> None:
+        config = {
+            "responseMimeType": "application/json",
+            "responseSchema": {
+                "type": "OBJECT", "propertyOrdering": ["type"],
+                "properties": {"type": {"type": "STRING", "nullable": True},
+                               "n": {"type": "ARRAY", "items": {"type": "INTEGER"}}},
+            },
+        }  # fmt: skip
+        assert schema_of(line({"key": "1", "request": {**GEMINI, "generationConfig": config}})) == {
+            "type": "object",
+            "properties": {
+                "type": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+                "n": {"type": "array", "items": {"type": "integer"}},
+            },
+        }
+        free = {"response_mime_type": "application/json"}
+        assert schema_of(line({"key": "1", "request": {**GEMINI, "generation_config": free}})) == {
+            "type": "json_object"
+        }
+
+    def test_requests_inside_one_object_are_refused_with_what_takes_them_out(self, tmp_path: Path) -> None:
+        (tmp_path / "m.json").write_text(json.dumps({"requests": [{"custom_id": "1", "params": CLAUDE}]}))
+        with pytest.raises(ManifestError) as caught:
+            read(tmp_path / "m.json")
+        assert "jq -c '.requests[]' m.json" in (caught.value.hint or "")
+
+
+class TestFolders:
+    """Row 19: what lies beside the images."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        for name in ("train/a.png", "test/a.png"):
+            (tmp_path / name).parent.mkdir()
+            (tmp_path / name).write_bytes(png())
+        return tmp_path
+
+    def asked(self, folder: Path, prompt: str) -> list[Any]:
+        rows = open_source([str(folder)], Template(prompt), recursive=True).rows
+        return [request.input and request.input.prompt for request in Manifest(None, rows=rows)]
+
+    @pytest.mark.parametrize("join", ["/", "\\"])
+    def test_metadata_names_images_as_windows_writes_them_or_not(self, folder: Path, join: str) -> None:
+        rows = [{"file_name": f"{split}{join}a.png", "text": split} for split in ("train", "test")]
+        (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        assert self.asked(folder, "{text}?") == ["test?", "train?"]
+
+    def test_a_caption_is_beside_its_image_under_either_ending(self, folder: Path) -> None:
+        (folder / "train" / "a.txt").write_text("a cat")
+        (folder / "test" / "a.caption").write_text("a dog\n")
+        assert self.asked(folder, "Is it {txt}?") == ["Is it a dog?", "Is it a cat?"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pixano_vlm.inputs.dialects.dialect import Values
+from pixano_vlm.inputs.dialects.known import dialect_of
 
 __all__ = ["holds_records", "is_columns", "refusal_of"]
 
@@ -77,8 +78,10 @@ def _format_of(values: Values) -> tuple[str, str]:
         return "is a project of VIA", f"._via_img_metadata[] | {{prompt: {_ASK}, images: [.filename]}}"
     if "imagePath" in values:
         return "is an annotation of LabelMe", f"{{prompt: {_ASK}, images: [.imagePath]}}"
-    for key in ("data", "annotations", "records", "examples", "train", "test"):
+    for key in ("requests", "data", "annotations", "records", "examples", "train", "test"):
         first = _first(values.get(key))
+        if first and ("prompt" in first or dialect_of(first) is not None):
+            return f"is one object with its records under {key!r}", f".{key}[]"
         if first:
             return f"is one object with its records under {key!r}", f".{key}[] | {_program(first)}"
     if isinstance(images, list) and images:
