@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pixano_vlm.outputs.forms import Answers, Form, place
 from pixano_vlm.outputs.run_file import run_file_path
+from pixano_vlm.outputs.shard_names import existing_shards
 from pixano_vlm.outputs.shards import write_shards
+from pixano_vlm.outputs.tables import parquet_rows
 
-__all__ = ["SHARDS", "dataset_of"]
+__all__ = ["SHARDS", "dataset_of", "dataset_rows"]
 
 SHARDS = "data/train-{shard}-of-{shards}.parquet"
 """Where in the folder the shards are: the names by which the hub knows the split."""
@@ -68,7 +70,7 @@ def dataset_of(answers: Answers, path: Path) -> None:
     without that part is left as it is.
     """
     (path / SHARDS).parent.mkdir(parents=True, exist_ok=True)
-    form = Form((".parquet",), "tables:parquet_of")
+    form = Form((".parquet",), "tables:parquet_of", "tables:parquet_rows")
     write_shards(form, answers, path / SHARDS)
     counts: Counter[str] = Counter()
     flags: Counter[str] = Counter()
@@ -86,6 +88,12 @@ def dataset_of(answers: Answers, path: Path) -> None:
             return
         text = re.sub(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}", lambda _: part, text, flags=re.DOTALL)
     place(card, lambda temporary: _write(temporary, text))
+
+
+def dataset_rows(path: Path) -> Iterator[tuple[str, str]]:
+    """Each row of the shards, in order: its record's id, and its values by column as JSON."""
+    for shard in existing_shards(path / SHARDS):
+        yield from parquet_rows(shard)
 
 
 def _write(path: Path, text: str) -> None:

@@ -138,6 +138,8 @@ class Form:
     suffixes: tuple[str, ...]
     writer: str
     """The function that writes it, `module:function` of this folder; imported when it is used."""
+    reader: str
+    """The function that reads it back, likewise: each record's id, and what is written of it as text."""
     check: Callable[[], object] = field(default=lambda: None)
     """Raises `MissingPackageError` when what writes it is not installed."""
     is_folder: bool = False
@@ -152,20 +154,38 @@ class Form:
 
     def write(self, answers: Answers, path: Path) -> None:
         """Writes the answers in this form."""
-        module, _, name = self.writer.partition(":")
-        getattr(import_module(f"pixano_vlm.outputs.{module}"), name)(answers, path)
+        _named(self.writer)(answers, path)
+
+    def read(self, path: Path) -> Iterator[tuple[str, str]]:
+        """Each record's id, and what is written of it, as text that is the same as long as that is.
+
+        Raises:
+            OSError: When it cannot be read.
+            ValueError: When it is not of this form.
+        """
+        rows: Iterator[tuple[str, str]] = _named(self.reader)(path)
+        return rows
+
+
+def _named(function: str) -> Callable[..., Any]:
+    module, _, name = function.partition(":")
+    found: Callable[..., Any] = getattr(import_module(f"pixano_vlm.outputs.{module}"), name)
+    return found
 
 
 FORMS = (
-    Form((".csv",), "tables:csv_of"),
-    Form((".parquet", ".pq"), "tables:parquet_of", pyarrow_parquet),
+    Form((".csv",), "tables:csv_of", "tables:csv_rows"),
+    Form((".parquet", ".pq"), "tables:parquet_of", "tables:parquet_rows", pyarrow_parquet),
     Form(
         (".arrow", ".feather"),
         "tables:arrow_of",
+        "tables:arrow_rows",
         lambda: import_extra("pyarrow", extra="parquet", purpose="an Arrow file"),
     ),
-    Form((".openai.jsonl",), "openai_batch:batch_of"),
-    Form((".hf",), "dataset_folder:dataset_of", pyarrow_parquet, is_folder=True),
+    Form((".openai.jsonl",), "openai_batch:batch_of", "openai_batch:batch_rows"),
+    Form(
+        (".hf",), "dataset_folder:dataset_of", "dataset_folder:dataset_rows", pyarrow_parquet, is_folder=True
+    ),
 )
 OWN = (".jsonl", ".ndjson")
 """The endings of the tool's own form, which a run is resumed from; a name without any is one, too."""
@@ -176,7 +196,7 @@ _MEANT: Mapping[str, str] = {
 """What somebody who wants another form may be served with."""
 
 
-_LINES = Form(OWN, "lines:lines_of")
+_LINES = Form(OWN, "lines:lines_of", "lines:line_rows")
 """The tool's own form, as its shards have it."""
 SHARD_SIZE = 100_000
 """How many records a shard has where nobody says."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from pixano_vlm.outputs.forms import Answers
-from pixano_vlm.records.output_line import as_line
+from pixano_vlm.records.output_line import as_line, read_line
 
-__all__ = ["lines_of"]
+__all__ = ["line_rows", "lines_of"]
 
 
 def lines_of(answers: Answers, path: Path) -> None:
@@ -15,3 +16,14 @@ def lines_of(answers: Answers, path: Path) -> None:
     with path.open("wb") as file:
         for line, _ in answers.rows():
             file.write(as_line(line))
+
+
+def line_rows(path: Path) -> Iterator[tuple[str, str]]:
+    """Each line's id, and the line.
+
+    Raises:
+        ValueError: When it is not one.
+    """
+    with path.open("rb") as file:
+        for text in file:
+            yield read_line(text).id, text.decode("utf-8", "surrogateescape")

@@ -8,12 +8,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pixano_vlm.extras import pyarrow_parquet
+from pixano_vlm.extras import import_extra, pyarrow_parquet
 from pixano_vlm.outputs.forms import Answers
 from pixano_vlm.outputs.table_columns import COLUMNS, Given, as_json
 from pixano_vlm.records.output_line import OutputLine
 
-__all__ = ["COLUMNS", "arrow_of", "csv_of", "parquet_of", "write_csv", "write_parquet"]
+__all__ = [
+    "COLUMNS", "arrow_of", "arrow_rows", "csv_of", "csv_rows", "parquet_of", "parquet_rows", "write_csv",
+    "write_parquet",
+]  # fmt: skip
 
 GROUP_ROWS = 10_000
 """Most rows in one row group of a Parquet file."""
@@ -100,6 +103,43 @@ def _groups(answers: Answers, schema: Any) -> Iterator[Any]:
             held, characters = [], 0
     if held:
         yield arrow.Table.from_pylist(held, schema)
+
+
+def csv_rows(path: Path) -> Iterator[tuple[str, str]]:
+    """Each row of a CSV file of answers: its record's id, and its cells by column as JSON.
+
+    Raises:
+        ValueError: When it is not one.
+    """
+    csv.field_size_limit(2**31 - 1)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        try:
+            for row in csv.DictReader(file, strict=True):
+                yield str(row.get("id")), str(as_json(row))
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
+
+
+def parquet_rows(path: Path) -> Iterator[tuple[str, str]]:
+    """Each row of a Parquet file of answers: its record's id, and its values by column as JSON.
+
+    Raises:
+        MissingPackageError: When pyarrow is not installed.
+        ValueError: When it is not one.
+    """
+    with pyarrow_parquet().ParquetFile(path) as file:
+        for batch in file.iter_batches(1_000):
+            for row in batch.to_pylist():
+                yield str(row.get("id")), str(as_json(row))
+
+
+def arrow_rows(path: Path) -> Iterator[tuple[str, str]]:
+    """Each row of an Arrow file of answers. As `parquet_rows`."""
+    arrow = import_extra("pyarrow", extra="parquet", purpose="an Arrow file")
+    with arrow.OSFile(str(path)) as file, arrow.ipc.open_file(file) as reader:
+        for number in range(reader.num_record_batches):
+            for row in reader.get_batch(number).to_pylist():
+                yield str(row.get("id")), str(as_json(row))
 
 
 def _encodable(value: Any) -> Any:
