@@ -106,7 +106,7 @@ class _Part(Answers):
         self._whole, self._rows = whole, rows
 
     @property
-    def columns(self) -> Mapping[str, Column]:  # type: ignore[override]  # those of the whole, found once
+    def columns(self) -> Mapping[str, Column]:  # those of the whole, found once
         return self._whole.columns
 
     def rows(self) -> Iterator[tuple[OutputLine, Mapping[str, Any]]]:
