@@ -16,7 +16,7 @@ import pytest
 from tests.outputs.lines import Counted, failed, line
 
 from pixano_vlm.errors import MissingPackageError, RunError
-from pixano_vlm.outputs.exports import is_export, split_outputs, write_exports
+from pixano_vlm.outputs.exports import export_rows, is_export, split_outputs, write_exports
 from pixano_vlm.outputs.forms import FORMS, Answers, Form, endings
 from pixano_vlm.records.output_line import OutputLine
 
@@ -109,6 +109,19 @@ def test_each_answer_is_there_once_and_in_order(form: Form, tmp_path: Path) -> N
     write_exports(finished(tmp_path, [*lines, failed(6)]), [path])
     found = EXAMPLES[form.suffixes[0]](path)
     assert found == [*((f"r{number}", text) for number, text in enumerate(TEXTS)), ("r6", None)]
+
+
+def test_what_was_written_is_read_back_as_long_as_it_is_the_same(form: Form, tmp_path: Path) -> None:
+    suffix = form.suffixes[0]
+    lines = [line(0), line(1, "é"), failed(2)]
+    paths = [tmp_path / f"{name}{suffix}" for name in ("a", "b", "c-{shard}")]
+    write_exports(finished(tmp_path, lines), paths)
+    found = [list(export_rows(path)) for path in paths]
+    assert [id for id, _ in found[0]] == ["r0", "r1", "r2"]
+    assert found[0] == found[1] == found[2]
+    write_exports(finished(tmp_path, [line(0), line(1, "e"), failed(2)]), paths)
+    changed = list(export_rows(paths[0]))
+    assert [one == other for one, other in zip(found[0], changed, strict=True)] == [True, False, True]
 
 
 def test_a_finished_output_without_a_line_is_a_file_without_a_row(form: Form, tmp_path: Path) -> None:

@@ -212,3 +212,36 @@ class TestDataset:
         ran = self.run(cli, "--overwrite")
         assert ran.code == 2
         assert "captions.hf is a file" in ran.err
+
+
+class TestChecked:
+    """`pixano-vlm check` and a resumed run know shards and datasets as they know other forms."""
+
+    @pytest.fixture
+    def run(
+        self, cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> Callable[..., Any]:
+        monkeypatch.chdir(tmp_path)
+        Path("m.jsonl").write_text("".join(json.dumps({"prompt": f"Q {n}?"}) + "\n" for n in range(5)))
+        outputs = ("-o", "out.jsonl", "-o", "part-{shard}.csv", "-o", "captions.hf", "--shard-size", "2")
+        return lambda *args: cli("generate", "m.jsonl", *ECHO, *outputs, *args)
+
+    def test_they_are_checked_record_by_record(
+        self, cli: Callable[..., Any], run: Callable[..., Any]
+    ) -> None:
+        assert run().code == 0
+        assert cli("check", "out.jsonl").code == 0
+        Path("part-00002.csv").unlink()
+        ran = cli("check", "out.jsonl")
+        assert ran.code == 1
+        assert "5" in ran.out + ran.err
+
+    def test_a_shard_that_was_edited_is_not_replaced(self, run: Callable[..., Any]) -> None:
+        run()
+        with Path("part-00001.csv").open("a") as file:
+            file.write("mine\n")
+        refused = run("--resume")
+        assert refused.code == 2
+        assert "part-00001.csv was changed since the run wrote it" in refused.err
+        assert run("--resume", "--force").code == 0
+        assert "mine" not in Path("part-00001.csv").read_text()

@@ -15,7 +15,7 @@ from pixano_vlm.errors import ManifestError, RecordError
 from pixano_vlm.inputs.dialects.known import DIALECT_KEYS, dialect_of
 from pixano_vlm.inputs.dialects.text_values import parsed_text
 from pixano_vlm.inputs.fields import ALIASES, FIELDS, check_id, suggestion
-from pixano_vlm.inputs.image_like import image_key
+from pixano_vlm.inputs.image_like import image_key, looks_like_image
 from pixano_vlm.inputs.naming import NONE, OWN_NAMES, Naming
 from pixano_vlm.inputs.rows import GivenRow, Problem, Row, line_of
 from pixano_vlm.inputs.template import Template
@@ -27,6 +27,8 @@ IMAGES = ("images", "image", "file_name")
 """Columns that hold a record's images; the first counts. The last two are those of Hugging Face's datasets."""
 LINES_VERSION = 1
 """Raised when the same row of a table becomes another line: answers are then compared by what they were asked."""
+_SIGNATURE = 16
+"""So many bytes of an image tell that it is one."""
 QUESTIONS = ("question", "query", "text", "instruction", "input", "Question", "Prompt")
 """Columns that are often meant to be the prompt."""
 
@@ -306,6 +308,8 @@ class Columns:
         if isinstance(value, str):
             found = parsed_text(value) if value.lstrip().startswith("[") else value
             return (found if isinstance(found, list) else [value]), None
+        if _is_encoded(value):
+            value = bytes(value)
         items = value if isinstance(value, list) else [value]
         paths = [
             item.get("path") if isinstance(item, Mapping) and item.get("bytes") is not None else None
@@ -324,8 +328,18 @@ class Columns:
 def _is_missing(value: Any) -> bool:
     """Whether a cell names no image: null, NaN as pandas has it, or an object with neither bytes nor path."""
     if isinstance(value, Mapping):
-        return value.get("bytes") is None and value.get("path") is None
+        return all(_is_missing(held) or held == "" for held in value.values())
     return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _is_encoded(value: Any) -> bool:
+    """Whether it is the bytes of an image as a list of numbers, as tables without a type for bytes have them."""
+    return (
+        isinstance(value, list)
+        and len(value) > _SIGNATURE
+        and all(type(item) is int and 0 <= item < 256 for item in value)
+        and looks_like_image(bytes(value[:_SIGNATURE]))
+    )
 
 
 def _shows(template: Template | None, column: str) -> bool:
@@ -363,8 +377,11 @@ def _json(text: str) -> Any:
 def _picture(value: Any) -> Any:
     """One image of a cell: its path or URL, or its bytes as a data URL.
 
-    Hugging Face's datasets keep an image as `{"bytes": ..., "path": ...}`, where either may be null.
+    Hugging Face's datasets keep an image as `{"bytes": ..., "path": ...}`, where either may be null. Other objects
+    are read as those of a line are.
     """
+    if isinstance(value, Mapping) and not value.keys() & {"bytes", "path"}:
+        return _message({key: held for key, held in value.items() if held is not None})
     if isinstance(value, Mapping):
         data = value.get("bytes")
         value = data if data is not None else value.get("path")

@@ -25,6 +25,8 @@ __all__ = ["FolderRows"]
 
 _OWN_FIELDS = ("name", "stem", "folder", "txt")
 """The last is the text beside an image, as folders for trainers of captions have it: `a.txt` beside `a.jpg`."""
+_TEXT_ENDINGS = (".txt", ".caption")
+"""How such a text's name ends; the first that is there counts."""
 
 
 class FolderRows(Rows):
@@ -160,12 +162,14 @@ class FolderRows(Rows):
         return Row(number, line_of(values))
 
     def _text_beside(self, name: Path) -> str | None:
-        try:
-            return Path(self._folder, name).with_suffix(".txt").read_text(encoding="utf-8-sig").strip()
-        except FileNotFoundError:
-            return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecordError(f"{name.with_suffix('.txt')} cannot be read: {error}.") from None
+        for ending in _TEXT_ENDINGS:
+            try:
+                return Path(self._folder, name).with_suffix(ending).read_text(encoding="utf-8-sig").strip()
+            except FileNotFoundError:
+                continue
+            except (OSError, UnicodeDecodeError) as error:
+                raise RecordError(f"{name.with_suffix(ending)} cannot be read: {error}.") from None
+        return None
 
     def _said_of(self, name: str) -> dict[str, Any]:
         """The fields of the nearest metadata file that knows the picture, in its folder or one above."""

@@ -5,6 +5,7 @@ A new form is a row here and the module that it names.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -81,6 +82,7 @@ _MAGIC = {
     b"ARROW1": ".arrow",
     b"SQLite format 3": ".sqlite",
 }
+_TEXTS = (JSONL, JSON, FORMS[2])
 _LISTS = frozenset({".txt", ".lst", ".list"})
 
 
@@ -112,7 +114,39 @@ def open_file(file: InputFile, reading: Reading) -> Rows:
     form = form_of(file) or JSONL
     if form is JSONL and is_json_values(check_lines(file)):
         form = JSON
+    elif file.path is not None:  # of a file far away, each look costs time
+        check_text(file, file.head(HEAD), is_text=form in _TEXTS)
     return form.open(file, reading)
+
+
+def check_text(file: InputFile, head: bytes, *, is_text: bool) -> None:
+    """Refuses what is often under the name of another file, and text that is not UTF-8 throughout.
+
+    Raises:
+        ManifestError: Which it is, and what to do.
+    """
+    if head.startswith(b"version https://git-lfs"):
+        raise ManifestError(f"{file} is a pointer of Git LFS, not the file itself.", hint="Run: git lfs pull")
+    if not is_text:
+        return
+    if (bits := _bits(head[:512])) != 8:
+        raise ManifestError(
+            f"{file} is not UTF-8; it looks like UTF-{bits}.",
+            hint=f"Convert it: iconv -f UTF-{bits} -t UTF-8 {file.name} > utf-8{file.suffix}",
+        )
+    if re.match(rb"\s*<(!doctype html|html)", head[:1024], re.IGNORECASE):
+        raise ManifestError(
+            f"{file} is an HTML page, not a manifest.", hint="Was it fetched from a page that shows the file?"
+        )
+
+
+def _bits(head: bytes) -> int:
+    """How many bits a character of a text has, by its mark or by where its zeros are."""
+    if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff", b"\0\0\0")):
+        return 32
+    is_marked = head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    apart = abs(head[::2].count(0) - head[1::2].count(0))
+    return 16 if is_marked or apart > len(head) // 4 else 8
 
 
 def check_lines(file: InputFile) -> bytes:
@@ -131,6 +165,7 @@ def check_lines(file: InputFile) -> bytes:
                 f"{file.name} is not lines of text: it begins like a file that ends with {suffix}.",
                 hint="Let its name end so, or convert it to JSONL or CSV.",
             )
+    check_text(file, head, is_text=True)
     if file.suffix in _LISTS and not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
         raise ManifestError(
             f"{file.name} is text, not lines of JSON.",

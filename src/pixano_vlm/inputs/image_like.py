@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,13 +15,15 @@ __all__ = ["image_key", "looks_like_image"]
 
 _MOST = 4096
 """Longest text that is looked at as a path or URL."""
+_MOST_VALUES, _DEEPEST = 50, 3
+"""How many values of an object are looked at, and how many objects deep."""
 _BASE64 = re.compile(r"(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|Qk[01]|SUkq|TU0A)[A-Za-z0-9+/=_-]{60}")
 """How the base64 of JPEG, PNG, GIF, WebP, BMP and TIFF files begins."""
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 
 
-def looks_like_image(value: Any) -> bool:
-    """Whether it is the path, URL, base64 or bytes of an image, an object that holds one, or a list of them."""
+def looks_like_image(value: Any, depth: int = 0) -> bool:
+    """Whether it is the path, URL, base64 or bytes of an image, or an object or a list that holds one."""
     if isinstance(value, str):
         if _BASE64.match(value) or value[:11].lower() == "data:image/":
             return True
@@ -37,8 +40,11 @@ def looks_like_image(value: Any) -> bool:
     if isinstance(value, bytes):
         return value.startswith(_MAGIC)
     if isinstance(value, Mapping):
-        return value.keys() == {"bytes", "path"} and any(held is not None for held in value.values())
-    return isinstance(value, list) and bool(value) and looks_like_image(value[0])
+        if value.keys() == {"bytes", "path"}:
+            return any(held is not None for held in value.values())
+        held = islice(value.values(), _MOST_VALUES)
+        return depth < _DEEPEST and any(looks_like_image(inner, depth + 1) for inner in held)
+    return isinstance(value, list) and bool(value) and looks_like_image(value[0], depth)
 
 
 def image_key(values: Mapping[str, Any]) -> str | None:

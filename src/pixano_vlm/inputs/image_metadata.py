@@ -61,7 +61,7 @@ class ImageMetadata:
                     if line.strip():
                         values = self._decode(line, number)
                         self.fields.update(dict.fromkeys(key for key in values if key != "file_name"))
-                        self._places.insert(hash_id(posixpath.normpath(values["file_name"])), offset)
+                        self._places.insert(hash_id(_place(values["file_name"])), offset)
                     offset += len(line)
         except OSError as error:
             raise ManifestError(f"{path} cannot be read: {error.strerror}.") from error
@@ -87,13 +87,18 @@ class ImageMetadata:
         Args:
             name: Its path relative to the file's folder, with slashes.
         """
-        for offset in self._places.find(hash_id(name)):
+        for offset in self._places.find(hash_id(_place(name))):
             with self._open() as file:
                 file.seek(offset)
                 values = self._decode(file.readline(_MAX_LINE), 0)
-            if posixpath.normpath(values.pop("file_name")) == name:  # hashes may be equal by chance
+            if _place(values.pop("file_name")) == _place(name):  # hashes may be equal by chance
                 return values
         return {}
+
+
+def _place(name: str) -> str:
+    """A path in one spelling, whether it was written on Windows or not."""
+    return posixpath.normpath(name.replace("\\", "/"))
 
 
 class _Open:

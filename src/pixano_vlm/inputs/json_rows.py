@@ -16,7 +16,7 @@ from pixano_vlm.errors import ManifestError, RecordError
 from pixano_vlm.inputs.columns import Reading
 from pixano_vlm.inputs.decode import decode_line
 from pixano_vlm.inputs.dialects.known import dialect_of
-from pixano_vlm.inputs.dialects.whole_files import refusal_of
+from pixano_vlm.inputs.dialects.whole_files import holds_records, is_columns, refusal_of
 from pixano_vlm.inputs.fields import suggestion
 from pixano_vlm.inputs.file import BROKEN, HEAD, InputFile
 from pixano_vlm.inputs.rows import Layout, Problem, Row, Rows
@@ -58,7 +58,7 @@ class JsonRows(Rows):
             values = self._naming.renamed(decode_line(first))
         except RecordError:
             return
-        if "prompt" in values or dialect_of(values) is not None:
+        if not is_columns(values) and ("prompt" in values or dialect_of(values) is not None):
             return
         message, hint = refusal_of(values, self.file.name)
         raise ManifestError(f"{self.file.name} {message}", hint=hint)
@@ -197,12 +197,37 @@ class _Values:
 
 
 def is_json_values(head: bytes) -> bool:
-    """Whether a file that begins so is a list of records, or has records over several lines, and is not JSONL."""
+    """Whether a file that begins so holds records in another way than one per line.
+
+    That is a list, records over several lines, several in one line or with commas behind them, or a single object
+    that holds them all.
+    """
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"["):
         return text[1:].lstrip()[:1] in (b"{", b"]")
+    if text.startswith(b"{") and (_has_more(text) or (len(head) < HEAD and _holds_all(text))):
+        return True
     first, _, rest = text.partition(b"\n")
     return text.startswith(b"{") and bool(rest) and not _is_value(first) and _is_indented(text)
+
+
+def _has_more(text: bytes) -> bool:
+    """Whether an object is followed by another, or by a comma, in its own line."""
+    string = text.partition(b"\n")[0].decode("utf-8", "replace")
+    try:
+        _, end = _DECODER.raw_decode(string)
+    except (ValueError, RecursionError):
+        return False
+    return string[end:].strip() == "," or string[end:].lstrip(" \t\r,").startswith("{")
+
+
+def _holds_all(text: bytes) -> bool:
+    """Whether the whole of a file is one object of a format that is known to hold many records."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(values, dict) and holds_records(values)
 
 
 def _is_value(line: bytes) -> bool:

@@ -45,7 +45,7 @@ from pixano_vlm.records.request import Line, Request, hash_id
 from pixano_vlm.validation import first_problem
 
 _SETTING_NAMES = frozenset(SETTINGS)
-_BEFORE_TURNS = frozenset(" \t\r\n[{")
+_BEFORE_TURNS = frozenset(' \t\r\n[{"')
 """How a text begins that may be the print of messages; of most prompts the first character says that it is not."""
 
 
@@ -235,7 +235,7 @@ class LineParser:
     @staticmethod
     def as_prompt(prompt: Any, images: int) -> Any:
         """The prompt; messages of other forms, and those written as text, as messages here have them."""
-        if isinstance(prompt, str) and prompt[:1] in _BEFORE_TURNS:
+        if isinstance(prompt, str) and (prompt[:1] in _BEFORE_TURNS or prompt.startswith("array(")):
             prompt = turns_in_text(prompt, "prompt")
         if not isinstance(prompt, list):
             return prompt

@@ -1,7 +1,7 @@
 """A finished output as a Hugging Face dataset: a folder of Parquet shards with a dataset card.
 
 `datasets.load_dataset(FOLDER)` reads it, and `hf upload` publishes it. The card says which model gave the answers,
-with which settings, and what they came to; licences are for its owner to fill in. The format of the card is that of
+with which settings, and what they came to; licenses are for its owner to fill in. The format of the card is that of
 the hub: https://huggingface.co/docs/hub/datasets-cards.
 """
 
@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pixano_vlm.outputs.forms import Answers, Form, place
 from pixano_vlm.outputs.run_file import run_file_path
+from pixano_vlm.outputs.shard_names import existing_shards
 from pixano_vlm.outputs.shards import write_shards
+from pixano_vlm.outputs.tables import parquet_rows
 
-__all__ = ["SHARDS", "dataset_of"]
+__all__ = ["SHARDS", "dataset_of", "dataset_rows"]
 
 SHARDS = "data/train-{shard}-of-{shards}.parquet"
 """Where in the folder the shards are: the names by which the hub knows the split."""
@@ -31,7 +34,7 @@ _SIZES = (
 )
 _CARD = """\
 ---
-# Fill in before it is published: the licence under which you may pass on the images' captions.
+# Fill in before it is published: the license under which you may pass on the images' captions.
 license: unknown
 task_categories:
 - image-text-to-text
@@ -50,7 +53,7 @@ configs:
 
 What the records are, and what they are for: *fill in*.
 
-| licence of | |
+| license of | |
 |---|---|
 | the images | *fill in* |
 | the prompts and other columns of the input | *fill in* |
@@ -69,8 +72,13 @@ def dataset_of(answers: Answers, path: Path) -> None:
     (path / SHARDS).parent.mkdir(parents=True, exist_ok=True)
     form = Form((".parquet",), "tables:parquet_of", "tables:parquet_rows")
     write_shards(form, answers, path / SHARDS)
-    count, card = answers.count(), path / "README.md"
-    part = _part(_facts(answers.output), count)
+    counts: Counter[str] = Counter()
+    flags: Counter[str] = Counter()
+    for line, _ in answers.rows():  # of the lines: the run file counts what its own run did
+        counts[line.status] += 1
+        flags.update(line.flags)
+    count, card = counts.total(), path / "README.md"
+    part = _part(_facts(answers.output), counts, flags)
     if not card.exists():
         size = next((words for most, words in _SIZES if count < most), "10M<n<100M")
         text = _CARD.format(size=size, name=path.stem, part=part)
@@ -80,6 +88,12 @@ def dataset_of(answers: Answers, path: Path) -> None:
             return
         text = re.sub(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}", lambda _: part, text, flags=re.DOTALL)
     place(card, lambda temporary: _write(temporary, text))
+
+
+def dataset_rows(path: Path) -> Iterator[tuple[str, str]]:
+    """Each row of the shards, in order: its record's id, and its values by column as JSON."""
+    for shard in existing_shards(path / SHARDS):
+        yield from parquet_rows(shard)
 
 
 def _write(path: Path, text: str) -> None:
@@ -95,9 +109,8 @@ def _facts(output: Path | None) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _part(facts: Mapping[str, Any], count: int) -> str:
-    model, summary = facts.get("model") or {}, facts.get("summary") or {}
-    versions = facts.get("versions") or {}
+def _part(facts: Mapping[str, Any], counts: Counter[str], flags: Counter[str]) -> str:
+    model, versions = facts.get("model") or {}, facts.get("versions") or {}
     rows = {
         "model": model.get("name"),
         "its weights": (model.get("model_params") or {}).get("path") or model.get("path"),
@@ -107,9 +120,9 @@ def _part(facts: Mapping[str, Any], count: int) -> str:
         "made with": " ".join(
             f"{name} {versions[name]}" for name in ("pixano-vlm", "transformers") if name in versions
         ),
-        "records": f"{count:,}",
-        "failed": summary.get("failed"),
-        "flags": ", ".join(f"{name}: {number}" for name, number in (summary.get("flags") or {}).items()),
+        "records": f"{counts.total():,}",
+        "failed": f"{counts['error']:,}",
+        "flags": ", ".join(f"{name}: {number:,}" for name, number in flags.most_common()),
     }
     table = "\n".join(
         f"| {name} | {_cell(value)} |" for name, value in rows.items() if value not in (None, "")

@@ -7,7 +7,7 @@ in its place in one step. Which forms there are is in `forms`.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -15,10 +15,14 @@ from zlib import crc32
 from pixano_vlm.errors import OutputError, RunError, UsageError
 from pixano_vlm.outputs.dataset_folder import SHARDS
 from pixano_vlm.outputs.forms import Answers, Form, Lines, check_ending, endings, form_of, without_ending
-from pixano_vlm.outputs.shards import existing_shards, is_sharded, write_shards
+from pixano_vlm.outputs.shard_names import existing_shards, is_sharded
+from pixano_vlm.outputs.shards import write_shards
 from pixano_vlm.outputs.table_columns import Given
 
-__all__ = ["check_exports", "files_of", "is_export", "split_outputs", "states_of", "write_exports"]
+__all__ = [
+    "check_exports", "export_rows", "files_of", "is_export", "split_outputs", "states_of", "write_export",
+    "write_exports",
+]  # fmt: skip
 
 
 def is_export(path: Path) -> bool:
@@ -75,19 +79,37 @@ def _is_one_of(path: Path, others: Sequence[Path]) -> bool:
     return path.exists() and any(other.exists() and path.samefile(other) for other in others)
 
 
-def files_of(path: Path) -> list[Path]:
-    """The files that are there of an export: itself, its shards, or those of a folder."""
-    if is_sharded(path):
-        return existing_shards(path)
-    if path.is_dir():
-        return existing_shards(path / SHARDS)
-    return [path] if path.exists() else []
-
-
 def states_of(exports: Sequence[Path]) -> dict[str, list[int]]:
     """What each file is recognised by that a run wrote: its size in bytes, and its CRC-32."""
     files = [file for path in exports for file in files_of(path)]
     return {os.path.realpath(file): [file.stat().st_size, _crc(file)] for file in files}
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that are there of one export: itself, its shards, or the shards in its folder."""
+    if is_sharded(path):
+        return existing_shards(path)
+    if _form(path).is_folder:
+        return existing_shards(path / SHARDS) if path.is_dir() else []
+    return [path] if path.is_file() else []
+
+
+def export_rows(path: Path) -> Iterator[tuple[str, str]]:
+    """Each record's id, and what is written of it, of one export. Raises as `Form.read`."""
+    for file in existing_shards(path) if is_sharded(path) else [path]:
+        yield from _form(path).read(file)
+
+
+def write_export(answers: Answers, path: Path) -> None:
+    """Writes one.
+
+    Raises:
+        OSError: When it cannot be written.
+    """
+    if is_sharded(path):
+        write_shards(_form(path), answers, path)
+    else:
+        _form(path).put(answers, path)
 
 
 def _is_as_written(path: Path, state: Sequence[int]) -> bool:
@@ -107,8 +129,8 @@ def check_exports(
     *,
     sources: Sequence[Path],
     replace: bool,
-    shard_size: int | None = None,
     written: Mapping[str, Any] | None = None,
+    shard_size: int | None = None,
 ) -> None:
     """Finds out before a run what would go wrong after it.
 
@@ -116,8 +138,8 @@ def check_exports(
         exports: What is to be written.
         sources: The manifests, which none may be.
         replace: Whether what is there may be replaced.
-        shard_size: How many records were asked for in each shard.
         written: What `states_of` said when an earlier run had written them; one that changed since is kept.
+        shard_size: How many records were asked for in each shard.
 
     Raises:
         UsageError: When a size is given, and nothing is to be in shards.
@@ -137,16 +159,17 @@ def check_exports(
                 f"{there} exists.",
                 hint="Resume its run (--resume), replace it (--overwrite), or name another (-o FILE).",
             )
-        for file in files_of(path):
-            state = (written or {}).get(os.path.realpath(file))
-            if state is not None and not _is_as_written(file, state):
-                raise OutputError(
-                    f"{file} was changed since the run wrote it, and would be replaced.",
-                    hint="Move it elsewhere to keep it, or add --force to replace it.",
-                )
         if path.exists() and path.is_dir() != _form(path).is_folder:
             kind = "a folder" if path.is_dir() else "a file"
             raise OutputError(f"{path} is {kind}.", hint="Name another with -o.")
+        for file in files_of(path):
+            state = (written or {}).get(os.path.realpath(file))
+            if state is None or _is_as_written(file, state):
+                continue
+            raise OutputError(
+                f"{file} was changed since the run wrote it, and would be replaced.",
+                hint="Move it elsewhere to keep it, or add --force to replace it.",
+            )
         if not path.parent.is_dir():
             raise OutputError(
                 f"{path} cannot be written: there is no folder {path.parent}.", hint="Create the folder."
@@ -162,10 +185,8 @@ def _form(path: Path) -> Form:
 
 def _what_is_there(path: Path) -> Path | None:
     """Something that writing would replace: the file, its first shard, a shard of the folder's."""
-    if is_sharded(path):
-        return next(iter(existing_shards(path)), None)
-    if path.is_dir() and _form(path).is_folder:  # what others have in it stays
-        return path if existing_shards(path / SHARDS) else None
+    if is_sharded(path) or (path.is_dir() and _form(path).is_folder):  # what others have in a folder stays
+        return next(iter(files_of(path)), None)
     return path if path.exists() else None
 
 
@@ -188,10 +209,7 @@ def write_exports(
     answers = Answers(Lines(output), given, keys, output, shard_size)
     for path in exports:
         try:
-            if is_sharded(path):
-                write_shards(_form(path), answers, path)
-            else:
-                _form(path).put(answers, path)
+            write_export(answers, path)
         except OSError as error:
             raise RunError(
                 f"{path} cannot be written: {error.strerror or error}. {output} holds every result.",

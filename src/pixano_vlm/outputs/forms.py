@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pixano_vlm.errors import UsageError
 from pixano_vlm.extras import import_extra, pyarrow_parquet
-from pixano_vlm.outputs.shards import is_sharded, without_places
+from pixano_vlm.outputs.shard_names import is_sharded, without_places
 
 if TYPE_CHECKING:
     from pixano_vlm.outputs.table_columns import Column, Given
@@ -183,7 +183,9 @@ FORMS = (
         lambda: import_extra("pyarrow", extra="parquet", purpose="an Arrow file"),
     ),
     Form((".openai.jsonl",), "openai_batch:batch_of", "openai_batch:batch_rows"),
-    Form((".hf",), "dataset_folder:dataset_of", "tables:parquet_rows", pyarrow_parquet, is_folder=True),
+    Form(
+        (".hf",), "dataset_folder:dataset_of", "dataset_folder:dataset_rows", pyarrow_parquet, is_folder=True
+    ),
 )
 OWN = (".jsonl", ".ndjson")
 """The endings of the tool's own form, which a run is resumed from; a name without any is one, too."""
@@ -194,7 +196,7 @@ _MEANT: Mapping[str, str] = {
 """What somebody who wants another form may be served with."""
 
 
-_LINES = Form(OWN, "lines:lines_of", "lines:lines_rows")
+_LINES = Form(OWN, "lines:lines_of", "lines:line_rows")
 """The tool's own form, as its shards have it."""
 SHARD_SIZE = 100_000
 """How many records a shard has where nobody says."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from pixano_vlm.outputs.forms import Answers
-from pixano_vlm.records.output_line import as_line
+from pixano_vlm.records.output_line import as_line, read_line
 
-__all__ = ["lines_of", "lines_rows"]
+__all__ = ["line_rows", "lines_of"]
 
 
 def lines_of(answers: Answers, path: Path) -> None:
@@ -19,13 +18,12 @@ def lines_of(answers: Answers, path: Path) -> None:
             file.write(as_line(line))
 
 
-def lines_rows(path: Path) -> Iterator[tuple[str, str]]:
-    """Each line of a shard: its record's id, and the line.
+def line_rows(path: Path) -> Iterator[tuple[str, str]]:
+    """Each line's id, and the line.
 
     Raises:
         ValueError: When it is not one.
     """
     with path.open("rb") as file:
-        for data in file:
-            line = json.loads(data)
-            yield str(line.get("id") if isinstance(line, dict) else None), data.decode("utf-8", "replace")
+        for text in file:
+            yield read_line(text).id, text.decode("utf-8", "surrogateescape")

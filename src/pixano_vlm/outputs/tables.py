@@ -8,22 +8,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pixano_vlm.extras import pyarrow_parquet
+from pixano_vlm.extras import import_extra, pyarrow_parquet
 from pixano_vlm.outputs.forms import Answers
 from pixano_vlm.outputs.table_columns import COLUMNS, Given, as_json
 from pixano_vlm.records.output_line import OutputLine
 
 __all__ = [
-    "COLUMNS",
-    "arrow_of",
-    "arrow_rows",
-    "csv_of",
-    "csv_rows",
-    "parquet_of",
-    "parquet_rows",
-    "write_csv",
+    "COLUMNS", "arrow_of", "arrow_rows", "csv_of", "csv_rows", "parquet_of", "parquet_rows", "write_csv",
     "write_parquet",
-]
+]  # fmt: skip
 
 GROUP_ROWS = 10_000
 """Most rows in one row group of a Parquet file."""
@@ -141,13 +134,9 @@ def parquet_rows(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def arrow_rows(path: Path) -> Iterator[tuple[str, str]]:
-    """Each row of an Arrow file of answers: its record's id, and its values by column as JSON.
-
-    Raises:
-        ValueError: When it is not one.
-    """
-    arrow = import_module("pyarrow")
-    with arrow.OSFile(str(path), "rb") as file, arrow.ipc.open_file(file) as reader:
+    """Each row of an Arrow file of answers. As `parquet_rows`."""
+    arrow = import_extra("pyarrow", extra="parquet", purpose="an Arrow file")
+    with arrow.OSFile(str(path)) as file, arrow.ipc.open_file(file) as reader:
         for number in range(reader.num_record_batches):
             for row in reader.get_batch(number).to_pylist():
                 yield str(row.get("id")), str(as_json(row))

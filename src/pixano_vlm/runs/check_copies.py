@@ -13,9 +13,8 @@ from pathlib import Path
 from zlib import crc32
 
 from pixano_vlm.inputs.hash_table import HashTable
-from pixano_vlm.outputs.exports import files_of
-from pixano_vlm.outputs.forms import Answers, Form, form_of
-from pixano_vlm.outputs.shards import without_places
+from pixano_vlm.outputs.exports import export_rows, files_of, write_export
+from pixano_vlm.outputs.forms import Answers, form_of
 from pixano_vlm.outputs.sidecars import path_beside, sidecar_of
 from pixano_vlm.records.request import hash_id
 from pixano_vlm.runs.check import Checked, Finding, Kind
@@ -35,33 +34,32 @@ def compare_exports(answers: Answers, exports: list[Path], checked: Checked) -> 
         MissingPackageError: When what reads one is not installed.
     """
     for path in exports:
-        form = form_of(path)
-        if form is None:
+        if form_of(path) is None:
             continue
         checked.copies += 1
-        for finding in _export(form, answers, path):
+        for finding in _export(answers, path):
             checked.found[finding.kind] += 1
             yield finding
 
 
-def _export(form: Form, answers: Answers, path: Path) -> Iterator[Finding]:
+def _export(answers: Answers, path: Path) -> Iterator[Finding]:
     if not files_of(path):
         yield Finding("missing", path.name, path.name, None, "it is not there")
         return
     with tempfile.TemporaryDirectory(prefix="pixano-vlm-") as folder:
-        fresh = Path(folder) / without_places(path.name)
-        form.put(answers, fresh)
+        fresh = Path(folder) / path.name
+        write_export(answers, fresh)
         try:
-            yield from _compared(form, path, fresh)
+            yield from _compared(path, fresh)
         except (OSError, ValueError) as error:
             yield Finding("damaged", path.name, path.name, None, f"it cannot be read: {error}")
 
 
-def _compared(form: Form, path: Path, fresh: Path) -> Iterator[Finding]:
+def _compared(path: Path, fresh: Path) -> Iterator[Finding]:
     with closing(HashTable(values=True)) as expected, closing(HashTable()) as seen:
-        for id, text in _read(form, fresh):
+        for id, text in export_rows(fresh):
             expected.insert(hash_id(id), _crc(text))
-        for number, (id, text) in enumerate(_read(form, path), 1):
+        for number, (id, text) in enumerate(export_rows(path), 1):
             crc = next(expected.find(hash_id(id)), None)
             if crc is None or not seen.add(hash_id(id)):
                 yield _found(
@@ -69,15 +67,9 @@ def _compared(form: Form, path: Path, fresh: Path) -> Iterator[Finding]:
                 )
             elif crc != _crc(text):
                 yield _found("damaged", path, f"{path.name}, row {number}", id, "it differs from the output")
-        for id, _ in _read(form, fresh):
+        for id, _ in export_rows(fresh):
             if hash_id(id) not in seen:
                 yield _found("missing", path, path.name, id, "it has no row for this record")
-
-
-def _read(form: Form, path: Path) -> Iterator[tuple[str, str]]:
-    """The rows of every file of an export."""
-    for file in files_of(path):
-        yield from form.read(file)
 
 
 def _found(kind: Kind, path: Path, place: str, id: str, text: str) -> Finding:

@@ -17,7 +17,7 @@ from pixano_vlm.inputs.fields import FIELDS
 from pixano_vlm.models.generation import SETTINGS
 from pixano_vlm.nearest import did_you_mean
 
-__all__ = ["OPENAI_BATCH", "chat_body"]
+__all__ = ["OPENAI_BATCH", "as_format", "chat_body"]
 
 URL = "/v1/chat/completions"
 _PATHS = ("/chat/completions", "/responses")
@@ -29,6 +29,7 @@ _TAKEN = {
     "max_completion_tokens": "max_new_tokens",
     "metadata": "metadata",
     "response_format": "response_format",
+    "random_seed": "seed",
 } | {name: name for name in SETTINGS if name != "max_new_tokens"}
 _IGNORED = frozenset(
     {"model", "user", "store", "service_tier", "stream", "stream_options", "safety_identifier", "prompt_cache_key",
@@ -45,9 +46,11 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "min_p": (0,), "top_p": (1,), "repetition_penalty": (1,), "min_tokens": (0,), "ignore_eos": (False,),
     "use_beam_search": (False,),
     "length_penalty": (1,), "stop": ([], ""), "stop_token_ids": ([],), "bad_words": ([],), "extra_body": ({},),
+    "thinking": ({"type": "disabled"},), "safe_prompt": (False,), "web_search_options": ({},),
     "continue_final_message": (False,), "max_tokens": (-1,), "max_completion_tokens": (-1,),
 }  # fmt: skip
 """What may be in a body as long as it asks for nothing."""
+_VLLM = ("structured_outputs", "guided_json", "guided_choice")
 _NESTED = "extra_body"
 """Where OpenAI's library has a caller put what only other servers take."""
 
@@ -60,7 +63,11 @@ def _to_record(values: Values) -> Values:
     body, url, method = values["body"], values.get("url", URL), values.get("method", "POST")
     if not isinstance(body, dict):
         raise RecordError("body must be an object.", hint='Write "body": {"messages": [...]}.')
-    if method != "POST" or not isinstance(url, str) or not url.partition("?")[0].endswith(_PATHS):
+    if (
+        str(method).upper() != "POST"
+        or not isinstance(url, str)
+        or not url.partition("?")[0].endswith(_PATHS)
+    ):
         raise RecordError(f"{method} {url} cannot be answered here.", hint=f"Only POST {URL} can.")
     record = responses_body(body) if "input" in body else chat_body(body)
     return {"id": values["custom_id"], **record}
@@ -80,6 +87,7 @@ def chat_body(body: Values) -> Values:
     """
     if isinstance(extra := body.get(_NESTED), dict) and extra:
         body = {**{key: value for key, value in body.items() if key != _NESTED}, **extra}
+    body = _with_format(body)
     record: dict[str, Any] = {}
     for key, value in body.items():
         if value is None or key in _IGNORED or _is_neutral(key, value):
@@ -98,6 +106,26 @@ def chat_body(body: Values) -> Values:
     if "prompt" not in record:
         raise RecordError("the body has no messages.", hint='Add "messages": [...].')
     return record
+
+
+def _with_format(body: Values) -> Values:
+    """The body with vLLM's own keys for structured answers under OpenAI's."""
+    asked = (
+        dict(body.get("structured_outputs") or {}) if isinstance(body.get("structured_outputs"), dict) else {}
+    )
+    for key, name in (("json", "guided_json"), ("choice", "guided_choice")):
+        if body.get(name) is not None:
+            asked[key] = body[name]
+    if len(asked) != 1 or not asked.keys() <= {"json", "choice"} or body.get("response_format"):
+        return body
+    schema = {"enum": asked["choice"]} if "choice" in asked else asked["json"]
+    rest = {key: value for key, value in body.items() if key not in _VLLM}
+    return {**rest, "response_format": as_format(schema)}
+
+
+def as_format(schema: Any) -> Values:
+    """A schema as OpenAI asks for it."""
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
 
 
 def _is_neutral(key: str, value: Any) -> bool:

@@ -11,7 +11,7 @@ __all__ = ["IMAGE_KEYS", "REFUSED_KEYS", "as_part", "as_source", "image_part"]
 
 IMAGE_KEYS = frozenset(
     {"images", "image", "image_url", "image_urls", "image_path", "image_paths", "image_file", "image_files", "img",
-     "imgs", "picture", "pictures", "file_name"}
+     "imgs", "picture", "pictures", "file_name", "image_base64", "image_b64"}
 )  # fmt: skip
 """Under which keys a message may name its images."""
 REFUSED_KEYS = frozenset(

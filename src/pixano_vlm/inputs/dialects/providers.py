@@ -11,10 +11,16 @@ from typing import Any
 
 from pixano_vlm.errors import RecordError
 from pixano_vlm.inputs.dialects.dialect import Dialect, Values
-from pixano_vlm.inputs.dialects.openai_batch import chat_body
+from pixano_vlm.inputs.dialects.openai_batch import as_format, chat_body
 from pixano_vlm.inputs.dialects.responses import responses_body
 
 __all__ = ["ANTHROPIC", "BEDROCK", "CHAT_REQUEST", "GEMINI", "OLLAMA", "RESPONSES"]
+
+
+_ASKS_NOTHING: tuple[Any, ...] = (
+    [], {}, {"type": "disabled"}, {"type": "auto"}, {"type": "none"}, "text/plain",
+)  # fmt: skip
+"""Values that ask for nothing under whichever key they are. None of them equals 0, which a temperature may be."""
 
 
 def _settings(
@@ -23,7 +29,7 @@ def _settings(
     """Settings under the tool's own names; refuses what is in neither."""
     found: Values = {}
     for key, value in given.items():
-        if key in ignored or value is None or value in ([], {}, False):
+        if key in ignored or value is None or value is False or value in _ASKS_NOTHING:
             continue
         if key not in taken:
             raise RecordError(f"{where}{key} cannot be done here.", hint="Leave it out.")
@@ -66,14 +72,29 @@ ANTHROPIC = Dialect(
     "custom_id",
     frozenset({"custom_id", "params"}),
 )
+_NOVA = {
+    "maxTokens": "max_new_tokens", "max_new_tokens": "max_new_tokens", "temperature": "temperature", "topP": "top_p",
+    "top_p": "top_p", "topK": "top_k", "top_k": "top_k", "stopSequences": "stop",
+}  # fmt: skip
+
+
+def _bedrock(values: Values) -> Values:
+    request = dict(_object(values["modelInput"], "modelInput"))
+    config = _object(request.pop("inferenceConfig", None) or {}, "inferenceConfig")
+    request.pop("schemaVersion", None)
+    record = _anthropic(request, "modelInput")
+    return {
+        "id": values.get("recordId"),
+        **record,
+        **_settings(config, _NOVA, frozenset(), "modelInput.inferenceConfig."),
+    }
+
+
 BEDROCK = Dialect(
     "Amazon Bedrock batch inference",
     frozenset({"modelInput"}),
     lambda values: "modelInput" in values,
-    lambda values: {
-        "id": values.get("recordId"),
-        **_anthropic(_object(values["modelInput"], "modelInput"), "modelInput"),
-    },
+    _bedrock,
     "recordId",
     frozenset({"recordId", "modelInput"}),
 )
@@ -83,6 +104,11 @@ _GEMINI = {
     "maxOutputTokens": "max_new_tokens", "max_output_tokens": "max_new_tokens", "stopSequences": "stop",
     "stop_sequences": "stop", "seed": "seed",
 }  # fmt: skip
+_GEMINI_FORMAT = {
+    "responseMimeType": "response_mime_type", "responseSchema": "response_schema",
+    "responseJsonSchema": "response_json_schema",
+}  # fmt: skip
+_GEMINI_CONFIG_IGNORED = frozenset({"candidateCount", *_GEMINI_FORMAT, *_GEMINI_FORMAT.values()})
 _GEMINI_IGNORED = frozenset(
     {"model", "contents", "generationConfig", "generation_config", "systemInstruction", "system_instruction",
      "safetySettings", "safety_settings", "labels"}
@@ -92,6 +118,8 @@ _GEMINI_IGNORED = frozenset(
 def _gemini(values: Values) -> Values:
     request = _object(values["request"], "request") if "request" in values else values
     contents = request.get("contents")
+    if isinstance(contents, dict):
+        contents = [contents]
     if not isinstance(contents, list):
         raise RecordError("the request has no contents.", hint='Add "contents": [...].')
     system = request.get("systemInstruction", request.get("system_instruction"))
@@ -112,8 +140,35 @@ def _gemini(values: Values) -> Values:
     return {
         "id": values.get("key", values.get("id")),
         "prompt": turns,
-        **_settings(config, _GEMINI, frozenset({"candidateCount"}), "generationConfig."),
+        **_settings(config, _GEMINI, _GEMINI_CONFIG_IGNORED, "generationConfig."),
+        **_gemini_format(config),
     }
+
+
+def _gemini_format(config: Values) -> Values:
+    """The JSON that a request asks for."""
+    given = {key: config.get(key, config.get(other)) for key, other in _GEMINI_FORMAT.items()}
+    if given["responseMimeType"] != "application/json":
+        return {}
+    schema = given["responseJsonSchema"] or _plain_types(given["responseSchema"])
+    return {"response_format": as_format(schema) if schema else {"type": "json_object"}}
+
+
+def _plain_types(schema: Any) -> Any:
+    """A schema of Google's, whose types are in capitals, as one of JSON Schema."""
+    if isinstance(schema, list):
+        return [_plain_types(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {key: value for key, value in schema.items() if key not in ("propertyOrdering", "nullable")}
+    if isinstance(kept.get("properties"), dict):
+        kept["properties"] = {name: _plain_types(part) for name, part in kept["properties"].items()}
+    for key in ("items", "anyOf"):
+        if key in kept:
+            kept[key] = _plain_types(kept[key])
+    if isinstance(kept.get("type"), str):
+        kept["type"] = kept["type"].lower()
+    return {"anyOf": [kept, {"type": "null"}]} if schema.get("nullable") is True else kept
 
 
 GEMINI = Dialect(

@@ -11,7 +11,10 @@ from pixano_vlm.errors import RecordError
 
 __all__ = ["looks_like_turns", "parsed_text", "turns_in_text"]
 
-_TURNS = re.compile(r"\s*(?:\[\s*)?\{\s*(['\"])(?:role|content|from|value|messages|conversations|type)\1\s*:")
+_TURNS = re.compile(
+    r"\s*(?:array\(\s*)?(?:\[\s*)?\{\s*(['\"])(?:role|content|from|value|messages|conversations|type)\1\s*:"
+)
+_QUOTED = re.compile(r'\s*"\s*(?:\[\s*)?\{\s*\\"')
 _MOST = 4 * 2**20
 """Longest text that is taken for a Python literal."""
 
@@ -35,12 +38,24 @@ def parsed_text(value: Any) -> Any:
     return found if isinstance(found, (list, dict)) else value
 
 
+def _unquoted(text: str) -> str:
+    """Messages that were written as JSON twice, as they were after the first time; any other text as it is."""
+    if not _QUOTED.match(text):
+        return text
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return found if isinstance(found, str) and looks_like_turns(found) else text
+
+
 def turns_in_text(text: str, where: str) -> Any:
     """The messages, or parts, that a text is the print of; the text itself where it is not one.
 
     Raises:
         RecordError: When it begins like messages and cannot be read as such.
     """
+    text = _unquoted(text)
     if not looks_like_turns(text):
         return text
     found = parsed_text(text)

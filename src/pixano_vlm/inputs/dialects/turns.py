@@ -13,6 +13,7 @@ from typing import Any
 from pixano_vlm.errors import RecordError
 from pixano_vlm.inputs.dialects.parts import IMAGE_KEYS, REFUSED_KEYS, as_part, as_source, image_part
 from pixano_vlm.inputs.dialects.text_values import turns_in_text
+from pixano_vlm.inputs.image_like import looks_like_image
 from pixano_vlm.prompts.messages import ROLES
 
 __all__ = ["MARK", "as_sources", "as_turns", "marks_in", "placed", "with_videos"]
@@ -24,6 +25,7 @@ _ROLES = {
 }  # fmt: skip
 _CONTENT_KEYS = ("content", "value", "text", "parts")
 _TURN_KEYS = frozenset({"role", "from", *_CONTENT_KEYS})
+_PLAIN_IMAGE_KEYS = frozenset(key.lower().replace("_", "") for key in IMAGE_KEYS)
 _PAIRS = (("human", "assistant"), ("user", "assistant"), ("human", "gpt"), ("question", "answer"))
 
 MARK = re.compile(r"<image>|<image_placeholder>|<ImageHere>|<\|image\|>|<\|?image[_ ]\d+\|?>")
@@ -68,6 +70,11 @@ def _turn(turn: Any, where: str) -> list[Any]:
     return [_message(turn, where)]
 
 
+def _names_images(key: str) -> bool:
+    """Whether it is a key of images, in whatever letters: `Images`, `imageUrl`, `image-path`."""
+    return key in IMAGE_KEYS or key.lower().replace("_", "").replace("-", "") in _PLAIN_IMAGE_KEYS
+
+
 def _message(turn: dict[str, Any], where: str) -> dict[str, Any]:
     role = _role(turn.get("role", turn.get("from")))
     content = next((turn[key] for key in _CONTENT_KEYS if turn.get(key) is not None), None)
@@ -76,12 +83,17 @@ def _message(turn: dict[str, Any], where: str) -> dict[str, Any]:
     for key, value in turn.items():
         if value is None or value in ([], "", {}) or key in _TURN_KEYS:
             continue
-        if key in IMAGE_KEYS:
+        if _names_images(key):
             images += as_sources(value, f"{where}.{key}")
         elif key in ("video", "videos"):
             videos += as_sources(value, f"{where}.{key}")
         elif key in REFUSED_KEYS:
             raise RecordError(f"{where}.{key} cannot be sent.", hint="Leave it out, or give it as images.")
+        elif looks_like_image(value):
+            raise RecordError(
+                f"{where}.{key} seems to hold an image, which nobody would look at.",
+                hint="Give it as images.",
+            )
     if images or videos:
         content = _with_images(content, images, where)
         content = [*({"type": "video", "video": video} for video in videos), *_as_parts(content)]
@@ -93,7 +105,7 @@ def _message(turn: dict[str, Any], where: str) -> dict[str, Any]:
     others = {
         key: value
         for key, value in turn.items()
-        if key not in _TURN_KEYS and key not in IMAGE_KEYS and key not in ("video", "videos")
+        if key not in _TURN_KEYS and key not in ("video", "videos") and not _names_images(key)
     }
     return {"role": role, "content": content, **others}
 

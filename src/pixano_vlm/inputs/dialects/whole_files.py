@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pixano_vlm.inputs.dialects.dialect import Values
+from pixano_vlm.inputs.dialects.known import dialect_of
 
-__all__ = ["refusal_of"]
+__all__ = ["holds_records", "is_columns", "refusal_of"]
 
+_MANY = frozenset(
+    {"is in COCO's format", "is in Karpathy's format of captions", "is in the format of VQA", "is a project of VIA",
+     "is one object with a record under each key"}
+)  # fmt: skip
+"""What is surely no record, even alone in a file of lines."""
 _ASK = '"Describe this image."'
 
 
@@ -17,7 +23,41 @@ def refusal_of(values: Values, name: str) -> tuple[str, str]:
         name: The file's name.
     """
     what, program = _format_of(values)
+    if is_columns(values):
+        return (
+            "holds columns, each with the values of all records; it is not a list of records.",
+            f"Convert it: python -c \"import pandas; pandas.read_json('{name}').to_json('manifest.jsonl', "
+            "orient='records', lines=True)\"",
+        )
     return f"{what}; it is not a list of records.", f"Convert it: jq -c '{program}' {name} > manifest.jsonl"
+
+
+def is_columns(values: Values) -> bool:
+    """Whether each key holds a column: a list, or an object of values by row as pandas writes it."""
+    prompts = values.get("prompt")
+    columns = list(values.values())
+    if isinstance(prompts, list) and all(isinstance(prompt, str) for prompt in prompts):
+        return bool(prompts) and all(isinstance(c, list) and len(c) == len(prompts) for c in columns)
+    first = columns[0] if columns else None
+    if (
+        not isinstance(first, dict)
+        or len(columns) < 2
+        or not first
+        or isinstance(next(iter(first.values())), dict)
+    ):
+        return False
+    return all(isinstance(column, dict) and column.keys() == first.keys() for column in columns) and all(
+        key.isdecimal() for key in first
+    )
+
+
+def holds_records(values: Values) -> bool:
+    """Whether an object is one of the known formats that hold many records."""
+    if is_columns(values):
+        return True
+    if not values.keys().isdisjoint({"prompt", "messages", "conversations", "body"}):
+        return False
+    return _format_of(values)[0] in _MANY
 
 
 def _format_of(values: Values) -> tuple[str, str]:
@@ -38,8 +78,10 @@ def _format_of(values: Values) -> tuple[str, str]:
         return "is a project of VIA", f"._via_img_metadata[] | {{prompt: {_ASK}, images: [.filename]}}"
     if "imagePath" in values:
         return "is an annotation of LabelMe", f"{{prompt: {_ASK}, images: [.imagePath]}}"
-    for key in ("data", "annotations", "records", "examples", "train", "test"):
+    for key in ("requests", "data", "annotations", "records", "examples", "train", "test"):
         first = _first(values.get(key))
+        if first and ("prompt" in first or dialect_of(first) is not None):
+            return f"is one object with its records under {key!r}", f".{key}[]"
         if first:
             return f"is one object with its records under {key!r}", f".{key}[] | {_program(first)}"
     if isinstance(images, list) and images:
