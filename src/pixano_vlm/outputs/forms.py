@@ -61,6 +61,7 @@ FORMS = (
     Form((".csv",), "tables:csv_of"),
     Form((".parquet", ".pq"), "tables:parquet_of", pyarrow_parquet),
     Form((".openai.jsonl",), "openai_batch:batch_of"),
+    Form((".coco.json",), "coco:coco_of"),
 )
 OWN = (".jsonl", ".ndjson")
 """The endings of the tool's own form, which a run is resumed from; a name without any is one, too."""

@@ -2,7 +2,8 @@
 
 Wraps the sink of a run, which stays what is resumed. An existing file is never written over unless asked, and its
 record counts as done: nobody asks the model. A record with several images has its file beside the first; one without
-an image on this machine, or with an empty answer, has none.
+an image on this machine, or with an empty answer, has none. `yolo` is the boxes of the answer instead of
+its text: `a.txt`, empty where nothing was found, and the list of classes in the manifest's folder.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ from pixano_vlm.errors import RunError
 from pixano_vlm.media.sources import is_url, local_path
 from pixano_vlm.outputs.jsonl import JsonlSink
 from pixano_vlm.outputs.sink import Sink
+from pixano_vlm.outputs.yolo import CLASSES, ClassList, yolo_text
 from pixano_vlm.records.output_line import render
 from pixano_vlm.records.result import Result
 
-__all__ = ["SidecarSink"]
+__all__ = ["SUFFIXES", "SidecarSink"]
+
+SUFFIXES = {"txt": ".txt", "json": ".json", "yolo": ".txt"}
+"""Kind of file -> what its name ends with."""
 
 
 class SidecarSink(Sink):
@@ -30,7 +35,7 @@ class SidecarSink(Sink):
     Args:
         inner: Where results go first.
         folder: What relative image paths start from.
-        kind: `txt` holds the text, `json` the whole line of the output.
+        kind: `txt` holds the text, `json` the whole line of the output, `yolo` its boxes.
         model: The model's name, for the lines.
         overwrite: Whether a file that is there is written over.
     """
@@ -38,6 +43,7 @@ class SidecarSink(Sink):
     def __init__(self, inner: Sink, folder: str, kind: str, model: str, *, overwrite: bool = False) -> None:
         self._inner, self._folder, self._kind, self._model = inner, folder, kind, model
         self.overwrite = overwrite
+        self._classes: ClassList | None = None
 
     @property
     def full(self) -> bool:
@@ -83,22 +89,31 @@ class SidecarSink(Sink):
         """Where the file of a record goes, by its images as its line writes them; None where it has none."""
         if not images or is_url(images[0]):
             return None
-        return Path(self._folder, local_path(images[0])).with_suffix(f".{self._kind}")
+        return Path(self._folder, local_path(images[0])).with_suffix(SUFFIXES[self._kind])
 
     def _put(self, path: Path, line: dict[str, Any], *, overwrite: bool) -> None:
-        text = (line["generated_text"] or "").strip()
-        if not text:
-            return
-        if self._kind == "json":
-            text = json.dumps(line, ensure_ascii=False, indent=2)
         try:
-            data = (text + "\n").encode("utf-8", "backslashreplace")
+            text = self._text(line)
+            if text is None:
+                return
+            data = text.encode("utf-8", "backslashreplace")
             self.sidecars_written += _write(path, data, overwrite=overwrite)
         except OSError as error:
             raise RunError(
                 f"{path} cannot be written: {error.strerror or error}. The output has every answer.",
                 hint="Make its folder writable and resume with the same command, or leave --sidecar out.",
             ) from error
+
+    def _text(self, line: dict[str, Any]) -> str | None:
+        """What the file of a line holds; None: it has none."""
+        if self._kind == "yolo":
+            if self._classes is None:
+                self._classes = ClassList(Path(self._folder, CLASSES))
+            return yolo_text(line, self._classes)
+        text = (line["generated_text"] or "").strip()
+        if not text:
+            return None
+        return (json.dumps(line, ensure_ascii=False, indent=2) if self._kind == "json" else text) + "\n"
 
 
 def _write(path: Path, data: bytes, *, overwrite: bool) -> bool:

@@ -17,15 +17,16 @@ from zlib import crc32
 from pydantic import BaseModel, ConfigDict, Field
 
 from pixano_vlm.errors import GenerationError, VLMError
+from pixano_vlm.models.region import ImageSize, Region
 from pixano_vlm.models.vlm import VLMOutput
 from pixano_vlm.records.request import Request
 from pixano_vlm.records.result import Result
 
 __all__ = ["VERSION", "LineError", "LineUsage", "OutputLine", "error_message", "relabelled", "render", "says"]
 
-VERSION = "1.3"
+VERSION = "1.4"
 """1.0: the first version. 1.1: `images` also lists the images in chat messages. 1.2: `pages_not_read`.
-1.3: `prompt` and `reasoning`."""
+1.3: `prompt` and `reasoning`. 1.4: `regions` and `image_sizes`."""
 
 
 class LineUsage(BaseModel):
@@ -86,6 +87,15 @@ class OutputLine(BaseModel):
         default=None,
         description="Pages of the record's image files that nobody asked for and the model did not see.",
     )
+    regions: list[Region] | None = Field(
+        default=None,
+        description="Boxes, points and polygons in pixels of the upright image; only where they were asked for.",
+    )
+    image_sizes: list[ImageSize] | None = Field(
+        default=None,
+        description="The size of each image, and of what the model looked at; only where regions, `min_pixels` or "
+        "`max_pixels` were asked for.",
+    )
 
 
 FIRST = (
@@ -98,6 +108,9 @@ _ANSWERED = tuple(
     name for name in OutputLine.model_fields if name in VLMOutput.model_fields and name != "usage"
 )
 """Fields that are the answer's own, under the same name."""
+
+_LISTS = frozenset({"regions", "image_sizes"})
+"""Fields that are lists of objects, whose keys are written only where they are set."""
 
 _LATER = tuple(name for name in OutputLine.model_fields if name not in FIRST)
 
@@ -163,6 +176,8 @@ def _values(result: Result, model: str) -> dict[str, Any]:
     for name in _LATER:
         if values.get(name) is None:
             values.pop(name, None)
+    for name in _LISTS & values.keys():
+        values[name] = [item.model_dump(mode="json", exclude_none=True) for item in values[name]]
     return values
 
 

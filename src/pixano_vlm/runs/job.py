@@ -19,6 +19,7 @@ from pixano_vlm.records.request import Request
 from pixano_vlm.records.result import Result
 from pixano_vlm.runs.flags import flags_of, other_settings
 from pixano_vlm.runs.image_flags import image_flags
+from pixano_vlm.runs.regions import RegionReader
 from pixano_vlm.runs.remaining import Remaining
 from pixano_vlm.runs.summary import Summary
 
@@ -64,6 +65,7 @@ class Job:
         self._is_writable = True
         self._most_new_tokens = Limits().max_new_tokens
         self._model_name = "the model"
+        self._regions: RegionReader | None = None
         self._failure: BaseException | None = None
         self._writing = threading.Lock()
 
@@ -101,6 +103,7 @@ class Job:
             if first is not None:
                 loaded = self._model if isinstance(self._model, VLMModel) else self._model()
                 self._most_new_tokens, self._model_name = loaded.limits.max_new_tokens, type(loaded).__name__
+                self._regions = RegionReader(loaded, loaded.limits)
                 ready = time.monotonic()
                 try:
                     yield from self._through(loaded, first)
@@ -182,6 +185,10 @@ class Job:
                 if request.input is None:
                     self._finish(Result(request, error=request.error))
                     continue
+                refused = None if self._regions is None else self._regions.refusal(request.input)
+                if refused is not None:
+                    self._finish(Result(request, error=refused))
+                    continue
                 self._in_flight[request.index] = request
                 yield request.index, request.input
         except Exception as error:
@@ -190,6 +197,12 @@ class Job:
     def _answered(self, request: Request, answer: VLMOutput | VLMError) -> None:
         """Writes a record's answer, unless it is to be asked once more."""
         answer = checked_answer(answer, f"{self._model_name}.stream answered with")
+        region_flags: tuple[str, ...] = ()
+        if isinstance(answer, VLMOutput) and self._regions is not None and request.input is not None:
+            try:
+                answer, region_flags = self._regions.read(request.input, answer)
+            except VLMError as error:
+                answer = error
         if isinstance(answer, Exception):
             result = Result(request, error=answer)
         else:
@@ -198,7 +211,7 @@ class Job:
                 answer = answer.model_copy(update={"parsed": parse_json(answer.generated_text)})
             noted, pages_not_read = image_flags(request.input)
             result = Result(
-                request, output=answer, flags=flags_of(answer, asked), image_flags=noted,
+                request, output=answer, flags=(*flags_of(answer, asked), *region_flags), image_flags=noted,
                 pages_not_read=pages_not_read,
             )  # fmt: skip
         first = self._flagged.pop(request.index, None)
