@@ -130,6 +130,10 @@ class Job:
 
     def _through(self, model: VLMModel, first: tuple[int, VLMInput] | None) -> Iterator[Result]:
         while first is not None:
+            if (refused := self._refusal(first[1])) is not None:  # it was admitted before the model was there
+                self._finish(Result(self._in_flight.pop(first[0]), error=refused))
+                first = yield from self._first()
+                continue
             yield from self._stream(model, chain([first], self._admitted()))
             # Admission ends early when too many results wait for a slow one; by now that one is done.
             first = None if self._stop.is_set() or self._failure else (yield from self._first())
@@ -185,14 +189,16 @@ class Job:
                 if request.input is None:
                     self._finish(Result(request, error=request.error))
                     continue
-                refused = None if self._regions is None else self._regions.refusal(request.input)
-                if refused is not None:
+                if (refused := self._refusal(request.input)) is not None:
                     self._finish(Result(request, error=refused))
                     continue
                 self._in_flight[request.index] = request
                 yield request.index, request.input
         except Exception as error:
             self._failure = error
+
+    def _refusal(self, input: VLMInput) -> VLMError | None:
+        return None if self._regions is None else self._regions.refusal(input)
 
     def _answered(self, request: Request, answer: VLMOutput | VLMError) -> None:
         """Writes a record's answer, unless it is to be asked once more."""
