@@ -60,12 +60,17 @@ class ImageBudget:
 
 def budget_of(processor: Any) -> ImageBudget:
     """How an image processor keeps to a budget, found by what it takes and by a trial."""
-    if processor is None:
-        return ImageBudget(None)
-    for way in (_areas(processor), _named_areas(processor)):
-        if way is not None and _works(processor, way):
+    for find, is_exact in (
+        (_areas, True),
+        (_named_areas, True),
+        (_tiles, False),
+        (_patches, False),
+        (_edges, False),
+    ):
+        way = None if processor is None else find(processor)
+        if way is not None and _works(processor, way, is_exact=is_exact):
             return ImageBudget(way)
-    return ImageBudget(_tiles(processor) or _patches(processor) or _edges(processor))
+    return ImageBudget(None)
 
 
 def _takes(processor: Any) -> frozenset[str]:
@@ -118,20 +123,31 @@ def _bounds(least: int | None, most: int | None, own_low: int, own_high: int) ->
     return least or own_low, most or own_high
 
 
-def _works(processor: Any, way: Way) -> bool:
-    """Whether a trial image comes out smaller, and larger, as the way says: lengths would not be taken for areas."""
+def _works(processor: Any, way: Way, *, is_exact: bool) -> bool:
+    """Whether a trial image comes out smaller as the way says: lengths, for one, would not be taken for areas.
+
+    Args:
+        processor: The image processor.
+        way: What to try.
+        is_exact: Whether the budget itself must be kept to; a tile more is all the others are asked.
+    """
     image = Image.fromarray(np.zeros((480, 640, 3), np.uint8))
+    whole = _pixels(processor, image, {})
+    if whole is None:
+        return False
+    part = _pixels(processor, image, way(None, whole // 4, [image.size]))
+    return part is not None and (part <= whole // 4 if is_exact else part < whole)
+
+
+def _pixels(processor: Any, image: Image.Image, options: Options) -> int | None:
+    """How many pixels of an image the model would look at; None where nobody can say."""
+    cut = {"crop_to_patches": True} if "crop_to_patches" in _takes(processor) else {}
     try:
-        areas = []
-        for least, most in ((None, 320 * 240), (1280 * 960, None)):
-            features = processor([image], return_tensors="pt", **way(least, most, [image.size]))
-            size = size_looked_at(dict(features), processor)
-            areas.append(size["model_width"] * size["model_height"] * size.get("tiles", 1))
+        size = size_looked_at(dict(processor([image], return_tensors="pt", **cut, **options)), processor)
+        return size["model_width"] * size["model_height"] * size.get("tiles", 1)
     # A model's own code, and options that it may not know.
     except Exception:
-        return False
-    small, large = areas
-    return small <= 320 * 240 and large >= 1280 * 960
+        return None
 
 
 def _tiles(processor: Any) -> Way | None:

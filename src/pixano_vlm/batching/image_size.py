@@ -13,7 +13,7 @@ from pixano_vlm.models.region import ImageSize
 
 __all__ = ["image_sizes", "size_looked_at"]
 
-GRIDS = ("image_grid_thw", "image_grid_hws", "grid_thw", "spatial_shapes", "tgt_sizes")
+GRIDS = ("image_grid_thw", "image_grid_hws", "grid_thws", "grid_thw", "spatial_shapes", "target_sizes")
 """Names of the processors' outputs that are rows and columns of patches, last two numbers of a row."""
 PIXELS = ("pixel_values", "pixel_values_images")
 
@@ -52,17 +52,27 @@ def size_looked_at(features: Mapping[str, Any], processor: Any) -> dict[str, int
     patch = patch.get("height") if isinstance(patch, Mapping) else patch
     for name in GRIDS:
         grid = features.get(name)
-        if grid is not None and isinstance(patch, int):
-            rows = np.asarray(grid).reshape(-1, np.shape(grid)[-1])
-            if len(rows) == 1:
-                return {"model_width": int(rows[0][-1]) * patch, "model_height": int(rows[0][-2]) * patch}
+        if grid is not None:
+            return _of_grid(np.asarray(grid), patch)
     for name in PIXELS:
         pixels = features.get(name)
         if isinstance(pixels, list) and len(pixels) == 1:
             (pixels,) = pixels
-        if isinstance(pixels, Tensor | np.ndarray) and len(pixels.shape) >= 3 and pixels.shape[-3] in (1, 3):
+        # With fewer axes than four it is patches in a row, whose image is not known by its shape.
+        if isinstance(pixels, Tensor | np.ndarray) and len(pixels.shape) >= 4 and pixels.shape[-3] in (1, 3):
             return _of_pixels(pixels.shape, features.get("pixel_attention_mask"))
     return {}
+
+
+def _of_grid(grid: NDArray[np.int64], patch: Any) -> dict[str, int]:
+    """Of rows and columns of patches: `[..., rows, columns]`, one line an image or tile."""
+    lines = (
+        grid.reshape(-1, grid.shape[-1])[:, -2:] if grid.ndim and grid.shape[-1] >= 2 else grid.reshape(0, 2)
+    )
+    if not isinstance(patch, int) or len(np.unique(lines, axis=0)) != 1:
+        return {}
+    size = {"model_width": int(lines[0][1]) * patch, "model_height": int(lines[0][0]) * patch}
+    return size if len(lines) == 1 else {**size, "tiles": len(lines)}
 
 
 def _of_pixels(shape: Sequence[int], mask: Any) -> dict[str, int]:
