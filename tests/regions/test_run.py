@@ -197,3 +197,19 @@ def test_an_image_on_which_nothing_was_found_has_an_empty_yolo_file(
 def test_yolo_files_are_refused_where_no_regions_are_asked_for(manifest: Path) -> None:
     with pytest.raises(UsageError, match="none are asked for"):
         generate(manifest, Pointing({}), sidecar="yolo")
+
+
+def test_pycocotools_reads_the_coco_file(
+    tmp_path: Path, manifest: Path, images: list[dict[str, Any]]
+) -> None:
+    coco = pytest.importorskip("pycocotools.coco")
+    outputs = [tmp_path / "o.jsonl", tmp_path / "o.coco.json"]
+    generate(manifest, model_for(images), output=outputs, regions=True).finish()
+    data = coco.COCO(str(outputs[1]))
+    (cats,) = data.getCatIds(catNms=["cat"])
+    assert len(data.getImgIds()) == len(images)
+    assert len(data.getAnnIds(catIds=[cats])) == len(images) // 2
+    for entry, image in zip(data.loadImgs(data.getImgIds()), images, strict=True):
+        (annotation,) = data.loadAnns(data.getAnnIds(imgIds=[entry["id"]]))
+        x, y, width, height = annotation["bbox"]
+        assert near((x, y, x + width, y + height), image["box"])
