@@ -41,6 +41,14 @@ class HashTable:
     def __len__(self) -> int:
         return self._used
 
+    def __contains__(self, key: int) -> bool:
+        place = key & (self._places - 1)
+        while key not in (hashes := self._hashes(place)):
+            if 0 in hashes:
+                return False
+            place += _PROBE
+        return True
+
     def add(self, key: int) -> bool:
         """Puts a hash from 1 to 2**64 - 1 in unless it is there; True when it is new."""
         place = key & (self._places - 1)

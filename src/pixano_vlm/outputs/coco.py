@@ -17,7 +17,7 @@ from pixano_vlm.models.region import Region
 from pixano_vlm.outputs.forms import Answers
 from pixano_vlm.records.output_line import OutputLine
 
-__all__ = ["UNNAMED", "box_of", "coco_of", "labels_of"]
+__all__ = ["UNNAMED", "box_of", "coco_of", "coco_rows", "labels_of"]
 
 UNNAMED = "object"
 """The category of a region that has no label."""
@@ -53,6 +53,28 @@ def coco_of(answers: Answers, path: Path) -> None:
         "annotations": annotations,
     }
     path.write_text(json.dumps(data, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace")
+
+
+def coco_rows(path: Path) -> Iterator[tuple[str, str]]:
+    """Each image's file name, and its size and annotations as JSON, with categories by name and without ids.
+
+    Raises:
+        ValueError: When it is not detection data in COCO's form.
+    """
+    data = json.loads(path.read_bytes())
+    try:
+        names = {category["id"]: category["name"] for category in data["categories"]}
+        found: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in data["images"]}
+        for entry in data["annotations"]:
+            own = {key: value for key, value in entry.items() if key not in ("id", "image_id", "category_id")}
+            found[entry["image_id"]].append({**own, "category": names[entry["category_id"]]})
+        rows = [
+            (str(image["file_name"]), [image["width"], image["height"], found[image["id"]]])
+            for image in data["images"]
+        ]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"it is not COCO detection data: {error}") from error
+    return ((name, json.dumps(row, sort_keys=True)) for name, row in rows)
 
 
 def labels_of(lines: Answers | Iterator[OutputLine]) -> list[str]:

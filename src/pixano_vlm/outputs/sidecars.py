@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from pixano_vlm.outputs.yolo import CLASSES, ClassList, yolo_text
 from pixano_vlm.records.output_line import render
 from pixano_vlm.records.result import Result
 
-__all__ = ["SUFFIXES", "SidecarSink"]
+__all__ = ["SUFFIXES", "SidecarSink", "path_beside", "sidecar_of"]
 
 SUFFIXES = {"txt": ".txt", "json": ".json", "yolo": ".txt"}
 """Kind of file -> what its name ends with."""
@@ -87,16 +87,15 @@ class SidecarSink(Sink):
 
     def path_beside(self, images: Sequence[str]) -> Path | None:
         """Where the file of a record goes, by its images as its line writes them; None where it has none."""
-        if not images or is_url(images[0]):
-            return None
-        return Path(self._folder, local_path(images[0])).with_suffix(SUFFIXES[self._kind])
+        return path_beside(images, self._folder, self._kind)
 
     def _put(self, path: Path, line: dict[str, Any], *, overwrite: bool) -> None:
         try:
-            text = self._text(line)
-            if text is None:
+            if self._kind == "yolo" and self._classes is None:
+                self._classes = ClassList(Path(self._folder, CLASSES))
+            data = sidecar_of(line, self._kind, self._classes)
+            if data is None:
                 return
-            data = text.encode("utf-8", "backslashreplace")
             self.sidecars_written += _write(path, data, overwrite=overwrite)
         except OSError as error:
             raise RunError(
@@ -104,16 +103,44 @@ class SidecarSink(Sink):
                 hint="Make its folder writable and resume with the same command, or leave --sidecar out.",
             ) from error
 
-    def _text(self, line: dict[str, Any]) -> str | None:
-        """What the file of a line holds; None: it has none."""
-        if self._kind == "yolo":
-            if self._classes is None:
-                self._classes = ClassList(Path(self._folder, CLASSES))
-            return yolo_text(line, self._classes)
-        text = (line["generated_text"] or "").strip()
-        if not text:
-            return None
-        return (json.dumps(line, ensure_ascii=False, indent=2) if self._kind == "json" else text) + "\n"
+
+def path_beside(images: Sequence[str], folder: str, kind: str) -> Path | None:
+    """Where the file of a record goes.
+
+    Args:
+        images: Its images as its line writes them.
+        folder: What relative paths start from.
+        kind: As of `SidecarSink`.
+
+    Returns:
+        The path; None where the record has no image on this machine.
+    """
+    if not images or is_url(images[0]):
+        return None
+    return Path(folder, local_path(images[0])).with_suffix(SUFFIXES[kind])
+
+
+def sidecar_of(line: Mapping[str, Any], kind: str, classes: ClassList | None = None) -> bytes | None:
+    """What is in the file beside the image of a line; None where it has none.
+
+    Args:
+        line: An answer's line.
+        kind: As of `SidecarSink`.
+        classes: Of `yolo`, the classes of its folder.
+
+    Raises:
+        OSError: When a new class cannot be added to the list.
+    """
+    if kind == "yolo":
+        assert classes is not None
+        boxes = yolo_text(line, classes)
+        return None if boxes is None else boxes.encode()
+    text = (line["generated_text"] or "").strip()
+    if not text:
+        return None
+    if kind == "json":
+        text = json.dumps(line, ensure_ascii=False, indent=2)
+    return (text + "\n").encode("utf-8", "backslashreplace")
 
 
 def _write(path: Path, data: bytes, *, overwrite: bool) -> bool:

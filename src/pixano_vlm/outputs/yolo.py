@@ -9,6 +9,7 @@ runs; whoever writes it beforehand decides the order.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,14 @@ class ClassList:
 
     Args:
         path: The file, which need not exist.
+        is_frozen: Whether it is only looked at: a new class has a number, and is not added.
 
     Raises:
         OSError: When it cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, is_frozen: bool = False) -> None:
+        self.path, self._is_frozen = path, is_frozen
         text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
         self._numbers: dict[str, int] = {}
         for number, name in enumerate(text.splitlines()):
@@ -47,17 +49,21 @@ class ClassList:
         """
         name = " ".join(label.split()) or UNNAMED
         if name not in self._numbers:
-            with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(("\n" if self._ends_open else "") + name + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            self._ends_open = False
+            if not self._is_frozen:
+                self._add(name)
             self._numbers[name] = self._count
             self._count += 1
         return self._numbers[name]
 
+    def _add(self, name: str) -> None:
+        with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(("\n" if self._ends_open else "") + name + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._ends_open = False
 
-def yolo_text(line: dict[str, Any], classes: ClassList) -> str | None:
+
+def yolo_text(line: Mapping[str, Any], classes: ClassList) -> str | None:
     """The label file of a record's first image; empty where nothing was found, None where nobody looked.
 
     Args:
