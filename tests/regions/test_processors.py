@@ -12,9 +12,9 @@ from tests.tiny import ARCHITECTURES
 
 from pixano_vlm.batching.image_size import image_sizes
 from pixano_vlm.batching.postprocessor import Postprocessor
-from pixano_vlm.catalog import load_catalog
+from pixano_vlm.catalog import load_catalog, resolve_model
 from pixano_vlm.models import UsageInfo, VLMOutput
-from pixano_vlm.models.region import ImageSize, RegionConvention
+from pixano_vlm.models.region import CONVENTIONS, ImageSize, RegionConvention
 from pixano_vlm.regions.find import find_regions
 
 Box = tuple[int, int, int, int]
@@ -168,3 +168,13 @@ def test_a_registered_model_has_its_convention(name: str) -> None:
     config = load_catalog().get(name)
     assert config is not None
     assert config.regions is not None
+
+
+def test_an_id_or_a_folder_has_the_convention_of_the_registered_models_like_it(tmp_path: Any) -> None:
+    catalog = load_catalog()
+    registered = resolve_model("Qwen/Qwen2.5-VL-3B-Instruct", catalog)
+    assert registered.regions == CONVENTIONS["pixels-of-resized"]
+    (tmp_path / "config.json").write_text('{"model_type": "paligemma"}')
+    assert resolve_model(str(tmp_path), catalog).regions == CONVENTIONS["paligemma"]
+    (tmp_path / "config.json").write_text('{"model_type": "llava"}')
+    assert resolve_model(str(tmp_path), catalog).regions is None
