@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 from pathlib import Path
@@ -145,6 +146,18 @@ def test_a_model_whose_convention_nobody_knows_is_refused_before_it_is_asked(
 def test_a_record_without_an_image_is_an_error_of_its_own() -> None:
     (result,) = generate([{"prompt": "a", "regions": True}], Pointing({"a": "[1, 2, 3, 4]"}))
     assert "has no image" in str(result.error)
+
+
+def test_a_table_has_regions_as_the_output_line_has_them(
+    tmp_path: Path, manifest: Path, images: list[dict[str, Any]]
+) -> None:
+    outputs = [tmp_path / "o.jsonl", tmp_path / "o.csv"]
+    generate(manifest, model_for(images), output=outputs, regions=True, limit=3).finish()
+    with outputs[1].open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, line in zip(rows, lines_of(outputs[0]), strict=True):
+        assert json.loads(row["regions"]) == line["regions"]
+        assert json.loads(row["image_sizes"]) == line["image_sizes"]
 
 
 def test_coco_has_the_boxes_and_reads_back(
