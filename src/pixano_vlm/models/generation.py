@@ -39,6 +39,8 @@ class Setting:
     """Its name in vLLM and in the bodies that servers are sent; None: the same."""
     is_local: bool = False
     """Whether only this package knows it: vLLM and servers are not sent it."""
+    is_the_runs: bool = False
+    """Whether the run acts on it once the model has answered, so that no model has to know it."""
 
 
 class GenerationFields(BaseModel):
@@ -125,7 +127,7 @@ class GenerationFields(BaseModel):
         Field(
             description="Read boxes and points from the answer, in pixels of the image, by the model's `regions`."
         ),
-        Setting(is_local=True),
+        Setting(is_local=True, is_the_runs=True),
     ] = None
     min_pixels: Annotated[
         int | None,
