@@ -18,6 +18,7 @@ from pixano_vlm.batching.static import SHARED
 from pixano_vlm.cli.setting_flags import OTHERWISE, with_setting_flags
 from pixano_vlm.engines.openai.request import RequestWriter
 from pixano_vlm.engines.transformers.model import TransformersVLMModel
+from pixano_vlm.errors import PromptError
 from pixano_vlm.inputs.fields import CHECKS, suggestion
 from pixano_vlm.models import Limits, VLMInput
 from pixano_vlm.models.generation import (
@@ -47,11 +48,21 @@ EXAMPLES: dict[str, Any] = {
     "presence_penalty": 2.0,
     "frequency_penalty": 2.0,
     "chat_template_kwargs": {"enable_thinking": False},
+    "regions": True,
+    "min_pixels": 4_000_000,
+    "max_pixels": 4_000,
 }
 """Setting -> a value that changes the answer of one of the models below."""
 
 OF_A_TEMPLATE = {"chat_template_kwargs": "tests/batching/test_thinking.py"}
 """Settings that change an answer only where a checkpoint's template reads them -> the tests that show it."""
+
+OF_IMAGES = {
+    "regions": "tests/regions/test_run.py",
+    "min_pixels": "tests/batching/test_image_budget.py",
+    "max_pixels": "tests/batching/test_image_budget.py",
+}
+"""Settings that need an image, and are no server's -> the tests that show what they change."""
 
 NO_FLAG_OF_ITS_NAME = OTHERWISE | {"chat_template_kwargs"}
 """`--template KEY=VALUE` makes that one."""
@@ -78,12 +89,12 @@ def test_every_setting_has_an_example() -> None:
     assert EXAMPLES.keys() == SETTINGS.keys()
 
 
-def test_a_setting_of_templates_has_tests_of_its_own() -> None:
-    for name, file in OF_A_TEMPLATE.items():
+def test_a_setting_of_templates_or_images_has_tests_of_its_own() -> None:
+    for name, file in {**OF_A_TEMPLATE, **OF_IMAGES}.items():
         assert name in (Path(__file__).parents[2] / file).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", [name for name in SETTINGS if name not in OF_A_TEMPLATE])
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name not in {*OF_A_TEMPLATE, *OF_IMAGES}])
 @pytest.mark.parametrize("engine", ["in-flight", "static"])
 def test_it_changes_an_answer_and_is_named_in_the_settings_that_were_used(
     name: str, engine: str, open_model: Callable[..., TransformersVLMModel]
@@ -111,7 +122,20 @@ def test_records_that_differ_in_it_do_not_share_a_static_batch(name: str) -> Non
     assert name in SHARED or SETTINGS[name].sampling or name == "max_new_tokens"
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+def test_only_the_settings_of_images_stay_here() -> None:
+    assert {name for name, setting in SETTINGS.items() if setting.is_local} == OF_IMAGES.keys()
+    sent = named_elsewhere({name: EXAMPLES[name] for name in OF_IMAGES})
+    assert sent == {}
+
+
+@pytest.mark.parametrize("name", ["min_pixels", "max_pixels"])
+def test_a_server_is_not_asked_what_it_would_not_hold_to(name: str) -> None:
+    writer = RequestWriter(send_urls=False, max_image_side=None, extra_body={})
+    with pytest.raises(PromptError, match=f"{name} cannot be held to"):
+        writer.write(both(name)[1], Limits())
+
+
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name not in OF_IMAGES])
 def test_it_reaches_a_server_and_vllm(name: str) -> None:
     writer = RequestWriter(send_urls=False, max_image_side=None, extra_body={})
     plain, changed = (writer.write(input, Limits()).settings for input in both(name))

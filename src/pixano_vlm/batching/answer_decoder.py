@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pixano_vlm.batching.postprocessor import Postprocessor
+
 __all__ = ["AnswerDecoder"]
 
 
@@ -36,6 +38,7 @@ class AnswerDecoder:
         added = getattr(self._tokenizer, "added_tokens_decoder", {})
         self._special_ids = frozenset(id for id, token in added.items() if token.special)
         self._post_process = _post_processing(processor, self._tokenizer)
+        self.postprocessor = Postprocessor(processor)
 
     def text(self, tokens: Sequence[int]) -> str:
         """The answer that tokens stand for, without outer white space."""

@@ -334,10 +334,16 @@ class Engine:
 def output(sequence: Sequence, stop: StopCriteria) -> VLMOutput:
     """The answer of a record that has ended."""
     reasoning, text = stop.parts(sequence)
+    input, sizes = sequence.input, sequence.prompt.image_sizes
+    parsed = parsed_answer(text, input.response_format)
+    if parsed is None and input.regions:
+        size = (sizes[0].width, sizes[0].height) if sizes else None
+        parsed = stop.decoder.postprocessor.parsed(text, input.prompt, size)
     return VLMOutput(
         generated_text=text,
         reasoning=reasoning,
-        parsed=parsed_answer(text, sequence.input.response_format),
+        parsed=parsed,
+        image_sizes=None if sizes is None else list(sizes),
         usage=UsageInfo.of(sequence.prompt.length, len(sequence.tokens)),
         generation_config=settings_used(sequence.input, sequence.max_new_tokens),
         finish_reason=sequence.finish_reason,

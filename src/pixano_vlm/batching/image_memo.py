@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -67,8 +68,11 @@ class ImageProcessorMemo:
             for picture, digest in zip(pictures, digests, strict=True)
         ]
         if seen is not None and all(isinstance(features, Mapping) for features in alone):
+            # What is made of an image depends on the options, too: a budget of pixels is one.
+            options = _options_key(kwargs).encode()
             seen.extend(
-                PreparedImage(digest, dict(features)) for digest, features in zip(digests, alone, strict=True)
+                PreparedImage(blake2b(digest + options, digest_size=16).digest(), dict(features))
+                for digest, features in zip(digests, alone, strict=True)
             )
         if len(alone) > 1:
             return self._inner(images, **kwargs)
@@ -78,7 +82,7 @@ class ImageProcessorMemo:
         return kind(dict(only)) if isinstance(only, Mapping) else only
 
     def _process(self, picture: Image.Image, digest: bytes, nested: bool, kwargs: dict[str, Any]) -> Any:
-        key = (digest, repr(sorted(kwargs.items(), key=lambda item: item[0])))
+        key = (digest, _options_key(kwargs))
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -107,6 +111,11 @@ class ImageProcessorMemo:
                 self._nbytes += nbytes
                 while self._nbytes > self._budget:
                     self._nbytes -= nbytes_of(self._kept.popitem(last=False)[1])
+
+
+def _options_key(kwargs: Mapping[str, Any]) -> str:
+    """Equal for equal options of a call."""
+    return repr(sorted(kwargs.items(), key=lambda item: item[0]))
 
 
 def _flatten(images: Any) -> tuple[list[Any], bool]:

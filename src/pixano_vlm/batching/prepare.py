@@ -23,13 +23,16 @@ from PIL import Image
 
 from pixano_vlm.batching.constraint import Constraint, Grammars
 from pixano_vlm.batching.frames import FrameChooser
+from pixano_vlm.batching.image_budget import ImageBudget, budget_of
 from pixano_vlm.batching.image_memo import DIGEST, ImageProcessorMemo, nbytes_of
+from pixano_vlm.batching.image_size import image_sizes
 from pixano_vlm.batching.sequence import PreparedImage, Prompt
 from pixano_vlm.batching.thinking_constraint import ThinkingConstraint
 from pixano_vlm.errors import GenerationError, PromptError, VLMError
 from pixano_vlm.media.images import load_image
 from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.limits import Limits
+from pixano_vlm.models.region import ImageSize
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.chat_template import ChatTemplateRenderer, RenderedPrompt
 from pixano_vlm.prompts.thinking import Thinking
@@ -81,6 +84,8 @@ class PromptMaker:
         self._tokenizer = getattr(processor, "tokenizer", processor)
         self._frames = FrameChooser(getattr(processor, "video_processor", None))
         self._flat: bool | None = None  # how this processor took its first images
+        self._image_processor = inner
+        self._budget: ImageBudget | None = None
 
     def make(self, input: VLMInput) -> Prompt:
         """Opens the images, renders the prompt, and runs the model's processor.
@@ -91,9 +96,10 @@ class PromptMaker:
         rendered = self.renderer.render(input)
         self._check_counts(rendered)
         pictures = [self._open(source) for source in rendered.images]
-        tensors, images = self._process(
-            rendered.text, pictures, self._frames.options(rendered.videos, self.limits)
-        )
+        options = self._frames.options(rendered.videos, self.limits)
+        options |= self._budget_options(input, pictures)
+        tensors, images = self._process(rendered.text, pictures, options)
+        processed = [image.pixels for image in images]
         if rendered.videos:
             # Its frames are encoded with its prompt: what the processor gave goes to the model as a whole, which
             # the engine does where pixels are named that no single image accounts for.
@@ -106,6 +112,9 @@ class PromptMaker:
         # A model that reads its prompt off the image alone (Pix2Struct) has no ids at all.
         ids = np.asarray(tensors[named][0], dtype=np.int64) if named in tensors else np.zeros(0, np.int64)
         self._check_length(len(ids))
+        sizes = None
+        if input.regions or input.min_pixels is not None or input.max_pixels is not None:
+            sizes = self._sizes(pictures, processed or ([tensors] if len(pictures) == 1 else []), ids)
         schema: Constraint | None = None
         if input.response_format is not None and input.response_format.get("type") != "text":
             schema = self._grammars.constrain(input.response_format, input.max_new_tokens)
@@ -119,7 +128,37 @@ class PromptMaker:
         if thinking is not None and schema is not None:
             constraint = self._after_thoughts(schema, thinking, rendered.text, thinks=thinks)
         nbytes = nbytes_of(tensors) + sum(nbytes_of(image.pixels) for image in images)
-        return Prompt(ids, tensors, tuple(images), nbytes, constraint, thinks)
+        return Prompt(ids, tensors, tuple(images), nbytes, constraint, thinks, sizes)
+
+    @property
+    def image_budget(self) -> ImageBudget:
+        """How images are held to a budget of pixels; found out when it is asked for first."""
+        if self._budget is None:
+            self._budget = budget_of(self._image_processor)
+        return self._budget
+
+    def _budget_options(self, input: VLMInput, pictures: list[Image.Image]) -> dict[str, Any]:
+        least, most = input.min_pixels, input.max_pixels
+        if not pictures or (least is None and most is None):
+            return {}
+        asked = "max_pixels" if least is None else "min_pixels"
+        if self.image_budget.refusal is not None:
+            raise PromptError(
+                f"{asked} {self.image_budget.refusal}.", hint=f"Leave {asked} out, or use another model."
+            )
+        if least is not None and most is not None and least > most:
+            raise PromptError(
+                f"min_pixels is {least:,}, and max_pixels is {most:,}.", hint="Give less, then more."
+            )
+        return {
+            "images_kwargs": self.image_budget.options(least, most, [picture.size for picture in pictures])
+        }
+
+    def _sizes(
+        self, pictures: list[Image.Image], processed: list[dict[str, Any]], ids: NDArray[np.int64]
+    ) -> tuple[ImageSize, ...]:
+        sizes = [picture.size for picture in pictures]
+        return image_sizes(sizes, processed, self._image_processor, ids, self._image_token_id)
 
     def _after_thoughts(
         self, constraint: Constraint, thinking: Thinking, prompt: str, *, thinks: bool

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pixano_vlm.batching.constraint import Constraint
 from pixano_vlm.batching.thinking_constraint import ThinkingConstraint
+from pixano_vlm.models.region import ImageSize
 from pixano_vlm.models.vlm import VLMInput
 
 FinishReason = Literal["stop", "length"]
@@ -25,7 +26,7 @@ class PreparedImage:
     """One image as the vision encoder wants it."""
 
     digest: bytes
-    """Of the encoded file: equal content, equal digest, whatever the path."""
+    """Of the encoded file and of how it was processed: equal content and options, equal digest, whatever the path."""
     pixels: dict[str, Any]
     """What the model's image processor made of this image alone."""
 
@@ -46,6 +47,9 @@ class Prompt:
 
     thinks: bool = False
     """Whether it ends inside of thoughts, which the answer begins with."""
+
+    image_sizes: tuple[ImageSize, ...] | None = None
+    """Those of its images, where somebody asked for them."""
 
     @property
     def length(self) -> int:

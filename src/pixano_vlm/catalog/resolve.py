@@ -5,6 +5,7 @@ Loads no weights and imports no torch: a class's module is imported only when `c
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -19,6 +20,7 @@ from pixano_vlm.errors import ConfigError, PixanoVLMError, UnknownModelError
 from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.fault import raised
 from pixano_vlm.models.noted import NotedParameters
+from pixano_vlm.models.region import RegionConvention
 from pixano_vlm.models.registry import BUILT_IN_CLASSES, CLASSES, ModelRegistry
 from pixano_vlm.models.vlm import VLMModel
 from pixano_vlm.nearest import nearest
@@ -107,10 +109,34 @@ def resolve_model(name: str, catalog: ModelRegistry) -> ModelDeploymentConfig:
                 f"the folder {name} is no checkpoint: it holds no config.json.",
                 hint="Name the folder that save_pretrained wrote, or a model that `pixano-vlm list` shows.",
             )
-        return ModelDeploymentConfig(name=name, model_params={"path": str(folder)})
+        regions = _regions_of(catalog, architecture=_architecture(folder))
+        return ModelDeploymentConfig(name=name, model_params={"path": str(folder)}, regions=regions)
     if HUB_ID.fullmatch(name):
-        return ModelDeploymentConfig(name=name, model_params={"path": name})
+        regions = _regions_of(catalog, path=name)
+        return ModelDeploymentConfig(name=name, model_params={"path": name}, regions=regions)
     raise _unknown(name, catalog)
+
+
+def _regions_of(
+    catalog: ModelRegistry, *, path: str | None = None, architecture: str | None = None
+) -> RegionConvention | None:
+    """How a checkpoint writes coordinates: as registered models of its id or architecture do, where they agree."""
+    found = {
+        config.regions
+        for config in catalog
+        if (path is not None and config.model_params.get("path") == path)
+        or (architecture is not None and config.architecture == architecture)
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+def _architecture(folder: Path) -> str | None:
+    """The `model_type` of a checkpoint's config."""
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError):  # loading it will say what is wrong
+        return None
+    return kind if isinstance(kind, str) else None
 
 
 def _unknown(name: str, catalog: ModelRegistry) -> UnknownModelError:

@@ -26,6 +26,7 @@ class Sidecar(str, Enum):
 
     txt = "txt"
     json = "json"
+    yolo = "yolo"
 
 
 class PagesKind(str, Enum):
@@ -156,8 +157,8 @@ SidecarFlag = Annotated[
     typer.Option(
         "--sidecar",
         metavar="KIND",
-        help="Also write each answer beside its image: txt (a.txt beside a.jpg) or json. Resumes an output "
-        "that exists; an image that has its file counts as done.",
+        help="Also write each answer beside its image: txt (a.txt beside a.jpg), json, or yolo (the boxes of "
+        "--regions, a.txt). Resumes an output that exists; an image that has its file counts as done.",
         rich_help_panel=OUTPUT,
     ),
 ]

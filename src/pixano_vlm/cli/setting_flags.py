@@ -43,7 +43,7 @@ def _parameters() -> list[inspect.Parameter]:
         field = GenerationFields.model_fields[name]
         kind = next(kind for kind in get_args(field.annotation) if kind is not type(None))
         is_list = get_origin(kind) is list
-        if name in OTHERWISE or not (kind in (int, float, str) or is_list):
+        if name in OTHERWISE or not (kind in (int, float, str, bool) or is_list):
             continue
         text = (field.description or "") + (" Repeatable." if is_list else "")
         default = getattr(DEFAULT_GENERATION, name)
@@ -51,7 +51,7 @@ def _parameters() -> list[inspect.Parameter]:
             text += f" Default: the model's config, else {default:g}."
         option = typer.Option(
             "--" + name.replace("_", "-"),
-            metavar=setting.metavar or ("TEXT" if is_list or kind is str else "N"),
+            metavar="" if kind is bool else setting.metavar or ("TEXT" if is_list or kind is str else "N"),
             help=text,
             rich_help_panel=GENERATION,
         )

@@ -16,7 +16,9 @@ from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput, VLMModel, VLMOutput
 from pixano_vlm.validation import first_problem
 
-__all__ = ["EngineModel", "check_image_count", "read_parameters", "refuse_prompt_limit"]
+__all__ = [
+    "EngineModel", "check_image_count", "read_parameters", "refuse_budget", "refuse_prompt_limit",
+]  # fmt: skip
 
 Params = TypeVar("Params", bound=BaseModel)
 
@@ -59,6 +61,20 @@ def check_image_count(count: int, limits: Limits) -> None:
             f"the record has {count} images; the limit is {limits.max_images}.",
             hint="Use fewer, or raise the limit.",
         )
+
+
+def refuse_budget(input: VLMInput, why: str) -> None:
+    """For an engine that does not resize images itself.
+
+    Args:
+        input: The request.
+        why: As of `VLMModel.cannot_budget_images`.
+
+    Raises:
+        PromptError: When it asks for a budget of pixels, which would not be held to.
+    """
+    for asked in (name for name in ("max_pixels", "min_pixels") if getattr(input, name) is not None):
+        raise PromptError(f"{asked} {why}.", hint=f"Leave {asked} out.")
 
 
 def read_parameters(config: ModelDeploymentConfig, kind: type[Params]) -> Params:

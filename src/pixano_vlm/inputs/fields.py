@@ -94,6 +94,12 @@ def _strings(value: Any) -> list[str]:
     return value
 
 
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, not {_shown(value)}")  # noqa: TRY004 - bad data
+    return value
+
+
 def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"must be an object, not {_shown(value)}")  # noqa: TRY004 - bad data
@@ -110,6 +116,8 @@ def _check_of(name: str) -> Callable[[Any], Any]:
     for item in field.metadata:
         bounds |= {at: getattr(item, at) for at in ("ge", "gt", "le", "lt") if hasattr(item, at)}
     low = bounds.get("ge", bounds.get("gt", 0))
+    if kind is bool:
+        return _flag
     if kind is int:
         return _whole(int(low), int(bounds["lt"]) - 1 if "lt" in bounds else int(bounds.get("le", 2**31)))
     if kind is float:

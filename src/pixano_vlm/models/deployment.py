@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pixano_vlm.models.generation import GenerationSettings
+from pixano_vlm.models.region import Convention
 
 
 class ModelDeploymentConfig(BaseModel):
@@ -36,6 +37,10 @@ class ModelDeploymentConfig(BaseModel):
     )
     generation: GenerationSettings = Field(
         default_factory=GenerationSettings, description="This model's own defaults of generation."
+    )
+    regions: Convention | None = Field(
+        default=None,
+        description="How it writes coordinates: the name of a convention, or `form`, `scale` and `order`.",
     )
     num_cpus: float = Field(default=1, ge=0, description="CPUs a replica takes.")
     num_gpus: float = Field(default=0, ge=0, description="GPUs a replica takes; a fraction shares one.")

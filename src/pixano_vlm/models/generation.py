@@ -37,6 +37,10 @@ class Setting:
     """What its flag's value is called in help."""
     elsewhere: str | None = None
     """Its name in vLLM and in the bodies that servers are sent; None: the same."""
+    is_local: bool = False
+    """Whether only this package knows it: vLLM and servers are not sent it."""
+    is_the_runs: bool = False
+    """Whether the run acts on it once the model has answered, so that no model has to know it."""
 
 
 class GenerationFields(BaseModel):
@@ -121,6 +125,30 @@ class GenerationFields(BaseModel):
         Field(description="Variables of the chat template, such as a switch for thinking."),
         Setting(aliases=("template_kwargs", "chat_template_args")),
     ] = None
+    regions: Annotated[
+        bool | None,
+        Field(
+            description="Read boxes and points from the answer, in pixels of the image, by the model's `regions`."
+        ),
+        Setting(is_local=True, is_the_runs=True),
+    ] = None
+    min_pixels: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Fewest pixels of each image that the model looks at; a smaller one is enlarged.",
+        ),
+        Setting(is_local=True),
+    ] = None
+    max_pixels: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Most pixels of each image that the model looks at; a larger one is made smaller, and costs "
+            "fewer tokens.",
+        ),
+        Setting(is_local=True),
+    ] = None
 
 
 SETTINGS: dict[str, Setting] = {
@@ -156,7 +184,9 @@ def named_elsewhere(used: dict[str, Any]) -> dict[str, Any]:
     """
     taken_otherwise = {"do_sample", "response_format"}
     return {
-        SETTINGS[name].elsewhere or name: value for name, value in used.items() if name not in taken_otherwise
+        SETTINGS[name].elsewhere or name: value
+        for name, value in used.items()
+        if name not in taken_otherwise and not SETTINGS[name].is_local
     }
 
 
@@ -171,7 +201,13 @@ def settings_used(input: GenerationFields, max_new_tokens: int) -> dict[str, Any
     used: dict[str, Any] = {"max_new_tokens": max_new_tokens, "do_sample": sample}
     for name, setting in SETTINGS.items():
         value = getattr(input, name)
-        if name in used or value is None or value == [] or (setting.sampling and not sample):
+        if (
+            name in used
+            or value is None
+            or value == []
+            or value is False
+            or (setting.sampling and not sample)
+        ):
             continue
         if setting.kind_only:
             value = value.get("type")

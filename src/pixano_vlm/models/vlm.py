@@ -19,6 +19,7 @@ from pixano_vlm.models.fault import raised
 from pixano_vlm.models.generation import GenerationFields
 from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.limits import Limits
+from pixano_vlm.models.region import ImageSize, Region
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -83,6 +84,15 @@ class VLMOutput(BaseModel):
         description="What a model that thinks wrote before its answer; None where it thought nothing.",
     )
     parsed: Any = Field(default=None, description="The JSON value that was asked for by `response_format`.")
+    regions: list[Region] | None = Field(
+        default=None,
+        description="Boxes and points of the answer, in pixels; None where nobody asked for them.",
+    )
+    image_sizes: list[ImageSize] | None = Field(
+        default=None,
+        description="The size of each image and of what the model looked at, where regions or a budget of pixels "
+        "were asked for.",
+    )
 
 
 class VLMModel(InferenceModel):
@@ -201,6 +211,13 @@ class VLMModel(InferenceModel):
 
         Needs no loaded model: a run that asks it of every record is refused before anything is loaded. The text goes
         on from the words that name the schema.
+        """
+        return None
+
+    def cannot_budget_images(self) -> str | None:
+        """Why no image can be held to `min_pixels` and `max_pixels`; None: it can, or nobody knows before loading.
+
+        The text goes on from the words that name the setting.
         """
         return None
 

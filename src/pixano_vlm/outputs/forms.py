@@ -186,6 +186,7 @@ FORMS = (
     Form(
         (".hf",), "dataset_folder:dataset_of", "dataset_folder:dataset_rows", pyarrow_parquet, is_folder=True
     ),
+    Form((".coco.json",), "coco:coco_of", "coco:coco_rows"),
 )
 OWN = (".jsonl", ".ndjson")
 """The endings of the tool's own form, which a run is resumed from; a name without any is one, too."""

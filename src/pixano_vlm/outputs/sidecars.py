@@ -2,7 +2,8 @@
 
 Wraps the sink of a run, which stays what is resumed. An existing file is never written over unless asked, and its
 record counts as done: nobody asks the model. A record with several images has its file beside the first; one without
-an image on this machine, or with an empty answer, has none.
+an image on this machine, or with an empty answer, has none. `yolo` is the boxes of the answer instead of
+its text: `a.txt`, empty where nothing was found, and the list of classes in the manifest's folder.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ from pixano_vlm.errors import RunError
 from pixano_vlm.media.sources import is_url, local_path
 from pixano_vlm.outputs.jsonl import JsonlSink
 from pixano_vlm.outputs.sink import Sink
+from pixano_vlm.outputs.yolo import CLASSES, ClassList, yolo_text
 from pixano_vlm.records.output_line import render
 from pixano_vlm.records.result import Result
 
-__all__ = ["SidecarSink", "path_beside", "sidecar_of"]
+__all__ = ["SUFFIXES", "SidecarSink", "path_beside", "sidecar_of"]
+
+SUFFIXES = {"txt": ".txt", "json": ".json", "yolo": ".txt"}
+"""Kind of file -> what its name ends with."""
 
 
 class SidecarSink(Sink):
@@ -30,7 +35,7 @@ class SidecarSink(Sink):
     Args:
         inner: Where results go first.
         folder: What relative image paths start from.
-        kind: `txt` holds the text, `json` the whole line of the output.
+        kind: `txt` holds the text, `json` the whole line of the output, `yolo` its boxes.
         model: The model's name, for the lines.
         overwrite: Whether a file that is there is written over.
     """
@@ -38,6 +43,7 @@ class SidecarSink(Sink):
     def __init__(self, inner: Sink, folder: str, kind: str, model: str, *, overwrite: bool = False) -> None:
         self._inner, self._folder, self._kind, self._model = inner, folder, kind, model
         self.overwrite = overwrite
+        self._classes: ClassList | None = None
 
     @property
     def full(self) -> bool:
@@ -84,10 +90,12 @@ class SidecarSink(Sink):
         return path_beside(images, self._folder, self._kind)
 
     def _put(self, path: Path, line: dict[str, Any], *, overwrite: bool) -> None:
-        data = sidecar_of(line, self._kind)
-        if data is None:
-            return
         try:
+            if self._kind == "yolo" and self._classes is None:
+                self._classes = ClassList(Path(self._folder, CLASSES))
+            data = sidecar_of(line, self._kind, self._classes)
+            if data is None:
+                return
             self.sidecars_written += _write(path, data, overwrite=overwrite)
         except OSError as error:
             raise RunError(
@@ -102,18 +110,31 @@ def path_beside(images: Sequence[str], folder: str, kind: str) -> Path | None:
     Args:
         images: Its images as its line writes them.
         folder: What relative paths start from.
-        kind: `txt` or `json`.
+        kind: As of `SidecarSink`.
 
     Returns:
         The path; None where the record has no image on this machine.
     """
     if not images or is_url(images[0]):
         return None
-    return Path(folder, local_path(images[0])).with_suffix(f".{kind}")
+    return Path(folder, local_path(images[0])).with_suffix(SUFFIXES[kind])
 
 
-def sidecar_of(line: Mapping[str, Any], kind: str) -> bytes | None:
-    """What is in the file beside the image of a line; None where the answer is empty."""
+def sidecar_of(line: Mapping[str, Any], kind: str, classes: ClassList | None = None) -> bytes | None:
+    """What is in the file beside the image of a line; None where it has none.
+
+    Args:
+        line: An answer's line.
+        kind: As of `SidecarSink`.
+        classes: Of `yolo`, the classes of its folder.
+
+    Raises:
+        OSError: When a new class cannot be added to the list.
+    """
+    if kind == "yolo":
+        assert classes is not None
+        boxes = yolo_text(line, classes)
+        return None if boxes is None else boxes.encode()
     text = (line["generated_text"] or "").strip()
     if not text:
         return None

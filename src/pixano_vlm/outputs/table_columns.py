@@ -52,7 +52,12 @@ class Column:
 
 def as_json(value: Any) -> str | None:
     """A value as JSON text; None stays what it is."""
-    return None if value is None else json.dumps(value, ensure_ascii=False, default=str)
+    return None if value is None else json.dumps(value, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """Regions and sizes as a line of the output has them; anything else that JSON does not know as its text."""
+    return value.model_dump(mode="json", exclude_none=True) if isinstance(value, BaseModel) else str(value)
 
 
 def _columns() -> dict[str, Column]:

@@ -17,15 +17,16 @@ from zlib import crc32
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pixano_vlm.errors import GenerationError, VLMError
+from pixano_vlm.models.region import ImageSize, Region
 from pixano_vlm.models.vlm import VLMOutput
 from pixano_vlm.records.request import Request
 from pixano_vlm.records.result import Result
 
 __all__ = ["VERSION", "LineError", "LineUsage", "OutputLine", "error_message", "relabelled", "render", "says"]
 
-VERSION = "1.3"
+VERSION = "1.4"
 """1.0: the first version. 1.1: `images` also lists the images in chat messages. 1.2: `pages_not_read`.
-1.3: `prompt` and `reasoning`."""
+1.3: `prompt` and `reasoning`. 1.4: `regions` and `image_sizes`."""
 
 
 class LineUsage(BaseModel):
@@ -86,6 +87,15 @@ class OutputLine(BaseModel):
         default=None,
         description="Pages of the record's image files that nobody asked for and the model did not see.",
     )
+    regions: list[Region] | None = Field(
+        default=None,
+        description="Boxes, points and polygons in pixels of the upright image; only where they were asked for.",
+    )
+    image_sizes: list[ImageSize] | None = Field(
+        default=None,
+        description="The size of each image, and of what the model looked at; only where regions, `min_pixels` or "
+        "`max_pixels` were asked for.",
+    )
 
 
 FIRST = (
@@ -98,6 +108,9 @@ _LATER_OF_ANSWERS = tuple(
     name for name in OutputLine.model_fields if name in VLMOutput.model_fields and name not in FIRST
 )
 """Later fields that are the answer's own, under the same name."""
+
+_LISTS = frozenset({"regions", "image_sizes"})
+"""Fields that are lists of objects, whose keys are written only where they are set."""
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False).encode
 _ENCODE_ASCII = json.JSONEncoder(ensure_ascii=True, allow_nan=False, check_circular=False).encode
@@ -189,7 +202,10 @@ def _values(result: Result, model: str) -> dict[str, Any]:
     values["parsed"] = output.parsed
     for name in _LATER_OF_ANSWERS:
         if (value := getattr(output, name)) is not None:
-            values[name] = value
+            is_list = name in _LISTS
+            values[name] = (
+                [item.model_dump(mode="json", exclude_none=True) for item in value] if is_list else value
+            )
     return values
 
 

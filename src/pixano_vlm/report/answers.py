@@ -17,6 +17,7 @@ from typing import IO, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pixano_vlm.errors import UsageError
+from pixano_vlm.models.region import ImageSize, Region
 from pixano_vlm.report.offsets import Offsets
 from pixano_vlm.validation import first_problem
 
@@ -57,6 +58,9 @@ class OutputLine(BaseModel):
     metadata: dict[str, Any] = Field(default_factory=dict)
     flags: list[str] = Field(default_factory=list)
     """Quality flags of the answer: that it loops, is empty, is cut off, and the like."""
+    regions: list[Region] | None = None
+    """Places in the images, in pixels."""
+    image_sizes: list[ImageSize] | None = None
 
 
 @dataclass(slots=True)

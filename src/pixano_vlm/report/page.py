@@ -24,7 +24,7 @@ GENERATOR = '<meta name="generator" content="pixano-vlm report">'
 
 SCRIPTS = (
     "elements", "json", "words", "markdown", "records", "marks", "filters", "view", "plots", "summary", "menus",
-    "toolbar", "cells", "list", "stage", "detail", "address", "page",
+    "toolbar", "cells", "list", "regions", "stage", "detail", "address", "page",
 )  # fmt: skip
 """The script's parts, in the order in which they need each other."""
 

@@ -65,6 +65,8 @@ def _answer(line: OutputLine) -> dict[str, Any]:
             "output": None if usage is None else usage.completion_tokens,
             "settings": _exact(line.generation_config),
             "model": line.model,
+            "regions": [region.model_dump(exclude_none=True) for region in line.regions or ()],
+            "sizes": [[size.width, size.height] for size in line.image_sizes or ()],
             "more": _exact(line.model_extra),
         }
     )

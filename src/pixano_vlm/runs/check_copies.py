@@ -16,6 +16,7 @@ from pixano_vlm.inputs.hash_table import HashTable
 from pixano_vlm.outputs.exports import export_rows, files_of, write_export
 from pixano_vlm.outputs.forms import Answers, form_of
 from pixano_vlm.outputs.sidecars import path_beside, sidecar_of
+from pixano_vlm.outputs.yolo import CLASSES, ClassList
 from pixano_vlm.records.request import hash_id
 from pixano_vlm.runs.check import Checked, Finding, Kind
 
@@ -89,15 +90,16 @@ def compare_sidecars(output: Path, folder: str, kind: str, checked: Checked) -> 
     Args:
         output: The output.
         folder: What relative image paths start from.
-        kind: `txt` or `json`.
+        kind: `txt`, `json` or `yolo`.
         checked: Counts go here.
     """
+    classes = ClassList(Path(folder, CLASSES), is_frozen=True) if kind == "yolo" else None
     with output.open("rb") as lines:
         for number, text in enumerate(lines, 1):
             try:
                 line = json.loads(text)
                 path = path_beside(line["images"], folder, kind)
-                expected = sidecar_of(line, kind) if line["status"] == "ok" else None
+                expected = sidecar_of(line, kind, classes) if line["status"] == "ok" else None
             except (ValueError, TypeError, KeyError):
                 continue  # a damaged line, which was reported as such
             if path is None or expected is None:

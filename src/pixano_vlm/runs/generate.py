@@ -45,7 +45,7 @@ def generate(
     retry_flagged: bool = False,
     limit: int | None = None,
     shard_size: int | None = None,
-    sidecar: Literal["txt", "json"] | None = None,
+    sidecar: Literal["txt", "json", "yolo"] | None = None,
     system: str | None = None,
     with_prompt: bool = False,
     run_seed: int | None = None,
@@ -80,7 +80,7 @@ def generate(
         retry_failed: With `resume`, ask failed records again.
         retry_flagged: Ask once more where an answer is flagged; with `resume`, those of earlier runs too.
         limit: Only the first so many records.
-        sidecar: Also write each answer beside its image.
+        sidecar: Also write each answer beside its image; `yolo`: the boxes of `regions=True`.
         system: A system turn for every record that has none of its own.
         with_prompt: Also write what was asked into the output's lines.
         run_seed: Seeds of sampled records that give none are derived from it.

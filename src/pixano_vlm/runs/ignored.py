@@ -20,7 +20,7 @@ def ignored(asked: Collection[str], model: VLMModel, output: VLMOutput) -> list[
         output: Its answer: `generation_config` says which settings took part.
     """
     said = [f"{_flag(name)}: {type(model).__name__} does not read it." for name in _unread(asked, model)]
-    wanted = [name for name in asked if name in SETTINGS]
+    wanted = [name for name in asked if name in SETTINGS and not SETTINGS[name].is_the_runs]
     used = output.generation_config
     if wanted and not used:
         flags = ", ".join(map(_flag, wanted))

@@ -19,6 +19,7 @@ from pixano_vlm.records.request import Request
 from pixano_vlm.records.result import Result
 from pixano_vlm.runs.flags import flags_of, other_settings
 from pixano_vlm.runs.image_flags import image_flags
+from pixano_vlm.runs.regions import RegionReader
 from pixano_vlm.runs.remaining import Remaining
 from pixano_vlm.runs.summary import Summary
 
@@ -65,6 +66,7 @@ class Job:
         self._most_new_tokens = Limits().max_new_tokens
         self._answers_with = "the model answered with"
         """How the error of an answer that is none begins."""
+        self._regions: RegionReader | None = None
         self._failure: BaseException | None = None
         self._writing = threading.Lock()
 
@@ -103,6 +105,7 @@ class Job:
                 loaded = self._model if isinstance(self._model, VLMModel) else self._model()
                 self._most_new_tokens = loaded.limits.max_new_tokens
                 self._answers_with = f"{type(loaded).__name__}.stream answered with"
+                self._regions = RegionReader(loaded, loaded.limits)
                 ready = time.monotonic()
                 try:
                     yield from self._through(loaded, first)
@@ -129,6 +132,10 @@ class Job:
 
     def _through(self, model: VLMModel, first: tuple[int, VLMInput] | None) -> Iterator[Result]:
         while first is not None:
+            if (refused := self._refusal(first[1])) is not None:  # it was admitted before the model was there
+                self._finish(Result(self._in_flight.pop(first[0]), error=refused))
+                first = yield from self._first()
+                continue
             yield from self._stream(model, chain([first], self._admitted()))
             # Admission ends early when too many results wait for a slow one; by now that one is done.
             first = None if self._stop.is_set() or self._failure else (yield from self._first())
@@ -185,14 +192,26 @@ class Job:
                 if request.input is None:
                     self._finish(Result(request, error=request.error))
                     continue
+                if (refused := self._refusal(request.input)) is not None:
+                    self._finish(Result(request, error=refused))
+                    continue
                 self._in_flight[request.index] = request
                 yield request.index, request.input
         except Exception as error:
             self._failure = error
 
+    def _refusal(self, input: VLMInput) -> VLMError | None:
+        return None if self._regions is None else self._regions.refusal(input)
+
     def _answered(self, request: Request, answer: VLMOutput | VLMError) -> None:
         """Writes a record's answer, unless it is to be asked once more."""
         answer = checked_answer(answer, self._answers_with)
+        region_flags: tuple[str, ...] = ()
+        if isinstance(answer, VLMOutput) and self._regions is not None and request.input is not None:
+            try:
+                answer, region_flags = self._regions.read(request.input, answer)
+            except VLMError as error:
+                answer = error
         if isinstance(answer, Exception):
             result = Result(request, error=answer)
         else:
@@ -201,7 +220,7 @@ class Job:
                 answer = answer.model_copy(update={"parsed": parse_json(answer.generated_text)})
             noted, pages_not_read = image_flags(request.input)
             result = Result(
-                request, output=answer, flags=flags_of(answer, asked), image_flags=noted,
+                request, output=answer, flags=(*flags_of(answer, asked), *region_flags), image_flags=noted,
                 pages_not_read=pages_not_read,
             )  # fmt: skip
         first = self._flagged.pop(request.index, None)

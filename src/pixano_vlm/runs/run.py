@@ -19,6 +19,7 @@ from pixano_vlm.inputs.manifest import Manifest
 from pixano_vlm.inputs.page_rows import page_rows
 from pixano_vlm.inputs.preflight import check_manifest_keys
 from pixano_vlm.media.formats import passed_over
+from pixano_vlm.models.generation import GenerationSettings
 from pixano_vlm.models.vlm import VLMModel
 from pixano_vlm.outputs.exports import check_exports, states_of, write_exports
 from pixano_vlm.outputs.null import NullSink
@@ -33,6 +34,7 @@ from pixano_vlm.runs.model import LazyModel
 from pixano_vlm.runs.open import Opened, open_output
 from pixano_vlm.runs.options import RunOptions
 from pixano_vlm.runs.recorded import inputs_of, kept
+from pixano_vlm.runs.regions import HINT, UNKNOWN
 from pixano_vlm.runs.remaining import AllRemaining, unanswered
 from pixano_vlm.runs.summary import Summary
 
@@ -73,6 +75,9 @@ class Run:
         model.limits = options.limits
         if asked is not None and (why := model.cannot_follow(asked)):
             raise UsageError(f"the JSON schema {why}")
+        _refuse_unknown(model, options.settings)
+        if options.sidecars is not None and options.sidecars.kind == "yolo" and not options.settings.regions:
+            raise UsageError("--sidecar yolo writes boxes, and none are asked for.", hint="Add --regions.")
         source = options.source
         rows = page_rows(source, options.limits) if options.pages == "each" else source.rows
         self.manifest = Manifest(
@@ -156,6 +161,7 @@ class Run:
         def load() -> VLMModel:
             # Called when the first record needs the model: a run that has nothing left to do never loads it.
             loaded = model.load()
+            _refuse_budget(loaded, options.settings)
             if file is not None:
                 file.describe(loaded.describe())
                 if not opened.sink.untouched:
@@ -275,6 +281,19 @@ class Run:
             inputs=kept(inputs_of(options, self.manifest, options.model.fingerprint())),
             resumed=options.opening.resume,
         )
+
+
+def _refuse_unknown(model: VLMModel, settings: GenerationSettings) -> None:
+    if settings.regions and model.config.regions is None:
+        raise UsageError(f"--regions: {UNKNOWN.format(name=model.model_name)}", hint=HINT)
+    _refuse_budget(model, settings)
+
+
+def _refuse_budget(model: VLMModel, settings: GenerationSettings) -> None:
+    asked = [name for name in ("max_pixels", "min_pixels") if getattr(settings, name) is not None]
+    if asked and (why := model.cannot_budget_images()):
+        flag = asked[0].replace("_", "-")
+        raise UsageError(f"--{flag} {why}.", hint=f"Leave --{flag} out, or use another model.")
 
 
 def _written(output: Path) -> dict[str, Any] | None:

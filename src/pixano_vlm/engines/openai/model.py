@@ -21,7 +21,7 @@ from pixano_vlm.engines.openai.answer import read_answer
 from pixano_vlm.engines.openai.dialect import Dialect
 from pixano_vlm.engines.openai.discovery import api_address, find_model
 from pixano_vlm.engines.openai.params import OpenAIParams
-from pixano_vlm.engines.openai.request import RequestWriter
+from pixano_vlm.engines.openai.request import NO_BUDGET, RequestWriter
 from pixano_vlm.engines.openai.server import ChatServer, Patience
 from pixano_vlm.errors import GenerationError, ModelLoadError, RunError, VLMError
 from pixano_vlm.models.deployment import ModelDeploymentConfig
@@ -155,6 +155,10 @@ class OpenAIVLMModel(EngineModel):
         request = await loop.run_in_executor(pool, self._writer.write, input, self.limits)
         answer, used = await server.ask(request)
         return read_answer(answer, request, used)
+
+    def cannot_budget_images(self) -> str | None:
+        """The server resizes images; see `VLMModel.cannot_budget_images`."""
+        return NO_BUDGET
 
     def describe(self) -> dict[str, str | int | float | bool | None]:
         """Properties of the server."""

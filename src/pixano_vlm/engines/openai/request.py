@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from pixano_vlm.engines.base import check_image_count
+from pixano_vlm.engines.base import check_image_count, refuse_budget
 from pixano_vlm.engines.openai.images import SentImage, image_as_sent
 from pixano_vlm.media.images import read_image
 from pixano_vlm.models.generation import SETTINGS, named_elsewhere, settings_used
@@ -23,10 +23,13 @@ from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.messages import read_messages
 
-__all__ = ["LIMIT", "ChatRequest", "RequestWriter", "plain_request"]
+__all__ = ["LIMIT", "NO_BUDGET", "ChatRequest", "RequestWriter", "plain_request"]
 
 LIMIT = SETTINGS["max_new_tokens"].elsewhere or ""
 """What the most new tokens are called in `ChatRequest.settings`; a server may know them by another name."""
+
+NO_BUDGET = "cannot be held to: the server resizes images by its own settings"
+"""Why no image is held to a budget of pixels."""
 
 _SEEDS = 2**31
 """Servers that keep a seed in 32 bits refuse a larger one, or cut it off in silence."""
@@ -67,6 +70,7 @@ class RequestWriter:
         Raises:
             VLMError: When an image cannot be used, or the messages are malformed.
         """
+        refuse_budget(input, NO_BUDGET)
         messages, sources = read_messages(input.prompt, input.images or ())
         check_image_count(len(sources), limits)
         waiting = iter(sources)

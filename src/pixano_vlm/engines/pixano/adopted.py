@@ -23,7 +23,11 @@ from pixano_vlm.models.vlm import Key, UsageInfo, VLMInput, VLMModel, VLMOutput
 
 __all__ = ["AdoptedModel", "adopt", "adopt_registered"]
 
-UNKNOWN_THERE = tuple(name for name in SETTINGS if name not in {"max_new_tokens", "temperature", "seed"})
+UNKNOWN_THERE = tuple(
+    name
+    for name, setting in SETTINGS.items()
+    if name not in {"max_new_tokens", "temperature", "seed"} and not setting.is_the_runs
+)
 """Settings of a `VLMInput` that the server's own has no place for. So it is with `seed`, but a run gives each
 record one that nobody asked for, and that is no reason to refuse it."""
 

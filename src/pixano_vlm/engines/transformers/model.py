@@ -271,6 +271,10 @@ class TransformersVLMModel(EngineModel):
         """What llguidance says of the schema; see `VLMModel.cannot_follow`."""
         return unenforceable(response_format)
 
+    def cannot_budget_images(self) -> str | None:
+        """What the loaded processor says; see `VLMModel.cannot_budget_images`."""
+        return None if self._loaded is None else self._loaded.maker.image_budget.refusal
+
     @property
     def stats(self) -> EngineStats | None:
         """Counts and seconds of the in-flight engine since the last `stream` began; None for static batches."""

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Generic
 from pydantic import BaseModel, ConfigDict, Field
 
 from pixano_vlm.engines.base import EngineModel, read_parameters, refuse_prompt_limit
-from pixano_vlm.engines.vllm.request import RequestMaker, VLLMRequest
+from pixano_vlm.engines.vllm.request import NO_BUDGET, RequestMaker, VLLMRequest
 from pixano_vlm.errors import (
     ConfigError,
     GenerationError,
@@ -308,6 +308,10 @@ class VLLMVLMModel(EngineModel):
             raise self._not_loaded()
 
     # --- facts ---
+
+    def cannot_budget_images(self) -> str | None:
+        """Images are processed by the model's own settings; see `VLMModel.cannot_budget_images`."""
+        return NO_BUDGET
 
     def describe(self) -> dict[str, str | int | float | bool | None]:
         """Facts about the loaded model."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from pixano_vlm.engines.base import check_image_count
+from pixano_vlm.engines.base import check_image_count, refuse_budget
 from pixano_vlm.errors import PromptError
 from pixano_vlm.media.images import read_image
 from pixano_vlm.models.generation import named_elsewhere, settings_used
@@ -24,7 +24,10 @@ from pixano_vlm.prompts.chat_template import ChatTemplateRenderer
 from pixano_vlm.prompts.control_tokens import ControlTokens, heed_marks, unmarked
 from pixano_vlm.prompts.response_format import schema_of
 
-__all__ = ["RequestMaker", "VLLMRequest"]
+__all__ = ["NO_BUDGET", "RequestMaker", "VLLMRequest"]
+
+NO_BUDGET = "cannot be held to for one run or record: vLLM takes it for the model, under `processor_kwargs`"
+"""Why no image is held to a budget of pixels."""
 
 KEPT_PIXELS = 32 * 2**20
 """Most pixels, of three bytes each, of pictures that are kept opened."""
@@ -62,6 +65,7 @@ class RequestMaker:
         Raises:
             VLMError: When the request cannot be prepared; says why.
         """
+        refuse_budget(input, NO_BUDGET)
         rendered = self.renderer.render(input)
         if rendered.videos:
             raise PromptError(

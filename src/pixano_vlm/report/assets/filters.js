@@ -25,6 +25,10 @@ const FILTERS = [
     },
     words: { none: "No flag" },
   },
+  {
+    key: "region", label: "Found", words: {},
+    values: (record) => answersOf(record).flatMap((answer) => (answer.regions ?? []).map((region) => region.label ?? "object")),
+  },
   { key: "error", label: "Error", values: (record) => answersOf(record).map((answer) => answer.error?.[0]), words: {} },
 ];
 

@@ -13,13 +13,14 @@ function drawStage(record) {
     const image = images[place];
     if (!image) return;
     buttons.forEach((button, other) => button.setAttribute("aria-pressed", String(other === place)));
-    const note = el("span");
-    frame.replaceChildren(large(image, note));
+    const note = el("span"), regions = image.missing ? null : drawRegions(record, place);
+    frame.replaceChildren(large(image, note), ...(regions ? [regions.drawing] : []));
     caption.replaceChildren(
       el("span", { dir: "auto" }, `${images.length > 1 ? `${place + 1} of ${images.length}: ` : ""}${image.name}`),
       ...[image.size && el("span", null, `${image.size[0]} × ${image.size[1]}`),
         image.link && !(image.missing && isBeside(image)) && el("a", { href: image.link, target: "_blank", rel: "noopener noreferrer" }, "original")].filter(Boolean),
-      note);
+      note,
+      ...(regions ? [el("span", { class: "labels", role: "group", "aria-label": "Labels" }, ...regions.buttons)] : []));
   }
   const element = images.length ? el("figure", { class: "stage" }, frame, caption,
     buttons.length > 0 && el("div", { class: "strip", role: "group", "aria-label": "Images of this record" }, ...buttons)) : null;

@@ -1,0 +1,1 @@
+"""Answers that point -> regions in pixels of the image."""
