@@ -18,6 +18,7 @@ from pixano_vlm.batching.static import SHARED
 from pixano_vlm.cli.setting_flags import OTHERWISE, with_setting_flags
 from pixano_vlm.engines.openai.request import RequestWriter
 from pixano_vlm.engines.transformers.model import TransformersVLMModel
+from pixano_vlm.errors import PromptError
 from pixano_vlm.inputs.fields import CHECKS, suggestion
 from pixano_vlm.models import Limits, VLMInput
 from pixano_vlm.models.generation import (
@@ -46,12 +47,18 @@ EXAMPLES: dict[str, Any] = {
     "min_new_tokens": 30,
     "presence_penalty": 2.0,
     "frequency_penalty": 2.0,
+    "logprobs": True,
+    "top_logprobs": 2,
+    "choices": ["red", "dark blue"],
     "chat_template_kwargs": {"enable_thinking": False},
 }
 """Setting -> a value that changes the answer of one of the models below."""
 
 OF_A_TEMPLATE = {"chat_template_kwargs": "tests/batching/test_thinking.py"}
 """Settings that change an answer only where a checkpoint's template reads them -> the tests that show it."""
+
+REFUSED_ELSEWHERE = {"choices"}
+"""Settings that servers and vLLM cannot follow, which is said."""
 
 NO_FLAG_OF_ITS_NAME = OTHERWISE | {"chat_template_kwargs"}
 """`--template KEY=VALUE` makes that one."""
@@ -92,7 +99,8 @@ def test_it_changes_an_answer_and_is_named_in_the_settings_that_were_used(
     differ = []
     for model in (open_model("idefics3", engine=engine), embedded(engine)):
         before, after = model.predict(plain), model.predict(changed)
-        differ.append(before.generated_text != after.generated_text)
+        said = (before.generated_text, before.logprobs), (after.generated_text, after.logprobs)
+        differ.append(said[0] != said[1])
         assert name in after.generation_config
     assert any(differ)
 
@@ -114,6 +122,10 @@ def test_records_that_differ_in_it_do_not_share_a_static_batch(name: str) -> Non
 @pytest.mark.parametrize("name", SETTINGS)
 def test_it_reaches_a_server_and_vllm(name: str) -> None:
     writer = RequestWriter(send_urls=False, max_image_side=None, extra_body={})
+    if name in REFUSED_ELSEWHERE:
+        with pytest.raises(PromptError, match=name):
+            writer.write(both(name)[1], Limits())
+        return
     plain, changed = (writer.write(input, Limits()).settings for input in both(name))
     assert plain != changed
     if name not in {

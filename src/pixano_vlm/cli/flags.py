@@ -236,6 +236,15 @@ JsonSchema = Annotated[
         rich_help_panel=GENERATION,
     ),
 ]
+ChoicesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--choices-file",
+        metavar="FILE",
+        help="The labels of --choices, one a line.",
+        rich_help_panel=GENERATION,
+    ),
+]
 Seed = Annotated[
     int | None,
     typer.Option(

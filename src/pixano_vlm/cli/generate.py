@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from pixano_vlm.catalog import create_model
 from pixano_vlm.cli import flags
+from pixano_vlm.cli.choices import read_choices
 from pixano_vlm.cli.json_schema import check_settings, read_json_schema
 from pixano_vlm.cli.options import (
     Adapter,
@@ -75,6 +76,7 @@ def generate(
     ray: Ray = None,
     workers: Workers = None,
     gpus_per_worker: GpusPerWorker = None,
+    choices_file: flags.ChoicesFile = None,
     json_schema: flags.JsonSchema = None,
     template_variables: flags.TemplateVariables = None,
     seed: flags.Seed = None,
@@ -126,7 +128,7 @@ def generate(
         )
         if template_variables:
             settings["chat_template_kwargs"] = read_variables(template_variables)
-        asked = read_settings(settings, chosen, json_schema)
+        asked = read_settings(settings, chosen, json_schema, choices_file)
         if model is not None and (note := registered_as(model, _asked(context.params), config)):
             progress.say(f"note: {note}.\nhint: --model NAME, with that name, takes them")
         if manifest[0] == "-" and sys.stdin.isatty():
@@ -200,10 +202,16 @@ def _asked(given: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def read_settings(
-    given: Mapping[str, Any], model: ModelDeploymentConfig, json_schema: str | None
+    given: Mapping[str, Any],
+    model: ModelDeploymentConfig,
+    json_schema: str | None,
+    choices_file: Path | None = None,
 ) -> GenerationSettings:
     """The settings of the flags over the model's own."""
     values = {name: value for name, value in given.items() if value not in (None, [], ())}
+    choices = read_choices(given.get("choices"), choices_file)
+    if choices is not None:
+        values["choices"] = choices
     if json_schema is not None:
         values["response_format"] = read_json_schema(json_schema)
     try:

@@ -81,6 +81,17 @@ class VLMOutput(BaseModel):
         description="What a model that thinks wrote before its answer; None where it thought nothing.",
     )
     parsed: Any = Field(default=None, description="The JSON value that was asked for by `response_format`.")
+    confidence: float | None = Field(
+        default=None,
+        description="0 to 1: the geometric mean of the probabilities that the model gave the answer's tokens.",
+    )
+    logprobs: dict[str, Any] | None = Field(
+        default=None,
+        description="The answer's tokens with log-probabilities, in OpenAI's form, where asked for.",
+    )
+    probabilities: dict[str, float] | None = Field(
+        default=None, description="The probability of each of `choices`, where there were any; they sum to 1."
+    )
 
 
 class VLMModel(InferenceModel):
