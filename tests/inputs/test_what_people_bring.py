@@ -493,9 +493,7 @@ class TestBatchLines:
     def test_what_asks_for_nothing_is_passed_over(self, tmp_path: Path, body: dict[str, Any]) -> None:
         assert self.read(tmp_path, **body).error is None
 
-    @pytest.mark.parametrize(
-        "body", [{"n": 2}, {"n": True}, {"tools": [{}]}, {"guided_regex": "x"}]
-    )
+    @pytest.mark.parametrize("body", [{"n": 2}, {"n": True}, {"tools": [{}]}, {"guided_regex": "x"}])
     def test_what_asks_for_something_is_refused(self, tmp_path: Path, body: dict[str, Any]) -> None:
         assert "cannot be done here" in error_of(self.read(tmp_path, **body))
 

@@ -283,7 +283,7 @@ class VLLMVLMModel(EngineModel):
         completion = output.outputs[0]
         if completion.finish_reason not in ("stop", "length"):
             return GenerationError(f"vLLM ended this answer with {completion.finish_reason!r}.")
-        logs, written = _told(completion, input.top_logprobs or 0)
+        logs, written = told(completion, input.top_logprobs or 0)
         prompt, generated = len(output.prompt_token_ids or ()), len(completion.token_ids)
         return VLMOutput(
             generated_text=completion.text,
@@ -341,7 +341,7 @@ class VLLMVLMModel(EngineModel):
         return f"{type(self).__name__}:{hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()}"
 
 
-def _told(completion: Any, count: int) -> tuple[list[float], dict[str, Any] | None]:
+def told(completion: Any, count: int) -> tuple[list[float], dict[str, Any] | None]:
     """The logarithms of the answer's tokens, and all that vLLM says of them in OpenAI's form; where it was asked.
 
     Of each token it gives a `Logprob` by id: the chosen one and the likeliest.
