@@ -22,6 +22,7 @@ from pixano_vlm.outputs.journal import Journal, Slot, SlotWriter
 from pixano_vlm.outputs.sink import Sink
 from pixano_vlm.records.content_key import ContentKey, is_repeatable, state_of
 from pixano_vlm.records.output_line import render
+from pixano_vlm.records.request import Request
 from pixano_vlm.records.result import Result
 
 SYNC_SECONDS = 1.0
@@ -49,6 +50,45 @@ class Keys:
     fingerprint: str
     run_seed: int
     limits: Limits
+
+
+def slot_of(request: Request, data: bytes, offset: int, keys: Keys, *, ok: bool, is_flagged: bool) -> Slot:
+    """The journal's slot of a record.
+
+    Args:
+        request: The record.
+        data: Its line in the output.
+        offset: Where that starts, in bytes.
+        keys: What the content key needs beside the request.
+        ok: Whether the model answered.
+        is_flagged: Whether the answer is flagged and was not tried again.
+    """
+    flags = journals.OK if ok else journals.ERROR
+    if is_flagged:
+        flags |= journals.FLAGGED
+    weak, key, state = 0, bytes(16), bytes(16)
+    if request.input is None:
+        flags |= journals.LINE_ERROR
+    else:
+        content = ContentKey(request, keys.fingerprint, keys.run_seed)
+        weak, key = content.weak, content.strong(keys.limits)
+        if request.files:
+            flags |= journals.FILES
+            state = state_of(request.files)
+        if is_repeatable(request):
+            flags |= journals.REPEATABLE
+    return Slot(
+        flags,
+        crc32(data),
+        request.line,
+        len(data),
+        offset,
+        request.id_hash,
+        weak,
+        request.raw_hash,
+        key,
+        state,
+    )
 
 
 @dataclass(slots=True)
@@ -166,11 +206,13 @@ class JsonlSink(Sink):
     def write(self, result: Result) -> Result:
         """Appends the result's line and its slot. After a kill at any moment both count or neither does."""
         data, result = render(result, self._model)
-        slot = self._slot(result, data)
+        is_flagged = bool(result.flags) and result.attempts == 1
+        slot = slot_of(result.request, data, self._end, self._keys, ok=result.ok, is_flagged=is_flagged)
         index = result.request.index
         if self._late_failure is not None:
             self._raise_late()
-        self._begin()
+        if self._fresh is not None:
+            self._begin()
         try:
             if self._stale and (old := self.journal.get(index)) is not None and old.flags & journals.STALE:
                 self._stale -= 1
@@ -194,27 +236,6 @@ class JsonlSink(Sink):
             self._timer.daemon = True
             self._timer.start()
         return result
-
-    def _slot(self, result: Result, data: bytes) -> Slot:
-        request = result.request
-        flags = journals.OK if result.ok else journals.ERROR
-        if result.flags and result.attempts == 1:
-            flags |= journals.FLAGGED
-        weak, key, state = 0, bytes(16), bytes(16)
-        if request.input is None:
-            flags |= journals.LINE_ERROR
-        else:
-            keys = ContentKey(request, self._keys.fingerprint, self._keys.run_seed)
-            weak, key = keys.weak, keys.strong(self._keys.limits)
-            if request.files:
-                flags |= journals.FILES
-                state = state_of(request.files)
-            if is_repeatable(request):
-                flags |= journals.REPEATABLE
-        return Slot(
-            flags, crc32(data), request.line, len(data), self._end, request.id_hash, weak, request.raw_hash, key,
-            state,
-        )  # fmt: skip
 
     def _sync_late(self) -> None:
         with self._syncing:
@@ -349,7 +370,7 @@ class JsonlSink(Sink):
             writer, offset = SlotWriter(disk, moved), 0
             for index, slot in enumerate(self.journal.slots()):
                 if slot is not None:
-                    writer.put(index, slot._replace(offset=offset))
+                    writer.put(index, slot.at(offset))
                     offset += slot.length
             writer.flush()
             moved.sync()
