@@ -349,7 +349,8 @@ def told(completion: Any, count: int) -> tuple[list[float], dict[str, Any] | Non
     steps = getattr(completion, "logprobs", None)
     if not steps:
         return [], None
-    logs, content = [], []
+    logs: list[float] = []
+    content: list[dict[str, Any]] = []
     for token, found in zip(completion.token_ids, steps, strict=True):
         logs.append(found[token].logprob)
         # The chosen one is in there whether or not it is among the likeliest.
