@@ -76,8 +76,8 @@ def _log_sum(logits: Tensor, highest: Tensor) -> Tensor:
     """The logarithm of the sum of a row's exponentials `[rows]`, given its highest score."""
     step = max(1, _BLOCK // logits.shape[-1])
     sums = [
-        (part.float() - top[:, None]).exp_().sum(dim=-1)
-        for part, top in zip(logits.split(step), highest.split(step), strict=True)
+        (logits[first : first + step].float() - highest[first : first + step, None]).exp_().sum(dim=-1)
+        for first in range(0, len(logits), step)
     ]
     return highest + torch.cat(sums).log_()
 
