@@ -65,8 +65,8 @@ class TestTypes:
     def test_vlm_output_requires_the_text_and_the_usage(self) -> None:
         assert required(VLMOutput) == {"generated_text", "usage"}
         assert defaults(VLMOutput) == {
-            "generation_config": {}, "finish_reason": None, "parsed": None, "reasoning": None,
-            "regions": None, "image_sizes": None,
+            "generation_config": {}, "finish_reason": None, "parsed": None, "reasoning": None, "confidence": None,
+            "probabilities": None, "logprobs": None, "regions": None, "image_sizes": None,
         }  # fmt: skip
 
     def test_a_prompt_is_a_string_or_a_list_of_messages(self) -> None:

@@ -47,6 +47,9 @@ EXAMPLES: dict[str, Any] = {
     "min_new_tokens": 30,
     "presence_penalty": 2.0,
     "frequency_penalty": 2.0,
+    "logprobs": True,
+    "top_logprobs": 2,
+    "choices": ["red", "dark blue"],
     "chat_template_kwargs": {"enable_thinking": False},
     "regions": True,
     "min_pixels": 4_000_000,
@@ -63,6 +66,8 @@ OF_IMAGES = {
     "max_pixels": "tests/batching/test_image_budget.py",
 }
 """Settings that need an image, and are no server's -> the tests that show what they change."""
+REFUSED_ELSEWHERE = {"choices"}
+"""Settings that servers and vLLM cannot follow, which is said."""
 
 NO_FLAG_OF_ITS_NAME = OTHERWISE | {"chat_template_kwargs"}
 """`--template KEY=VALUE` makes that one."""
@@ -103,7 +108,8 @@ def test_it_changes_an_answer_and_is_named_in_the_settings_that_were_used(
     differ = []
     for model in (open_model("idefics3", engine=engine), embedded(engine)):
         before, after = model.predict(plain), model.predict(changed)
-        differ.append(before.generated_text != after.generated_text)
+        said = (before.generated_text, before.logprobs), (after.generated_text, after.logprobs)
+        differ.append(said[0] != said[1])
         assert name in after.generation_config
     assert any(differ)
 
@@ -138,6 +144,10 @@ def test_a_server_is_not_asked_what_it_would_not_hold_to(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in SETTINGS if name not in OF_IMAGES])
 def test_it_reaches_a_server_and_vllm(name: str) -> None:
     writer = RequestWriter(send_urls=False, max_image_side=None, extra_body={})
+    if name in REFUSED_ELSEWHERE:
+        with pytest.raises(PromptError, match=name):
+            writer.write(both(name)[1], Limits())
+        return
     plain, changed = (writer.write(input, Limits()).settings for input in both(name))
     assert plain != changed
     if name not in {

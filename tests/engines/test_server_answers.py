@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from tests.engines.scripted_server import (
@@ -18,7 +19,10 @@ from tests.engines.scripted_server import (
 )
 from tests.engines.served import ask, connect, impatient
 
+from pixano_vlm.engines.openai.answer import read_answer
+from pixano_vlm.engines.openai.request import RequestWriter
 from pixano_vlm.errors import GenerationError
+from pixano_vlm.models import Limits, VLMInput, VLMOutput
 from pixano_vlm.prompts.response_format import find_json, parse_json
 
 __all__ = ["connect", "impatient"]  # fixtures
@@ -291,3 +295,30 @@ class TestJson:
         assert lines["bare"]["flags"] == []
         assert "invalid_json" in lines["wrong"]["flags"]
         assert sorted(prompts) == ["bare", "fence", "wrong", "wrong"]
+
+
+class TestProbabilities:
+    CONTENT: ClassVar = [
+        {"token": "A", "bytes": [65], "logprob": -0.1, "top_logprobs": []},
+        {"token": " cat", "bytes": None, "logprob": -0.3, "top_logprobs": []},
+    ]
+
+    def answer_of(self, **changes: Any) -> VLMOutput:
+        input = VLMInput(prompt="a", max_new_tokens=4, temperature=0, top_logprobs=0)
+        request = RequestWriter(send_urls=False, max_image_side=None, extra_body={}).write(input, Limits())
+        assert request.settings["logprobs"] is True
+        return read_answer(choice(**changes), request, request.used)
+
+    def test_what_a_server_tells_of_its_tokens_is_written_and_makes_the_confidence(self) -> None:
+        answer = self.answer_of(logprobs={"content": self.CONTENT})
+        assert answer.logprobs == {"content": self.CONTENT}
+        assert answer.confidence == pytest.approx(math.exp(-0.2), abs=1e-6)
+        assert answer.generation_config["top_logprobs"] == 0
+
+    @pytest.mark.parametrize(
+        "told", [None, {}, {"content": None}, {"content": [{"token": "A"}]}, {"content": ["A"]}]
+    )
+    def test_one_that_tells_nothing_did_not_use_the_setting(self, told: Any) -> None:
+        answer = self.answer_of(logprobs=told)
+        assert answer.logprobs is answer.confidence is None
+        assert "top_logprobs" not in answer.generation_config

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from pixano_vlm.engines.vllm import request as vllm_request
+from pixano_vlm.engines.vllm.model import told
 from pixano_vlm.engines.vllm.request import _Pictures
-from pixano_vlm.errors import ImageError
-from pixano_vlm.models import Limits
+from pixano_vlm.errors import ImageError, PromptError
+from pixano_vlm.models import Limits, VLMInput
 
 
 def picture(path: Path, color: str) -> Path:
@@ -51,3 +53,40 @@ def test_a_picture_turned_by_its_exif_is_turned_once(tmp_path: Path) -> None:
     assert upright.size == (10, 20)
     assert not upright.getexif()  # by which vLLM would turn it again
     assert not upright.info
+
+
+@dataclass
+class Logprob:
+    """As vLLM has it."""
+
+    logprob: float
+    rank: int
+    decoded_token: str
+
+
+@dataclass
+class Completion:
+    token_ids: list[int]
+    logprobs: list[dict[int, Logprob]] | None
+
+
+@pytest.mark.parametrize(
+    ("count", "others"), [(0, [[], []]), (1, [["a"], ["c"]]), (2, [["a", "b"], ["c", "d"]])]
+)
+def test_what_vllm_tells_of_its_tokens_is_written_in_openais_form(
+    count: int, others: list[list[str]]
+) -> None:
+    first = {1: Logprob(-0.1, 1, "a"), 2: Logprob(-3.0, 2, "b")}
+    second = {3: Logprob(-0.2, 1, "c"), 4: Logprob(-2.0, 2, "d"), 5: Logprob(-9.0, 7, "e")}
+    logs, written = told(Completion([1, 5], [first, second]), count)
+    assert logs == [-0.1, -9.0]
+    assert written is not None
+    assert [entry["token"] for entry in written["content"]] == ["a", "e"]
+    assert [[other["token"] for other in entry["top_logprobs"]] for entry in written["content"]] == others
+    assert told(Completion([1], None), 0) == ([], None)
+
+
+def test_labels_are_refused_with_what_does_score_them() -> None:
+    maker = object.__new__(vllm_request.RequestMaker)
+    with pytest.raises(PromptError, match="choices: vLLM does not tell"):
+        maker.prepare(VLMInput(prompt="a", max_new_tokens=1, choices=["a", "b"]), Limits())

@@ -498,11 +498,16 @@ class TestBatchLines:
     def test_what_asks_for_nothing_is_passed_over(self, tmp_path: Path, body: dict[str, Any]) -> None:
         assert self.read(tmp_path, **body).error is None
 
-    @pytest.mark.parametrize(
-        "body", [{"n": 2}, {"n": True}, {"tools": [{}]}, {"logprobs": True}, {"guided_regex": "x"}]
-    )
+    @pytest.mark.parametrize("body", [{"n": 2}, {"n": True}, {"tools": [{}]}, {"guided_regex": "x"}])
     def test_what_asks_for_something_is_refused(self, tmp_path: Path, body: dict[str, Any]) -> None:
         assert "cannot be done here" in error_of(self.read(tmp_path, **body))
+
+    def test_logprobs_are_asked_for_as_openai_has_them(self, tmp_path: Path) -> None:
+        request = self.read(tmp_path, logprobs=True, top_logprobs=2)
+        assert request.input is not None
+        assert (request.input.logprobs, request.input.top_logprobs) == (True, 2)
+        assert "top_logprobs" in error_of(self.read(tmp_path, top_logprobs=21))
+        assert "true or false" in error_of(self.read(tmp_path, logprobs=5))
 
     def test_what_is_under_extra_body_counts(self, tmp_path: Path) -> None:
         request = self.read(tmp_path, extra_body={"top_k": 5})

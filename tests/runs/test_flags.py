@@ -17,9 +17,9 @@ from pixano_vlm.runs.flags import ends_in_a_loop, flags_of, other_settings
 GREEDY = GenerationSettings(temperature=0, max_new_tokens=16)
 
 
-def output(text: str, finish: Any = "stop") -> VLMOutput:
+def output(text: str, finish: Any = "stop", confidence: float | None = None) -> VLMOutput:
     usage = UsageInfo(prompt_tokens=1, completion_tokens=1, total_tokens=2)
-    return VLMOutput(generated_text=text, usage=usage, finish_reason=finish)
+    return VLMOutput(generated_text=text, usage=usage, finish_reason=finish, confidence=confidence)
 
 
 LOOPS = [
@@ -175,3 +175,21 @@ class TestRetry:
         assert resumed.ok >= 2
         assert [line["id"] for line in lines(out)] == ["1", "2", "3", "4", "5", "6"]
         assert [line["attempts"] for line in lines(out)] == [1, 2, 2, 2, 2, 1]
+
+
+@pytest.mark.parametrize(("confidence", "flagged"), [(0.49, True), (0.5, False), (None, False)])
+def test_low_confidence_is_a_flag_of_runs_that_ask_for_it(confidence: float | None, flagged: bool) -> None:
+    doubted = output("A cat.", confidence=confidence)
+    assert flags_of(doubted, None, 0.5) == (("low_confidence",) if flagged else ())
+    assert flags_of(doubted) == ()
+
+
+def test_low_confidence_is_tried_with_another_seed_and_not_where_nothing_would_change() -> None:
+    sampled = VLMInput(prompt="a", max_new_tokens=4, temperature=1, seed=5)
+    again = other_settings(sampled, ("low_confidence",), 100)
+    assert again is not None
+    assert again.seed == 6
+    greedy = VLMInput(prompt="a", max_new_tokens=4, temperature=0)
+    assert other_settings(greedy, ("low_confidence",), 100) is None
+    chosen = VLMInput(prompt="a", max_new_tokens=4, temperature=1, choices=["a", "b"])
+    assert other_settings(chosen, ("low_confidence",), 100) is None

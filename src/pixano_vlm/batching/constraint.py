@@ -157,6 +157,10 @@ class Constraint:
         """Whether a token may come next: quicker than a mask, and for most tokens of a model that follows, enough."""
         return not self._plan and self._matcher.validate_tokens([token]) == 1
 
+    def allowed(self) -> NDArray[np.bool_] | None:
+        """The tokens `[vocabulary]` that the schema allows next, whether or not there is time for all of them."""
+        return _bits(self._matcher, self._vocabulary)
+
     def accept(self, token: int, remaining: int) -> int:
         """Takes the chosen token, or a closing one in its place when there would be no time to close after it.
 

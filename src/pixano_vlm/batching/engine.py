@@ -16,12 +16,15 @@ import torch
 from torch import Tensor
 
 from pixano_vlm.batching.kv_cache import LayerKind
+from pixano_vlm.batching.labels import LabelScores
+from pixano_vlm.batching.likelihood import DIGITS, geometric_mean, written_logs
+from pixano_vlm.batching.plain_scoring import probabilities_plainly
 from pixano_vlm.batching.prefix import without_followers
 from pixano_vlm.batching.prepare import Preparer, PromptMaker
 from pixano_vlm.batching.runner import EngineStats, ModelRunner
 from pixano_vlm.batching.sampling import choose
 from pixano_vlm.batching.scheduler import Scheduler
-from pixano_vlm.batching.sequence import Sequence
+from pixano_vlm.batching.sequence import Prompt, Sequence
 from pixano_vlm.batching.stop_criteria import StopCriteria
 from pixano_vlm.errors import GenerationError, RunError, VLMError
 from pixano_vlm.models.generation import settings_used
@@ -30,6 +33,8 @@ from pixano_vlm.prompts.response_format import parsed_answer
 
 Answer = tuple[Hashable, VLMOutput | VLMError]
 
+PRECISE = 9
+"""Decimals of the probabilities of labels, which sum to 1."""
 WAITING_BYTES = 2**30
 """Prepared prompts of about so many bytes may wait for a row; one may be larger."""
 
@@ -68,6 +73,11 @@ class Engine:
         self._maker = maker
         self._stop = stop
         self._plan = plan
+        self._model = model
+        # Whether a model's labels may be computed all at once; None: nobody has tried yet.
+        self._trees_are_exact = (
+            None if plan.shared_prefill and not any(kind.states or kind.slides for kind in kinds) else False
+        )
         self.runner = ModelRunner(
             model,
             kinds,
@@ -127,15 +137,17 @@ class Engine:
             if isinstance(prompt, VLMError):
                 yield key, prompt
                 continue
-            sequence = Sequence(key, input, prompt, self._bounded(input, prompt.length), self._arrivals)
+            sequence = Sequence(key, input, prompt, self._bounded(input, prompt), self._arrivals)
             self._arrivals += 1
             if self._plan.shared_prefill:
                 sequence.shared_ids = self._maker.shared_ids(prompt)
             scheduler.add(sequence)
 
-    def _bounded(self, input: VLMInput, length: int) -> int:
+    def _bounded(self, input: VLMInput, prompt: Prompt) -> int:
+        if prompt.labels is not None:
+            return len(prompt.labels.tokens)  # the columns that they take, once
         context = self._plan.context
-        return input.max_new_tokens if context is None else min(input.max_new_tokens, context - length)
+        return input.max_new_tokens if context is None else min(input.max_new_tokens, context - prompt.length)
 
     # -- admit, prefill ----------------------------------------------------------------------------------------
 
@@ -178,11 +190,44 @@ class Engine:
             for sequence in group:
                 self._prefill([sequence])
         else:
-            for sequence in group:
+            for row, sequence in enumerate(group):
+                if sequence.prompt.labels is not None:
+                    self._score_labels(sequence, logits[row : row + 1])
                 sequence.features = None
                 sequence.prompt = sequence.prompt.without_tensors()
                 self.scheduler.active.append(sequence)
             self._choose(logits, group)
+
+    def _score_labels(self, sequence: Sequence, after_prompt: Tensor) -> None:
+        """Answers a record whose answer is one of some labels; its prompt is in its row."""
+        try:
+            probabilities = self._tree_probabilities(sequence, after_prompt)
+            if self._trees_are_exact is None or probabilities is None:
+                plain = probabilities_plainly(self._model, sequence, self._stop.end_ids)
+                if self._trees_are_exact is None and probabilities is not None:
+                    self._trees_are_exact = are_alike(probabilities, plain, self._model.dtype)
+                probabilities = probabilities if self._trees_are_exact else plain
+        except Exception as error:  # what can fail is the model's code
+            self._fail(sequence, Failure.of(error))
+        else:
+            sequence.probabilities = probabilities
+            sequence.finish_reason = "stop"
+
+    def _tree_probabilities(self, sequence: Sequence, after_prompt: Tensor) -> dict[str, float] | None:
+        """Of all labels at once; None where this model does not take them so."""
+        tree = sequence.prompt.labels
+        if tree is None or self._trees_are_exact is False:
+            return None
+        scores = LabelScores(tree, self._stop.end_ids)
+        scores.take([-1], after_prompt)
+        try:
+            self.runner.score_labels(sequence, tree, scores)
+            return scores.probabilities()
+        except Exception as error:
+            if self._trees_are_exact or is_out_of_memory(error):
+                raise
+            self._trees_are_exact = False  # its code takes no mask of a tree
+            return None
 
     def _ready(self, group: list[Sequence]) -> bool:
         """Readies a group for its prefill; returns whether it may be run together."""
@@ -306,6 +351,11 @@ class Engine:
     # -- choose, retire ----------------------------------------------------------------------------------------
 
     def _choose(self, logits: Tensor, sequences: list[Sequence]) -> None:
+        rows = [row for row, sequence in enumerate(sequences) if not sequence.is_finished]
+        if len(rows) < len(sequences):  # labels, which are scored already
+            logits, sequences = logits[rows], [sequences[row] for row in rows]
+        if not rows:
+            return
         for sequence, token in zip(sequences, choose(logits, sequences), strict=True):
             if isinstance(token, Exception):
                 self._fail(sequence, Failure.of(token))
@@ -333,13 +383,23 @@ class Engine:
 
 def output(sequence: Sequence, stop: StopCriteria) -> VLMOutput:
     """The answer of a record that has ended."""
+    if sequence.probabilities is not None:
+        return chosen_label(sequence, sequence.probabilities)
     reasoning, text = stop.parts(sequence)
     input, sizes = sequence.input, sequence.prompt.image_sizes
     parsed = parsed_answer(text, input.response_format)
     if parsed is None and input.regions:
         size = (sizes[0].width, sizes[0].height) if sizes else None
         parsed = stop.decoder.postprocessor.parsed(text, input.prompt, size)
+    first = stop.thought_tokens(sequence)
+    logs, asked = sequence.logs[first:], sequence.input
+    written = None
+    if logs and (asked.logprobs or (asked.logprobs is None and asked.top_logprobs is not None)):
+        others = sequence.alternatives[first:]
+        written = written_logs(sequence.tokens[first:], logs, others, stop.decoder.whole)
     return VLMOutput(
+        confidence=geometric_mean(logs),
+        logprobs=written,
         generated_text=text,
         reasoning=reasoning,
         parsed=parsed,
@@ -348,6 +408,29 @@ def output(sequence: Sequence, stop: StopCriteria) -> VLMOutput:
         generation_config=settings_used(sequence.input, sequence.max_new_tokens),
         finish_reason=sequence.finish_reason,
     )
+
+
+def chosen_label(sequence: Sequence, probabilities: dict[str, float]) -> VLMOutput:
+    """The answer of a record whose labels were scored: the likeliest, the first of equal ones."""
+    label = max(probabilities, key=lambda label: probabilities[label])
+    tree = sequence.prompt.labels
+    assert tree is not None
+    nodes = tree.ends[tree.labels.index(label)]
+    used = settings_used(sequence.input, sequence.input.max_new_tokens)
+    return VLMOutput(
+        generated_text=label,
+        usage=UsageInfo.of(sequence.prompt.length, min(tree.depths[node] for node in nodes) + 1),
+        generation_config={"do_sample": False, "choices": used["choices"]},
+        finish_reason="stop",
+        confidence=round(probabilities[label], DIGITS),
+        probabilities={name: round(value, PRECISE) for name, value in probabilities.items()},
+    )
+
+
+def are_alike(some: dict[str, float], others: dict[str, float], dtype: torch.dtype) -> bool:
+    """Whether two ways of scoring labels give the same, but for the rounding of a dtype."""
+    allowed = 1e-4 if dtype == torch.float32 else 0.1
+    return all(abs(some[label] - others[label]) <= allowed for label in others)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

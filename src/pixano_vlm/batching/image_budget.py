@@ -12,7 +12,7 @@ What a processor can is found by what it takes, and by trying it; never by its n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -183,7 +183,7 @@ def _edges(processor: Any) -> Way | None:
     own, tile = _size_of(processor), getattr(processor, "max_image_size", None)
     if "longest_edge" not in own:
         return None
-    step = dict(tile.items()).get("longest_edge") if hasattr(tile, "items") else None
+    step = None if tile is None else dict(tile).get("longest_edge")
     if tile is not None and not getattr(processor, "do_image_splitting", False):
         return None
 

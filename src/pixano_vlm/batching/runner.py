@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pixano_vlm.batching.cache_argument import cache_argument, pass_cache
 from pixano_vlm.batching.kv_cache import CacheWindow, LayerKind, SlotCache
+from pixano_vlm.batching.labels import LabelScores, LabelTree
 from pixano_vlm.batching.prefix import PrefixStore
 from pixano_vlm.batching.sampling import attach_sampling
 from pixano_vlm.batching.sequence import PreparedImage, Sequence
@@ -25,6 +26,9 @@ from pixano_vlm.batching.vision import PIXEL_ARGUMENTS, ImageEncoder, ImageFeatu
 
 TOKEN_TYPES = ("token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
 """Inputs of a forward call that run along the prompt's tokens."""
+
+MOST_SCORES = 2**26
+"""Scores of labels' tokens that are computed at a time."""
 
 
 @dataclass(slots=True)
@@ -74,6 +78,7 @@ class ModelRunner:
         # A class of someone else's may take it on, unnamed, to transformers' own.
         self._prepared_as = cache_argument(model.prepare_inputs_for_generation) or self._cache_argument
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in self._arguments else {}
+        self._vocabulary = int(model.config.get_text_config(decoder=True).vocab_size)
         self._image_token = getattr(model.config, "image_token_id", None)
         self.cache = SlotCache(kinds)
         self.encoder = ImageEncoder(model, image_bytes)
@@ -219,16 +224,53 @@ class ModelRunner:
             attention_mask=self._mask(lengths, longest),
         )
 
+    @torch.inference_mode()
+    def score_labels(self, sequence: Sequence, tree: LabelTree, scores: LabelScores) -> None:
+        """Computes all labels behind a prompt that is in its row, in columns that nothing else uses yet.
+
+        Each token sees the prompt and the tokens before it in its own label.
+        """
+        clock, length = self.cache.clock, sequence.prompt.length
+        assert sequence.positions is not None
+        lineage = tree.lineage()
+        nodes = len(tree.tokens)
+        step = max(1, MOST_SCORES // self._vocabulary)
+        for first in range(0, nodes, step):
+            last = min(nodes, first + step)
+            ids = torch.tensor([tree.tokens[first:last]], device=self._device)
+            depths = torch.tensor(tree.depths[first:last])
+            positions = (sequence.positions[..., -1:] + depths)[..., None, :].to(self._device)
+            sees = torch.cat(
+                [torch.ones(last - first, length, dtype=torch.bool), lineage[first:last, :last]], dim=1
+            )
+            mask = torch.zeros(sees.shape, dtype=self._model.dtype)
+            mask.masked_fill_(~sees, torch.finfo(self._model.dtype).min)
+            window = self.cache.window(
+                slice(sequence.row, sequence.row + 1), clock - length, clock + first, clock + last
+            )
+            logits = self._call(
+                {"input_ids": ids, "position_ids": positions},
+                window,
+                is_first_iteration=True,
+                attention_mask=mask[None, None].to(self._device),
+                **({"logits_to_keep": last - first} if self._last_only else {}),
+            )
+            scores.take(range(first, last), logits[0])
+
     # -- both ------------------------------------------------------------------------------------------------
 
     def _forward(self, tensors: dict[str, Any], window: CacheWindow, **options: Any) -> Tensor:
+        logits = self._call(tensors, window, **self._last_only, **options)[:, -1]
+        self.cache.commit()
+        return logits
+
+    def _call(self, tensors: dict[str, Any], window: CacheWindow, **options: Any) -> Tensor:
         assert self._cache_argument is not None  # a model without one is not batched by an engine
         assert self._prepared_as is not None
         inputs = self._model.prepare_inputs_for_generation(
-            **tensors, **options, **{self._prepared_as: window}, use_cache=True, **self._last_only
+            **tensors, **options, **{self._prepared_as: window}, use_cache=True
         )
-        logits: Tensor = self._model(**pass_cache(inputs, self._cache_argument)).logits[:, -1]
-        self.cache.commit()
+        logits: Tensor = self._model(**pass_cache(inputs, self._cache_argument)).logits
         return logits
 
     def _mask(self, lengths: list[int], longest: int) -> Tensor | None:

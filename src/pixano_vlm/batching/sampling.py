@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pixano_vlm.batching.likelihood import SURE, LogLikelihoods
 from pixano_vlm.batching.logits import draw, no_numbers
 from pixano_vlm.batching.penalties import processors_of
 from pixano_vlm.batching.sequence import Sequence
@@ -80,20 +81,21 @@ def attach_sampling(model: Any, sequence: Sequence) -> None:
     )
 
 
-def choose(logits: Tensor, sequences: list[Sequence]) -> list[int | Exception]:
-    """The next token of each row, or what went wrong in choosing it.
+def choose(logits: Tensor, sequences: list[Sequence], own: Tensor | None = None) -> list[int | Exception]:
+    """The next token of each row, or what went wrong in choosing it; how likely it was is noted.
 
     Args:
         logits: `[rows, vocabulary]`, the model's at each row's last position.
         sequences: The records of those rows.
+        own: The model's own logits, where others have changed `logits` already.
     """
     # Not `argmax`, which takes four times as long on a CPU in bfloat16. For greedy records the one wait for a GPU.
     likeliest = logits.max(dim=-1)
     # Where one is not a number neither is the maximum; without this it would be answered with token 0.
     usable = likeliest.values.isfinite()
+    likeliest_tokens, fine = torch.stack([likeliest.indices, usable]).tolist()
     tokens: list[int | Exception] = [
-        token if fine else no_numbers()
-        for token, fine in zip(*torch.stack([likeliest.indices, usable]).tolist(), strict=True)
+        token if is_fine else no_numbers() for token, is_fine in zip(likeliest_tokens, fine, strict=True)
     ]
     drawn = [row for row, sequence in enumerate(sequences) if sequence.generator is not None]
     scores = logits[drawn].float()
@@ -116,7 +118,47 @@ def choose(logits: Tensor, sequences: list[Sequence]) -> list[int | Exception]:
         for row, token in zip(drawn, chosen, strict=True):
             if not isinstance(tokens[row], Exception):
                 tokens[row] = token
-    return [_accepted(token, sequence) for token, sequence in zip(tokens, sequences, strict=True)]
+    if own is None:
+        return _noted(tokens, sequences, LogLikelihoods(logits, likeliest.values), likeliest_tokens)
+    return _noted(tokens, sequences, LogLikelihoods(own, own.amax(dim=-1)), [-1] * len(sequences))
+
+
+def _noted(
+    tokens: list[int | Exception],
+    sequences: list[Sequence],
+    likelihoods: LogLikelihoods,
+    likeliest: list[int],
+) -> list[int | Exception]:
+    """The tokens as the records' schemas take them, after their probabilities were noted."""
+    masks = {
+        row: allowed
+        for row, sequence in enumerate(sequences)
+        if sequence.prompt.constraint is not None
+        and (
+            sequence.input.top_logprobs
+            or not (tokens[row] == likeliest[row] and likelihoods.of_likeliest(row) > -SURE)
+        )
+        and (allowed := sequence.prompt.constraint.allowed()) is not None
+    }
+    taken = [_accepted(token, sequence) for token, sequence in zip(tokens, sequences, strict=True)]
+    others = [
+        (row, token)
+        for row, token in enumerate(taken)
+        if not isinstance(token, Exception) and token != likeliest[row]
+    ]
+    of_others = likelihoods.of([row for row, _ in others], [token for _, token in others])
+    logs = {row: log for (row, _), log in zip(others, of_others, strict=True)}
+    for row, (sequence, token) in enumerate(zip(sequences, taken, strict=True)):
+        if isinstance(token, Exception):
+            continue
+        log = logs[row] if row in logs else likelihoods.of_likeliest(row)
+        if row in masks:
+            log -= likelihoods.of_allowed(row, masks[row])
+        sequence.logs.append(min(0.0, log))
+        if sequence.input.top_logprobs:
+            count = sequence.input.top_logprobs
+            sequence.alternatives.append(likelihoods.likeliest(row, count, masks.get(row)))
+    return taken
 
 
 def _accepted(token: int | Exception, sequence: Sequence) -> int | Exception:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixano_vlm.batching.constraint import Constraint
+from pixano_vlm.batching.labels import LabelTree
 from pixano_vlm.batching.thinking_constraint import ThinkingConstraint
 from pixano_vlm.models.region import ImageSize
 from pixano_vlm.models.vlm import VLMInput
@@ -44,6 +45,9 @@ class Prompt:
     """Memory this prompt holds, for bounding what is prepared ahead."""
     constraint: Constraint | ThinkingConstraint | None = None
     """What its answer may say, where a schema was asked for."""
+
+    labels: LabelTree | None = None
+    """What its answer is one of, where that was asked for."""
 
     thinks: bool = False
     """Whether it ends inside of thoughts, which the answer begins with."""
@@ -87,6 +91,12 @@ class Sequence:
     prefix: int = 0
     """Leading tokens whose keys and values came from the prefix store."""
     tokens: list[int] = field(default_factory=list)
+    logs: list[float] = field(default_factory=list)
+    """Of each of `tokens`, the logarithm of its probability; see `likelihood`."""
+    alternatives: list[list[tuple[int, float]]] = field(default_factory=list)
+    """Of each of `tokens`, the likeliest tokens in its place and their logarithms, where that was asked for."""
+    probabilities: dict[str, float] | None = None
+    """Of each label."""
     finish_reason: FinishReason | None = None
 
     @property
@@ -112,6 +122,9 @@ class Sequence:
     def restart(self) -> None:
         """Forgets what was generated, to begin again from the prompt."""
         self.tokens.clear()
+        self.logs.clear()
+        self.alternatives.clear()
+        self.probabilities = None
         self.finish_reason = None
         self.processors = self.generator = self.features = None
         if self.prompt.constraint is not None:

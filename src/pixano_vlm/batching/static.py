@@ -15,15 +15,17 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
-from pixano_vlm.batching.engine import WAITING_BYTES, Answer, Failure, output
+from pixano_vlm.batching.engine import WAITING_BYTES, Answer, Failure, chosen_label, output
+from pixano_vlm.batching.listening import Listener
 from pixano_vlm.batching.penalties import processors_of
+from pixano_vlm.batching.plain_scoring import probabilities_plainly
 from pixano_vlm.batching.prepare import Preparer
 from pixano_vlm.batching.sampling import attach_sampling, choose, generation_config
 from pixano_vlm.batching.sequence import Sequence
 from pixano_vlm.batching.stop_criteria import StopCriteria
 from pixano_vlm.errors import GenerationError, VLMError
 from pixano_vlm.models.generation import SETTINGS
-from pixano_vlm.models.vlm import VLMInput
+from pixano_vlm.models.vlm import VLMInput, VLMOutput
 
 Shape = tuple[object, ...]
 
@@ -52,8 +54,9 @@ class Start(LogitsProcessor):
 class Constrained(LogitsProcessor):
     """Leaves one token: the one that this record, by its schema and its sampling, goes on with."""
 
-    def __init__(self, model: Any, sequence: Sequence, stop: StopCriteria) -> None:
+    def __init__(self, model: Any, sequence: Sequence, stop: StopCriteria, listener: Listener) -> None:
         self._stop = stop
+        self._listener = listener
         self._sequence = sequence
         attach_sampling(model, sequence)
 
@@ -64,7 +67,7 @@ class Constrained(LogitsProcessor):
         if sequence.is_finished:
             only[0, -1] = 0.0  # whatever follows the end is not looked at
         else:
-            [token] = choose(scores, [sequence])
+            [token] = choose(scores, [sequence], self._listener.scores)
             if isinstance(token, Exception):
                 raise token
             only[0, token] = 0.0
@@ -140,6 +143,7 @@ class StaticBatches:
         rows = {value.shape[0] for value in sequence.prompt.tensors.values() if isinstance(value, Tensor)}
         alone = (
             sequence.prompt.constraint is not None
+            or sequence.prompt.labels is not None
             or input.temperature > 0
             or bool(input.stop)
             or rows != {1}
@@ -152,9 +156,12 @@ class StaticBatches:
         return (*shapes, *asked, last, key if alone else None)
 
     def _answer(self, batch: list[Sequence]) -> Iterator[Answer]:
+        if batch[0].prompt.labels is not None:
+            yield batch[0].key, self._scored(batch[0])
+            return
         failed = None
         try:
-            rows = self._generate(batch)
+            rows, logs = self._generate(batch)
         except Exception as error:  # what can fail is the model's code
             failed = Failure.of(error)
         if failed is not None:  # halved until the one record is found that it fails on
@@ -171,15 +178,27 @@ class StaticBatches:
             )
             yield from ((sequence.key, reason) for sequence in batch)
             return
-        for sequence, tokens in zip(batch, rows, strict=True):
+        for sequence, tokens, heard in zip(batch, rows, logs, strict=True):
             for token in tokens:
                 if sequence.is_finished:
                     break
                 self.stop.append(sequence, token)
+            if sequence.prompt.constraint is None:
+                sequence.logs += heard[: len(sequence.tokens)]
+                del sequence.alternatives[len(sequence.tokens) :]
             yield sequence.key, output(sequence, self.stop)
 
+    def _scored(self, sequence: Sequence) -> VLMOutput | VLMError:
+        """A record whose answer is one of some labels."""
+        try:
+            probabilities = probabilities_plainly(self.model, sequence, self.stop.end_ids)
+        except Exception as error:  # what can fail is the model's code
+            return Failure.of(error).answer
+        return chosen_label(sequence, probabilities)
+
     @torch.inference_mode()
-    def _generate(self, batch: list[Sequence]) -> list[list[int]]:
+    def _generate(self, batch: list[Sequence]) -> tuple[list[list[int]], list[list[float]]]:
+        """The new tokens of each record, and the logarithms of their probabilities where they were heard."""
         first = batch[0].input
         config = generation_config(self.model, first, max(s.max_new_tokens for s in batch))
         tensors = {
@@ -192,16 +211,22 @@ class StaticBatches:
         with torch.random.fork_rng():
             # Or else every record would begin with the random numbers that the first began with.
             torch.manual_seed(secrets.randbits(63) if first.seed is None else first.seed)
-            start = Start()
+            start, listener = Start(), Listener(first.top_logprobs or 0)
             processors: list[LogitsProcessor] = [start]
             if batch[0].prompt.constraint is None:
-                processors += processors_of(first)
+                processors += [listener, *processors_of(first)]
             else:
-                processors.append(Constrained(self.model, batch[0], self.stop))
+                processors.append(Constrained(self.model, batch[0], self.stop, listener))
                 config.update(do_sample=False, temperature=None, top_k=None, top_p=None, min_p=None)
                 config.update(repetition_penalty=1.0)  # `Constrained` sees to all of these, once
-            tokens = self.model.generate(**tensors, generation_config=config, logits_processor=processors)
-        return [row[start.length :].tolist() for row in tokens]
+            with listener.listening(self.model):
+                tokens = self.model.generate(**tensors, generation_config=config, logits_processor=processors)
+        rows = [row[start.length :].tolist() for row in tokens]
+        logs = listener.logs(rows)
+        if batch[0].prompt.constraint is None and any(logs):
+            for row, sequence in enumerate(batch):
+                sequence.alternatives += listener.alternatives(row)
+        return rows, logs
 
     def _place(self, value: Any) -> Any:
         if not isinstance(value, Tensor):

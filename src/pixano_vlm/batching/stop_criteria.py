@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Hashable, Iterator
 from collections.abc import Sequence as Tokens
 from contextlib import contextmanager
@@ -73,6 +74,18 @@ class StopCriteria:
         if self._thinking is None:
             return None, text
         return self._thinking.split(text, is_open=sequence.prompt.thinks)
+
+    def thought_tokens(self, sequence: Sequence) -> int:
+        """How many of a record's tokens, from the first on, are thoughts and the marks around them."""
+        thinking, tokens = self._thinking, sequence.tokens
+        if thinking is None:
+            return 0
+        text = self.decoder.whole(tokens)
+        if thinking.ends not in text:
+            return len(tokens) if sequence.prompt.thinks or text.lstrip().startswith(thinking.begins) else 0
+        return bisect_left(
+            range(len(tokens)), True, key=lambda count: thinking.ends in self.decoder.whole(tokens[: count + 1])
+        ) + 1  # fmt: skip
 
     def _stops(self, sequence: Sequence) -> list[str]:
         return [*(sequence.input.stop or ()), *self.stop_strings]

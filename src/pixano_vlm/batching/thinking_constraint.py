@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pixano_vlm.batching.constraint import Constraint
@@ -62,6 +64,15 @@ class ThinkingConstraint:
     def allows(self, token: int) -> bool:
         """Whether a token may come next."""
         return self._thinks or (self._may_begin and token == self._begin_id) or self._constraint.allows(token)
+
+    def allowed(self) -> NDArray[np.bool_] | None:
+        """The tokens `[vocabulary]` that the schema allows next; None: all."""
+        if self._thinks:
+            return None
+        allowed = self._constraint.allowed()
+        if allowed is not None and self._may_begin:
+            allowed[self._begin_id] = True
+        return allowed
 
     def accept(self, token: int, remaining: int) -> int:
         """Takes the chosen token; see `Constraint.accept`."""

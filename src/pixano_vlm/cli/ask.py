@@ -72,6 +72,7 @@ def ask(
     device: Device = None,
     dtype: Dtype = None,
     adapter: Adapter = None,
+    choices_file: flags.ChoicesFile = None,
     json_schema: flags.JsonSchema = None,
     concise_schema: flags.ConciseSchema = None,
     as_json: Annotated[
@@ -105,7 +106,7 @@ def ask(
         from pixano_vlm.runs.run import Run
 
         records = _records(images, questions, each=each)
-        asked = read_settings(settings, chosen, json_schema, concise_schema)
+        asked = read_settings(settings, chosen, json_schema, concise_schema, choices_file)
         hide_bars(chosen)
         options = RunOptions(
             source=Source(None, None, "ask", open_objects(records), "question"),

@@ -258,6 +258,26 @@ ConciseSchema = Annotated[
         rich_help_panel=GENERATION,
     ),
 ]
+FlagBelow = Annotated[
+    float | None,
+    typer.Option(
+        "--flag-below",
+        metavar="P",
+        min=0,
+        max=1,
+        help="Flag answers `low_confidence` whose confidence is below this.",
+        rich_help_panel=GENERATION,
+    ),
+]
+ChoicesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--choices-file",
+        metavar="FILE",
+        help="The labels of --choices, one a line.",
+        rich_help_panel=GENERATION,
+    ),
+]
 Seed = Annotated[
     int | None,
     typer.Option(

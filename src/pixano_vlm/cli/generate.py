@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from pixano_vlm.catalog import create_model
 from pixano_vlm.cli import flags
+from pixano_vlm.cli.choices import read_choices
 from pixano_vlm.cli.json_schema import check_settings, read_schema_flags
 from pixano_vlm.cli.options import (
     Adapter,
@@ -76,6 +77,8 @@ def generate(
     ray: Ray = None,
     workers: Workers = None,
     gpus_per_worker: GpusPerWorker = None,
+    choices_file: flags.ChoicesFile = None,
+    flag_below: flags.FlagBelow = None,
     json_schema: flags.JsonSchema = None,
     concise_schema: flags.ConciseSchema = None,
     template_variables: flags.TemplateVariables = None,
@@ -128,7 +131,7 @@ def generate(
         )
         if template_variables:
             settings["chat_template_kwargs"] = read_variables(template_variables)
-        asked = read_settings(settings, chosen, json_schema, concise_schema)
+        asked = read_settings(settings, chosen, json_schema, concise_schema, choices_file)
         if model is not None and (note := registered_as(model, _asked(context.params), config)):
             progress.say(f"note: {note}.\nhint: --model NAME, with that name, takes them")
         if manifest[0] == "-" and sys.stdin.isatty():
@@ -144,6 +147,7 @@ def generate(
             output=sys.stdout if path is None else path,
             model=create_model(chosen) if pool is None else pool.create(chosen),
             settings=asked,
+            least_confidence=flag_below,
             system=given_text("--system", system),
             with_prompt=with_prompt,
             run_seed=seed,
@@ -208,9 +212,13 @@ def read_settings(
     model: ModelDeploymentConfig,
     json_schema: str | None,
     concise: str | None = None,
+    choices_file: Path | None = None,
 ) -> GenerationSettings:
     """The settings of the flags over the model's own."""
     values = {name: value for name, value in given.items() if value not in (None, [], ())}
+    choices = read_choices(given.get("choices"), choices_file)
+    if choices is not None:
+        values["choices"] = choices
     response_format, source = read_schema_flags(json_schema, concise)
     if response_format is not None:
         values["response_format"] = response_format

@@ -18,8 +18,9 @@ Command = TypeVar("Command", bound=Callable[..., None])
 BEFORE = "json_schema"
 """The parameter before which the flags are in a command's help."""
 
-OTHERWISE = frozenset({"seed", "response_format"})
-"""Settings that have no flag of their name: `--seed` is the run's, and `--json-schema` makes a `response_format`."""
+OTHERWISE = frozenset({"seed", "response_format", "logprobs"})
+"""Settings that have no flag of their name: `--seed` is the run's, `--json-schema` makes a
+`response_format`, and `--logprobs K` is `top_logprobs`."""
 
 
 def with_setting_flags(command: Command) -> Command:
@@ -45,12 +46,12 @@ def _parameters() -> list[inspect.Parameter]:
         is_list = get_origin(kind) is list
         if name in OTHERWISE or not (kind in (int, float, str, bool) or is_list):
             continue
-        text = (field.description or "") + (" Repeatable." if is_list else "")
+        text = (field.description or "") + setting.flag_text + (" Repeatable." if is_list else "")
         default = getattr(DEFAULT_GENERATION, name)
         if default is not None:
             text += f" Default: the model's config, else {default:g}."
         option = typer.Option(
-            "--" + name.replace("_", "-"),
+            setting.flag or "--" + name.replace("_", "-"),
             metavar="" if kind is bool else setting.metavar or ("TEXT" if is_list or kind is str else "N"),
             help=text,
             rich_help_panel=GENERATION,

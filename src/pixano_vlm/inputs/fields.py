@@ -12,6 +12,7 @@ from typing import Any, get_args, get_origin
 
 from pixano_vlm.models.generation import SETTINGS, GenerationFields
 from pixano_vlm.nearest import CERTAIN, nearest
+from pixano_vlm.prompts.choices import check_choices
 from pixano_vlm.prompts.response_format import check_response_format
 
 FIELDS = frozenset({"prompt", "images", "id", "metadata", *SETTINGS})
@@ -94,7 +95,7 @@ def _strings(value: Any) -> list[str]:
     return value
 
 
-def _flag(value: Any) -> bool:
+def _truth(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"must be true or false, not {_shown(value)}")  # noqa: TRY004 - bad data
     return value
@@ -110,6 +111,8 @@ def _check_of(name: str) -> Callable[[Any], Any]:
     """The check of one setting, by its type and bounds."""
     if name == "response_format":
         return check_response_format
+    if name == "choices":
+        return check_choices
     field = GenerationFields.model_fields[name]
     kind = next(kind for kind in get_args(field.annotation) if kind is not type(None))
     bounds: dict[str, float] = {}
@@ -117,7 +120,7 @@ def _check_of(name: str) -> Callable[[Any], Any]:
         bounds |= {at: getattr(item, at) for at in ("ge", "gt", "le", "lt") if hasattr(item, at)}
     low = bounds.get("ge", bounds.get("gt", 0))
     if kind is bool:
-        return _flag
+        return _truth
     if kind is int:
         return _whole(int(low), int(bounds["lt"]) - 1 if "lt" in bounds else int(bounds.get("le", 2**31)))
     if kind is float:

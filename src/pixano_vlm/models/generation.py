@@ -35,6 +35,10 @@ class Setting:
     """Whether `generation_config` shows only the `type` of its value."""
     metavar: str = ""
     """What its flag's value is called in help."""
+    flag: str | None = None
+    """Its flag; None: the name's own."""
+    flag_text: str = ""
+    """What the help of its flag says beside its description."""
     elsewhere: str | None = None
     """Its name in vLLM and in the bodies that servers are sent; None: the same."""
     is_local: bool = False
@@ -119,6 +123,24 @@ class GenerationFields(BaseModel):
         Field(
             ge=-2, le=2, description="The same, once for each time that the answer has the token, -2 to 2."
         ),
+    ] = None
+    logprobs: Annotated[
+        bool | None,
+        Field(description="Write the answer's tokens with the logarithms of their probabilities."),
+    ] = None
+    top_logprobs: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=20,
+            description="Write the answer's tokens and this many alternatives, with log-probabilities.",
+        ),
+        Setting(flag="--logprobs", metavar="K"),
+    ] = None
+    choices: Annotated[
+        list[str] | None,
+        Field(description="Answer with exactly one of these labels, and give the probability of each."),
+        Setting(aliases=("guided_choice",), metavar="A,B", flag_text=" Separated by commas."),
     ] = None
     chat_template_kwargs: Annotated[
         dict[str, Any] | None,

@@ -93,6 +93,17 @@ class VLMOutput(BaseModel):
         description="The size of each image and of what the model looked at, where regions or a budget of pixels "
         "were asked for.",
     )
+    confidence: float | None = Field(
+        default=None,
+        description="0 to 1: the geometric mean of the probabilities that the model gave the answer's tokens.",
+    )
+    logprobs: dict[str, Any] | None = Field(
+        default=None,
+        description="The answer's tokens with log-probabilities, in OpenAI's form, where asked for.",
+    )
+    probabilities: dict[str, float] | None = Field(
+        default=None, description="The probability of each of `choices`, where there were any; they sum to 1."
+    )
 
 
 class VLMModel(InferenceModel):

@@ -42,7 +42,7 @@ def to_batch_response(line: OutputLine, created: int) -> dict[str, Any]:
             {
                 "index": 0,
                 "message": message,
-                "logprobs": None,
+                "logprobs": line.logprobs,
                 "finish_reason": line.finish_reason or "stop",
             }
         ],

@@ -89,6 +89,8 @@ def _column(name: str, annotation: Any, outer: str | None = None) -> Column:
 
     if kind is int:
         return Column("int64", read)
+    if kind is float:
+        return Column("double", read)
     if kind == list[str]:
         return Column("strings", read)
     if kind is str or get_origin(kind) is Literal:

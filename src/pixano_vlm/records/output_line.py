@@ -26,7 +26,7 @@ __all__ = ["VERSION", "LineError", "LineUsage", "OutputLine", "error_message", "
 
 VERSION = "1.4"
 """1.0: the first version. 1.1: `images` also lists the images in chat messages. 1.2: `pages_not_read`.
-1.3: `prompt` and `reasoning`. 1.4: `regions` and `image_sizes`."""
+1.3: `prompt` and `reasoning`. 1.4: `regions` and `image_sizes`; `confidence`, `logprobs` and `probabilities`."""
 
 
 class LineUsage(BaseModel):
@@ -82,6 +82,18 @@ class OutputLine(BaseModel):
     )
     reasoning: str | None = Field(
         default=None, description="What a model that thinks wrote before its answer, apart from it."
+    )
+    confidence: float | None = Field(
+        default=None,
+        description="0 to 1: the geometric mean of the probabilities that the model gave the answer's tokens, its "
+        "end included and its thoughts left out; under a JSON schema among the tokens that it allows.",
+    )
+    logprobs: dict[str, Any] | None = Field(
+        default=None,
+        description="The tokens of `confidence` with log-probabilities, in OpenAI's form, where asked for.",
+    )
+    probabilities: dict[str, float] | None = Field(
+        default=None, description="The probability of each of `choices`, where there were any; they sum to 1."
     )
     pages_not_read: int | None = Field(
         default=None,

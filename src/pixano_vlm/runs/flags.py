@@ -4,6 +4,7 @@
 `only_thinking`: all its tokens went into thoughts, and the answer never came.
 `invalid_json`: it was to follow a JSON schema, and does not: it was cut off, or its engine does not enforce schemas.
 `wrapped_json`: its JSON follows the schema, and is in a fence or has other words around it.
+`low_confidence`: the model found it less likely than the run asks for; only in runs that ask.
 
 The rule for a loop: take the end of the text in lower case, white space collapsed, with and without what follows the
 last letter or digit. It loops when some stretch of up to 1,000 characters stands there four times in a row and these
@@ -20,8 +21,8 @@ from pixano_vlm.models.vlm import VLMInput, VLMOutput
 from pixano_vlm.prompts.response_format import find_json, follows, validates
 
 __all__ = [
-    "CUT_OFF", "EMPTY", "INVALID_JSON", "ONLY_THINKING", "REPETITION", "WRAPPED_JSON", "ends_in_a_loop", "flags_of",
-    "other_settings",
+    "CUT_OFF", "EMPTY", "INVALID_JSON", "LOW_CONFIDENCE", "ONLY_THINKING", "REPETITION", "WRAPPED_JSON",
+    "ends_in_a_loop", "flags_of", "other_settings",
 ]  # fmt: skip
 
 CUT_OFF = "cut_off"
@@ -30,6 +31,7 @@ EMPTY = "empty"
 ONLY_THINKING = "only_thinking"
 INVALID_JSON = "invalid_json"
 WRAPPED_JSON = "wrapped_json"
+LOW_CONFIDENCE = "low_confidence"
 
 TIMES = 4
 """How often a stretch stands in a row, at least."""
@@ -42,12 +44,17 @@ RETRY_PENALTY = 1.1
 RETRY_TEMPERATURE = 0.7
 
 
-def flags_of(output: VLMOutput, response_format: dict[str, Any] | None = None) -> tuple[str, ...]:
+def flags_of(
+    output: VLMOutput,
+    response_format: dict[str, Any] | None = None,
+    least_confidence: float | None = None,
+) -> tuple[str, ...]:
     """The doubts about one answer, none for a normal one.
 
     Args:
         output: The answer.
         response_format: What it was to follow.
+        least_confidence: An answer of less is doubted; None: none is for that.
     """
     flags = []
     if output.finish_reason == "length":
@@ -62,6 +69,8 @@ def flags_of(output: VLMOutput, response_format: dict[str, Any] | None = None) -
         value, _ = find_json(output.generated_text)
         is_wrapped = value is not None and validates(value, response_format)
         flags.append(WRAPPED_JSON if is_wrapped else INVALID_JSON)
+    if least_confidence is not None and output.confidence is not None:
+        flags += [LOW_CONFIDENCE] if output.confidence < least_confidence else []
     return tuple(flags)
 
 
@@ -96,7 +105,7 @@ def other_settings(input: VLMInput, flags: tuple[str, ...], most_new_tokens: int
 
     A loop or an empty answer is tried with a repetition penalty of at least 1.1 and, if it is sampled, another seed;
     one that was cut off with twice as many new tokens; one that is not the JSON that was asked for, and nothing else,
-    with another seed, or sampled at 0.7 where it was greedy.
+    with another seed, or sampled at 0.7 where it was greedy; a sampled one of low confidence with another seed.
 
     Args:
         input: What was asked. It is not changed.
@@ -112,6 +121,8 @@ def other_settings(input: VLMInput, flags: tuple[str, ...], most_new_tokens: int
         changes["max_new_tokens"] = min(2 * input.max_new_tokens, most_new_tokens)
     if flags == (INVALID_JSON,):
         changes["temperature"] = input.temperature or RETRY_TEMPERATURE
+        changes["seed"] = 0 if input.seed is None else (input.seed + 1) % 2**63
+    if flags == (LOW_CONFIDENCE,) and input.temperature > 0 and input.choices is None:
         changes["seed"] = 0 if input.seed is None else (input.seed + 1) % 2**63
     changed = input.model_copy(update=changes)
     if changed == input:

@@ -44,4 +44,6 @@ def _unread(asked: Collection[str], model: VLMModel) -> list[str]:
 
 
 def _flag(name: str) -> str:
+    if name in SETTINGS and (flag := SETTINGS[name].flag):
+        return flag
     return "--json-schema" if name == "response_format" else f"--{name.replace('_', '-')}"

@@ -43,11 +43,13 @@ class Job:
         grace: For how many seconds after `stop` it may; what takes longer is left for another run.
         retry_flagged: Ask once more, with other settings, where the answer is flagged; the answer with fewer
             flags counts.
+        least_confidence: Flag answers of less; see `flags_of`.
     """
 
     def __init__(
         self, remaining: Remaining, model: VLMModel | Callable[[], VLMModel], sink: Sink, *,
         stop: threading.Event | None = None, grace: float = GRACE_SECONDS, retry_flagged: bool = False,
+        least_confidence: float | None = None,
     ) -> None:  # fmt: skip
         self.summary = Summary(reused=remaining.reused, reused_failed=remaining.reused_failed)
         self._remaining, self._requests, self._sink = remaining, iter(remaining), sink
@@ -55,6 +57,7 @@ class Job:
         self._stop, self._grace = stop or threading.Event(), grace
         self._in_flight: dict[int, Request] = {}
         self._retry_flagged = retry_flagged
+        self._least_confidence = least_confidence
         self._again: deque[tuple[Result, VLMInput]] = deque()
         """Flagged answers, and what to ask next."""
         self._flagged: dict[int, Result] = {}
@@ -220,7 +223,8 @@ class Job:
                 answer = answer.model_copy(update={"parsed": parse_json(answer.generated_text)})
             noted, pages_not_read = image_flags(request.input)
             result = Result(
-                request, output=answer, flags=(*flags_of(answer, asked), *region_flags), image_flags=noted,
+                request, output=answer, flags=(*flags_of(answer, asked, self._least_confidence), *region_flags),
+                image_flags=noted,
                 pages_not_read=pages_not_read,
             )  # fmt: skip
         first = self._flagged.pop(request.index, None)

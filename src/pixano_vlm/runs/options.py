@@ -38,6 +38,8 @@ class RunOptions:
     """A system turn for every record that has none of its own."""
     with_prompt: bool = False
     """Whether the output's lines also say what was asked."""
+    least_confidence: float | None = None
+    """Answers of less confidence are flagged; None: none are for that."""
     run_seed: int | None = None
     """Seeds of sampled records that give none are derived from it."""
     limits: Limits = field(default_factory=Limits)

@@ -170,7 +170,12 @@ class Run:
             return loaded
 
         job = Job(
-            opened.remaining, load, opened.sink, stop=self._stop, retry_flagged=options.opening.retry_flagged
+            opened.remaining,
+            load,
+            opened.sink,
+            stop=self._stop,
+            retry_flagged=options.opening.retry_flagged,
+            least_confidence=options.least_confidence,
         )
         self.summary = job.summary
         self.summary.passed_over.update(self.passed_over)

@@ -5,6 +5,7 @@ Knows no connection: it is given the JSON object of a whole answer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -60,7 +61,12 @@ def read_answer(body: Mapping[str, Any], request: ChatRequest, used: dict[str, A
     if text is None:
         raise _no_text(message, choice, thoughts)
     counts = _counts(body.get("usage"))
+    written, logs = _logprobs(choice)
+    if written is None:  # whoever asked for them is told that they took no part
+        used = {name: value for name, value in used.items() if name not in ("logprobs", "top_logprobs")}
     return VLMOutput(
+        logprobs=written,
+        confidence=None if not logs else round(math.exp(min(0.0, math.fsum(logs) / len(logs))), 6),
         generated_text=text,
         reasoning=thoughts.strip() or None,
         usage=UsageInfo.of(*(counts or (0, 0))),
@@ -83,6 +89,18 @@ def split_thoughts(text: str) -> tuple[str, str]:
             thoughts, _, rest = text.partition(end)
             return thoughts.strip(), rest.lstrip()
     return "", text
+
+
+def _logprobs(choice: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[float]]:
+    """What the server says of the answer's tokens, in its own words, and the logarithms in it."""
+    written = choice.get("logprobs")
+    content = written.get("content") if isinstance(written, dict) else None
+    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
+        return None, []
+    logs = [entry.get("logprob") for entry in content]
+    if not all(isinstance(log, (int, float)) and math.isfinite(log) for log in logs):
+        return None, []
+    return {"content": content}, [float(log) for log in logs if log is not None]
 
 
 def _finish(reason: str) -> Literal["stop", "length"] | None:

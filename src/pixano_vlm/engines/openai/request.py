@@ -16,11 +16,13 @@ from PIL import Image
 
 from pixano_vlm.engines.base import check_image_count, refuse_budget
 from pixano_vlm.engines.openai.images import SentImage, image_as_sent
+from pixano_vlm.errors import PromptError
 from pixano_vlm.media.images import read_image
 from pixano_vlm.models.generation import SETTINGS, named_elsewhere, settings_used
 from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
+from pixano_vlm.prompts.choices import NOT_SCORED
 from pixano_vlm.prompts.messages import read_messages
 
 __all__ = ["LIMIT", "NO_BUDGET", "ChatRequest", "RequestWriter", "plain_request"]
@@ -71,6 +73,8 @@ class RequestWriter:
             VLMError: When an image cannot be used, or the messages are malformed.
         """
         refuse_budget(input, NO_BUDGET)
+        if input.choices is not None:
+            raise PromptError("choices: a server does not tell how likely whole labels are.", hint=NOT_SCORED)
         messages, sources = read_messages(input.prompt, input.images or ())
         check_image_count(len(sources), limits)
         waiting = iter(sources)
@@ -97,6 +101,8 @@ class RequestWriter:
             used["seed"] %= _SEEDS
         # What greedy decoding has no use for is not in there: a server may refuse it beside temperature 0.
         settings: dict[str, Any] = {**self._extra_body, **named_elsewhere(used)}
+        if "top_logprobs" in used:
+            settings["logprobs"] = True
         if input.response_format is not None:
             settings["response_format"] = _named(input.response_format)
         if messages[-1]["role"] == "assistant":  # an answer already begun is continued

@@ -7,6 +7,7 @@ other engines. Imports vLLM only when a model is loaded.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import signal
 import time
@@ -282,6 +283,7 @@ class VLLMVLMModel(EngineModel):
         completion = output.outputs[0]
         if completion.finish_reason not in ("stop", "length"):
             return GenerationError(f"vLLM ended this answer with {completion.finish_reason!r}.")
+        logs, written = told(completion, input.top_logprobs or 0)
         prompt, generated = len(output.prompt_token_ids or ()), len(completion.token_ids)
         return VLMOutput(
             generated_text=completion.text,
@@ -289,6 +291,8 @@ class VLLMVLMModel(EngineModel):
             usage=UsageInfo.of(prompt, generated),
             generation_config=settings_used(input, input.max_new_tokens),
             finish_reason=completion.finish_reason,
+            confidence=None if not logs else round(math.exp(min(0.0, math.fsum(logs) / len(logs))), 6),
+            logprobs=written,
         )
 
     def _raise_if_dead(self, error: Exception) -> None:
@@ -339,6 +343,34 @@ class VLLMVLMModel(EngineModel):
         weights = TransformersVLMModel(self.config.model_copy(update={"model_params": shared})).fingerprint()
         asked = f"{weights}:{sorted(self.params.engine_args.items(), key=lambda item: item[0])!r}"
         return f"{type(self).__name__}:{hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()}"
+
+
+def told(completion: Any, count: int) -> tuple[list[float], dict[str, Any] | None]:
+    """The logarithms of the answer's tokens, and all that vLLM says of them in OpenAI's form; where it was asked.
+
+    Of each token it gives a `Logprob` by id: the chosen one and the likeliest.
+    """
+    steps = getattr(completion, "logprobs", None)
+    if not steps:
+        return [], None
+    logs: list[float] = []
+    content: list[dict[str, Any]] = []
+    for token, found in zip(completion.token_ids, steps, strict=True):
+        logs.append(found[token].logprob)
+        # The chosen one is in there whether or not it is among the likeliest.
+        others = sorted(found.values(), key=lambda one: -one.logprob)[:count]
+        content.append(_entry(found[token]) | {"top_logprobs": [_entry(one) for one in others]})
+    return logs, {"content": content}
+
+
+def _entry(one: Any) -> dict[str, Any]:
+    text = one.decoded_token or ""
+    known = bool(text) and "\ufffd" not in text
+    return {
+        "token": text,
+        "bytes": list(text.encode()) if known else None,
+        "logprob": max(one.logprob, -9999.0),
+    }
 
 
 PROMPT_LIMIT = "Set max_model_len in engine_args: vLLM refuses longer prompts."

@@ -21,6 +21,7 @@ from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.chat_template import ChatTemplateRenderer
+from pixano_vlm.prompts.choices import NOT_SCORED
 from pixano_vlm.prompts.control_tokens import ControlTokens, heed_marks, unmarked
 from pixano_vlm.prompts.response_format import schema_of
 
@@ -66,6 +67,8 @@ class RequestMaker:
             VLMError: When the request cannot be prepared; says why.
         """
         refuse_budget(input, NO_BUDGET)
+        if input.choices is not None:
+            raise PromptError("choices: vLLM does not tell how likely whole labels are.", hint=NOT_SCORED)
         rendered = self.renderer.render(input)
         if rendered.videos:
             raise PromptError(
@@ -126,6 +129,9 @@ def sampling(input: VLMInput) -> Any:
 
     given = named_elsewhere(settings_used(input, input.max_new_tokens))
     given.pop("chat_template_kwargs", None)  # the prompt is rendered here
+    told, count = given.pop("logprobs", None), given.pop("top_logprobs", None)
+    if told or (told is None and count is not None):
+        given["logprobs"] = count or 0  # the chosen token, and so many others
     structured = structured_outputs(input.response_format)
     if structured is not None:
         given["structured_outputs"] = structured

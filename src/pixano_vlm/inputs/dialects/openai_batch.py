@@ -33,7 +33,7 @@ _TAKEN = {
 } | {name: name for name in SETTINGS if name != "max_new_tokens"}
 _IGNORED = frozenset(
     {"model", "user", "store", "service_tier", "stream", "stream_options", "safety_identifier", "prompt_cache_key",
-     "parallel_tool_calls", "top_logprobs", "prompt_cache_retention", "request_id", "priority",
+     "parallel_tool_calls", "prompt_cache_retention", "request_id", "priority",
      "include_stop_str_in_output",
      "skip_special_tokens", "spaces_between_special_tokens", "add_generation_prompt", "return_token_ids", "echo"}
 )  # fmt: skip

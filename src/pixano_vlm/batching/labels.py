@@ -1,0 +1,168 @@
+"""Labels as tokens: the tree of all of them after one prompt, and what its probabilities say of each label.
+
+The probability of a label is that of its tokens and of an end of the turn after them, whichever of the model's end
+tokens; normalised over the labels. So a label that begins another is no trap. Outer white space is no part of an
+answer's text: where a prompt does not end in any, a label counts with and without a space before it. Knows no engine
+and no cache.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pixano_vlm.errors import GenerationError, PromptError
+
+__all__ = ["LabelScores", "LabelTree", "tree_of"]
+
+TAIL = 32
+"""Characters of the prompt's end that labels are tokenised behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTree:
+    """Tokens of all labels, shared beginnings once, in an order in which parents come first."""
+
+    labels: tuple[str, ...]
+    tokens: tuple[int, ...]
+    """Token of each node."""
+    parents: tuple[int, ...]
+    """Node before each node; -1: the prompt."""
+    depths: tuple[int, ...]
+    """Tokens from the prompt to each node, itself included."""
+    ends: tuple[tuple[int, ...], ...]
+    """For each label the nodes that it ends in: one for each way in which it may be written."""
+
+    def path(self, node: int) -> list[int]:
+        """The nodes from the prompt to one, itself included."""
+        found: list[int] = []
+        while node >= 0:
+            found.append(node)
+            node = self.parents[node]
+        return found[::-1]
+
+    @property
+    def leaves(self) -> list[int]:
+        """The nodes that nothing comes after."""
+        inner = set(self.parents)
+        return [node for node in range(len(self.tokens)) if node not in inner]
+
+    def lineage(self) -> Tensor:
+        """`[nodes, nodes]`: whether the row's node comes after the column's, or is it."""
+        nodes = len(self.tokens)
+        seen = torch.eye(nodes, dtype=torch.bool)
+        for node, parent in enumerate(self.parents):
+            if parent >= 0:
+                seen[node] |= seen[parent]
+        return seen
+
+
+def tree_of(labels: Sequence[str], prompt: str, tokenize: Callable[[str], list[int]]) -> LabelTree:
+    """The tree of some labels after a prompt.
+
+    Args:
+        labels: They; checked already.
+        prompt: The prompt's text.
+        tokenize: Text -> ids, without special tokens around them.
+
+    Raises:
+        PromptError: When two labels have the same tokens, or one has none.
+    """
+    nodes: dict[tuple[int, int], int] = {}
+    tokens: list[int] = []
+    parents: list[int] = []
+    depths: list[int] = []
+    ends: list[tuple[int, ...]] = []
+    owner: dict[int, str] = {}
+    for label in labels:
+        found = []
+        for ids in _ways(label.strip(), prompt, tokenize):
+            node = -1
+            for token in ids:
+                parent, node = node, nodes.setdefault((node, token), len(tokens))
+                if node == len(tokens):
+                    tokens.append(token)
+                    parents.append(parent)
+                    depths.append(1 if parent < 0 else depths[parent] + 1)
+            other = owner.setdefault(node, label)
+            if other != label:
+                raise PromptError(
+                    f"choices {other!r} and {label!r} are the same tokens to this model.",
+                    hint="Leave one out.",
+                )
+            if node not in found:
+                found.append(node)
+        if not found or -1 in found:
+            raise PromptError(f"choices: this model has no tokens for {label!r}.")
+        ends.append(tuple(found))
+    return LabelTree(tuple(labels), tuple(tokens), tuple(parents), tuple(depths), tuple(ends))
+
+
+def _ways(label: str, prompt: str, tokenize: Callable[[str], list[int]]) -> list[list[int]]:
+    """The tokens of a label behind a prompt; with a space before it, too, where the prompt does not end in one."""
+    tail = prompt[-TAIL:]
+    before = tokenize(tail)
+
+    def behind(text: str) -> list[int]:
+        whole = tokenize(tail + text)
+        # Where a label changes the tokens of what is before it, which are computed already, it has those of its own.
+        return whole[len(before) :] if before and whole[: len(before)] == before else tokenize(text)
+
+    ways = [behind(label)]
+    if prompt and not prompt[-1].isspace():
+        ways.append(behind(" " + label))
+    return [way for number, way in enumerate(ways) if way and way not in ways[:number]]
+
+
+class LabelScores:
+    """What a model's scores say of a tree, taken in any order and in parts.
+
+    Args:
+        tree: Of the labels.
+        ends: The model's end tokens.
+    """
+
+    def __init__(self, tree: LabelTree, ends: frozenset[int]) -> None:
+        self._tree = tree
+        self._ends = sorted(ends)
+        self._children: dict[int, list[int]] = {}
+        for node, parent in enumerate(tree.parents):
+            self._children.setdefault(parent, []).append(node)
+        self._ended: dict[int, float] = {}  # the logarithm of an end's probability after a node
+        self._next: dict[int, float] = {}  # that of a node's token after what comes before it
+
+    def take(self, places: Sequence[int], scores: Tensor) -> None:
+        """Takes scores `[places, vocabulary]`, each those after a node, or after the prompt (-1)."""
+        logs = torch.log_softmax(scores.float(), dim=-1)
+        ended = torch.logsumexp(logs[:, self._ends], dim=-1).tolist() if self._ends else [0.0] * len(places)
+        for row, place in enumerate(places):
+            self._ended[place] = ended[row]
+            children = self._children.get(place, [])
+            of_children = logs[row, [self._tree.tokens[node] for node in children]].tolist()
+            self._next.update(zip(children, of_children, strict=True))
+
+    def probabilities(self) -> dict[str, float]:
+        """The probability of each label; they sum to 1."""
+        logs: list[float] = []
+        for node, parent in enumerate(self._tree.parents):
+            logs.append((logs[parent] if parent >= 0 else 0.0) + self._next[node])
+        of_labels = [
+            _log_sum([logs[node] + self._ended[node] for node in nodes]) for nodes in self._tree.ends
+        ]
+        if any(map(math.isnan, of_labels)):
+            raise GenerationError(
+                "the model's scores for the labels are no numbers.", hint="Try dtype float32 or bfloat16."
+            )
+        shares = torch.softmax(torch.tensor(of_labels, dtype=torch.float64), dim=0).tolist()
+        return dict(zip(self._tree.labels, shares, strict=True))
+
+
+def _log_sum(logs: list[float]) -> float:
+    highest = max(logs)
+    if highest == -math.inf:
+        return highest
+    return highest + math.log(math.fsum(math.exp(log - highest) for log in logs))
