@@ -20,7 +20,7 @@ from pixano_vlm.outputs import journal as journals
 from pixano_vlm.outputs.disk import Disk, FileReader
 from pixano_vlm.outputs.journal import Journal, Slot, SlotWriter
 from pixano_vlm.outputs.sink import Sink
-from pixano_vlm.records.content_key import ContentKey, is_repeatable, state_of
+from pixano_vlm.records.content_key import record_keys
 from pixano_vlm.records.output_line import render
 from pixano_vlm.records.result import Result
 
@@ -201,16 +201,15 @@ class JsonlSink(Sink):
         if result.flags and result.attempts == 1:
             flags |= journals.FLAGGED
         weak, key, state = 0, bytes(16), bytes(16)
-        if request.input is None:
+        keys = request.keys
+        if keys is None and request.input is not None:
+            keys = record_keys(request, self._keys.fingerprint, self._keys.run_seed, self._keys.limits)
+        if keys is None:
             flags |= journals.LINE_ERROR
         else:
-            keys = ContentKey(request, self._keys.fingerprint, self._keys.run_seed)
-            weak, key = keys.weak, keys.strong(self._keys.limits)
-            if request.files:
-                flags |= journals.FILES
-                state = state_of(request.files)
-            if is_repeatable(request):
-                flags |= journals.REPEATABLE
+            weak, key, state = keys.weak, keys.strong, keys.state
+            flags |= journals.FILES if keys.has_files else 0
+            flags |= journals.REPEATABLE if keys.is_repeatable else 0
         return Slot(
             flags, crc32(data), request.line, len(data), self._end, request.id_hash, weak, request.raw_hash, key,
             state,
