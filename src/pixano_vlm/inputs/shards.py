@@ -104,12 +104,15 @@ class Shards(Rows):
         """The rows of one file behind so many."""
         return (self._named(index, row, None) for row in self._open(self.files[index]).rows_after(skipped))
 
-    def outline_of(self, index: int) -> Iterator[Row]:
-        """The rows of one file that is numbered, without their text and without reading it."""
-        state = self.files[index].stamp()
-        state = None if state is None else state + self._reading
-        for number in range(1, (self._counts[index] or 0) + 1):
-            yield self._named(index, Row(number, b""), state)
+    def outline_of(self, index: int) -> Callable[[int], Row]:
+        """What gives the rows of one file that is numbered, by their numbers from 1: without text or reading it."""
+        stamp = self.files[index].stamp()
+        state = None if stamp is None else stamp + self._reading
+        return lambda number: self._named(index, Row(number, b""), state)
+
+    def count_of(self, index: int) -> int:
+        """How many rows one file has, of files that are numbered."""
+        return self._counts[index] or 0
 
     def is_shorter(self, index: int, number: int) -> ManifestError:
         """What is wrong where a file ends before a row that it was said to have."""

@@ -145,18 +145,18 @@ class _DeferredRemaining(Remaining):
     def _left_of(self, part: int) -> Iterator[Line]:
         """The lines of a file whose records are to be done."""
         start = self._shards.starts()[part]
+        end = start + self._shards.count_of(part)
         slots = chain(self._sink.journal.slots(start), repeat(None))
-        lines = map(line_of_row, enumerate(self._shards.outline_of(part), start))
-        for line, slot in zip(lines, slots, strict=False):
-            if self._limit is not None and line.record >= self._limit:
-                return
-            if slot is None or slot.flags & journals.STALE:
-                self._taken[line.record] = line, 0
-                yield line
-            elif slot.flags & journals.LINE_ERROR:  # cheap to find again
-                self.reused_failed -= 1
-                self._taken[line.record] = line, slot.length
-                yield line
+        row = self._shards.outline_of(part)
+        for record in range(start, end if self._limit is None else min(end, self._limit)):
+            slot = next(slots)
+            if slot is not None and not slot.flags & (journals.STALE | journals.LINE_ERROR):
+                continue
+            was_wrong = slot is not None and not slot.flags & journals.STALE  # cheap to find again
+            self.reused_failed -= was_wrong
+            line = line_of_row((record, row(record - start + 1)))
+            self._taken[record] = line, slot.length if slot is not None and was_wrong else 0
+            yield line
 
     def _request(self, part: int, line: Line) -> Request:
         number = line.record - self._shards.starts()[part]
