@@ -22,9 +22,11 @@ from PIL import Image
 from tests.fakes import FakeDisk, FakeModel, PowerCut, run
 
 from pixano_vlm.errors import GenerationError, OutputError, RunError
+from pixano_vlm.inputs.manifest import Manifest
 from pixano_vlm.models import GenerationSettings
 from pixano_vlm.outputs import jsonl
 from pixano_vlm.outputs.jsonl import journal_path
+from pixano_vlm.runs.check import Checked, Finding, check_output
 
 GREEDY = GenerationSettings(temperature=0, max_new_tokens=16)
 OUT = Path("/nowhere/out.jsonl")
@@ -625,6 +627,11 @@ interruption = st.tuples(st.sampled_from(["cut", "kill", "stop"]), st.integers(0
 edit = st.lists(st.tuples(st.integers(0, 20), st.none() | line), max_size=2)
 
 
+def findings(manifest: Path, disk: FakeDisk, *, is_complete: bool = False) -> list[Finding]:
+    records = Manifest(manifest, settings=GREEDY)
+    return list(check_output(OUT, records, Checked(), is_complete=is_complete, disk=disk))
+
+
 @example(  # cut while the lines were put in order, which the next run finds in order
     lines=[{"prompt": "question 0", "id": "id0"}],
     interruptions=[(("stop", 0, False), [(0, None)]), (("cut", 10, False), [])],
@@ -654,7 +661,7 @@ def test_whatever_manifest_and_interruptions_the_run_ends_as_if_nothing_had_happ
     sync_each: bool,
 ) -> None:
     manifest = tmp_path / "m.jsonl"
-    disk = FakeDisk(seed=seed)
+    disk, is_torn = FakeDisk(seed=seed), False
     was = jsonl.SYNC_SECONDS, jsonl.SYNC_SHARE
     jsonl.SYNC_SECONDS, jsonl.SYNC_SHARE = (0.0 if sync_each else 1e6), float("inf")
     try:
@@ -678,6 +685,10 @@ def test_whatever_manifest_and_interruptions_the_run_ends_as_if_nothing_had_happ
                 disk.power_cut() if how == "cut" else disk.kill()
             else:
                 disk.kill()
+            is_torn |= how == "cut"
+            if not is_torn and OUT in disk.names and journal_path(OUT) in disk.names:
+                found = {finding.kind for finding in findings(manifest, disk)}
+                assert found <= {"missing", "stale"}, "what a kill leaves is not damage"
             for place, new in edits:
                 at = min(place, len(lines))
                 lines = lines[:at] + ([] if new is None else [new]) + lines[at + 1 :]
@@ -690,5 +701,6 @@ def test_whatever_manifest_and_interruptions_the_run_ends_as_if_nothing_had_happ
         assert disk.text(OUT) == expected.text(OUT)
         assert not [path for path in disk.names if path.name.endswith(".new")]
         assert journal_path(OUT) in disk.names
+        assert findings(manifest, disk, is_complete=True) == []
     finally:
         jsonl.SYNC_SECONDS, jsonl.SYNC_SHARE = was

@@ -13,6 +13,7 @@ import typer
 
 from pixano_vlm import __version__
 from pixano_vlm.cli.ask import ask
+from pixano_vlm.cli.check import check
 from pixano_vlm.cli.errors import run_app
 from pixano_vlm.cli.generate import generate
 from pixano_vlm.cli.help import PlainCommand, PlainGroup, epilog, help_text
@@ -78,6 +79,16 @@ app.command(
         "pixano-vlm report before.jsonl after.jsonl -o changes.html",
     ),
 )(report)
+app.command(
+    "check",
+    cls=PlainCommand,
+    help=help_text(check),
+    epilog=epilog(
+        "pixano-vlm check answers.jsonl",
+        "pixano-vlm check answers.jsonl --reask 1%",
+        "pixano-vlm check answers.jsonl --repair",
+    ),
+)(check)
 
 
 def _print_version(asked: bool) -> None:

@@ -27,7 +27,6 @@ from pixano_vlm.cli.tables import print_facts
 from pixano_vlm.cli.verbosity import set_verbosity
 from pixano_vlm.errors import UsageError
 from pixano_vlm.models.vlm import VLMModel
-from pixano_vlm.runs.model import load_weights
 
 __all__ = ["load", "static_batches"]
 
@@ -70,6 +69,8 @@ def load(
 
     Exits with 1 when --verify finds a difference, or nothing to compare.
     """
+    from pixano_vlm.runs.model import load_weights
+
     set_verbosity(verbose=verbose)
     chosen = choose_model(model, config, plugin, device=device, dtype=dtype, adapter=adapter)
     instance = create_model(chosen)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from pixano_vlm.errors import ManifestError, UsageError
-from pixano_vlm.inputs.manifest import Manifest
 from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.vlm import VLMInput, VLMModel
 
@@ -24,6 +23,8 @@ def read_record(file: Path, config: ModelDeploymentConfig) -> VLMInput:
         ManifestError: When the file cannot be read, or holds no record.
         VLMError: When the record is wrong.
     """
+    from pixano_vlm.inputs.manifest import Manifest
+
     try:
         text = file.read_bytes()
     except OSError as error:

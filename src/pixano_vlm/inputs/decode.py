@@ -54,7 +54,7 @@ def decode_line(text: bytes) -> dict[str, Any]:
             hint = "It looks like UTF-16: save the manifest as UTF-8."
         raise RecordError(f"not UTF-8 at byte {error.start + 1} of the line.", hint=hint) from None
     try:
-        values = DECODER.decode(string)
+        values = _decoded(string)
     except json.JSONDecodeError as error:
         raise RecordError(
             f"not JSON: {error.msg} at character {error.pos + 1}.",
@@ -79,6 +79,15 @@ def decode_line(text: bytes) -> dict[str, Any]:
     if "\\u" in string and "\\ud" in string.lower():
         _refuse_lone_surrogates(values)
     return values
+
+
+def _decoded(string: str) -> Any:
+    """As `DECODER.decode`, faster where there is nothing around the object."""
+    if string[:1] == "{":
+        values, end = DECODER.raw_decode(string)
+        if end == len(string):
+            return values
+    return DECODER.decode(string)
 
 
 def json_kind(value: object) -> str:

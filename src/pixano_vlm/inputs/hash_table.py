@@ -29,7 +29,7 @@ class HashTable:
         memory: Bytes held in memory at most; a larger table is a temporary file.
     """
 
-    def __init__(self, *, values: bool = False, expected: int = 0, memory: int = 2 << 20) -> None:
+    def __init__(self, *, values: bool = False, expected: int = 0, memory: int = 3 << 20) -> None:
         self._words = 2 if values else 1
         self._entry = Struct(f"<{self._words}Q")
         self._window = Struct(f"<{self._words * _PROBE}Q")
@@ -41,12 +41,23 @@ class HashTable:
     def __len__(self) -> int:
         return self._used
 
+    def __contains__(self, key: int) -> bool:
+        place = key & (self._places - 1)
+        while key not in (hashes := self._hashes(place)):
+            if 0 in hashes:
+                return False
+            place += _PROBE
+        return True
+
     def add(self, key: int) -> bool:
         """Puts a hash from 1 to 2**64 - 1 in unless it is there; True when it is new."""
         place = key & (self._places - 1)
         read, unpack, size = self._store.read, self._window.unpack, self._entry.size
+        window, words = self._window.size, self._words
         while True:
-            hashes = unpack(read(self._window.size, place * size))[:: self._words]
+            hashes = unpack(read(window, place * size))
+            if words > 1:
+                hashes = hashes[::words]
             if key in hashes:
                 return False
             if 0 in hashes:

@@ -44,6 +44,7 @@ from pixano_vlm.prompts.response_format import schema_of
 from pixano_vlm.records.request import Line, Request, hash_id
 from pixano_vlm.validation import first_problem
 
+_SETTING_NAMES = frozenset(SETTINGS)
 _BEFORE_TURNS = frozenset(" \t\r\n[{")
 """How a text begins that may be the print of messages; of most prompts the first character says that it is not."""
 
@@ -97,12 +98,12 @@ class LineParser:
         if self.line.problem is not None:
             raise RecordError(self.line.problem.message, hint=self.line.problem.hint)
         settings = dict(rules.defaults)
-        for key in values.keys() & SETTINGS.keys():
-            if values[key] is not None:
-                try:
-                    settings[key] = CHECKS[key](values[key])
-                except ValueError as error:
-                    raise RecordError(f"{key} {error}.") from None
+        own = _own_settings(values)
+        for key in own:
+            try:
+                settings[key] = CHECKS[key](values[key])
+            except ValueError as error:
+                raise RecordError(f"{key} {error}.") from None
         if "response_format" in settings and schema_of(settings["response_format"]) is None:
             del settings["response_format"]  # free text, which is what no format is
         self.own_seed = "seed" in settings
@@ -114,7 +115,7 @@ class LineParser:
             )
         images = self.read_images(values.get("images"))
         prompt = self.read_prompt(values, len(images))
-        if not self.images and not values.keys() <= FIELDS and not rules.naming.has_no_images:
+        if not self.images and not FIELDS.issuperset(values) and not rules.naming.has_no_images:
             self.refuse_left_out_image(values)
         if rules.pages == "all":
             prompt, images = with_all_pages(prompt, images, rules.limits)
@@ -126,9 +127,7 @@ class LineParser:
         except ValidationError as error:  # CHECKS are as strict; this is for whatever they have missed
             raise RecordError(first_problem(error).message()) from None
         # A default, or a seed that is derived, is set because a model needs one, and is nobody's wish.
-        for name in settings:
-            if name not in rules.asked and values.get(name) is None:
-                input.model_fields_set.discard(name)
+        input.model_fields_set.difference_update(rules.unasked.difference(own) if own else rules.unasked)
         return self.request(input)
 
     def read_record(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -137,8 +136,8 @@ class LineParser:
         Raises:
             RecordError: When it is of a dialect, and asks for what cannot be done; or its id is wrong.
         """
-        if self.rules.naming:
-            values = self.rules.naming.renamed(values)
+        if (naming := self.rules.renaming) is not None:
+            values = naming.renamed(values)
         dialect = dialect_of(values)
         if dialect is None:
             self.read_id(values.get("id"))
@@ -180,10 +179,10 @@ class LineParser:
                 f"metadata must be an object, not a {json_kind(metadata)}.",
                 hint='Write "metadata": {"name": value}.',
             )
-        others = values.keys() - FIELDS
-        if not others:
+        if FIELDS.issuperset(values):
             self.metadata = metadata or {}
             return
+        others = values.keys() - FIELDS
         for key in values:
             if key in others and (meant := suggestion(key)):
                 raise RecordError(
@@ -313,6 +312,13 @@ def in_store(base: str, source: str) -> str:
     bucket, _, folder = path.partition("/")
     inside = posixpath.normpath("/" + posixpath.join(folder, source))
     return f"{scheme}://{bucket}{inside}"
+
+
+def _own_settings(values: dict[str, Any]) -> list[str]:
+    """The settings that a line gives a value of its own; most lines give none."""
+    if _SETTING_NAMES.isdisjoint(values):
+        return []
+    return [key for key in values if key in _SETTING_NAMES and values[key] is not None]
 
 
 def _for_output(prompt: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:

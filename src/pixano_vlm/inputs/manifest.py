@@ -99,6 +99,7 @@ class Manifest:
             with_prompt,
         )
         self.ids = HashTable()
+        self._expected_ids = 0
         self._last_taken = -1
         self._reading: tuple[int, Iterator[Line]] | None = None
         """Where `whole` is: the next record, and the lines from there."""
@@ -115,7 +116,7 @@ class Manifest:
 
     def __iter__(self) -> Iterator[Request]:
         self.ids.close()
-        self.ids, self._last_taken = HashTable(), -1
+        self.ids, self._last_taken = HashTable(expected=self._expected_ids), -1
         return map(self.parse, self.lines())
 
     def lines(self, after: Line | None = None) -> Iterator[Line]:
@@ -234,6 +235,7 @@ class Manifest:
 
     def expect_ids(self, count: int) -> None:
         """Says before the first line is parsed how many ids there may be, which saves the table its growing."""
+        self._expected_ids = count
         self.ids.close()
         self.ids = HashTable(expected=count)
 

@@ -14,7 +14,7 @@ from typing import Any
 from pixano_vlm.inputs.naming import Naming
 from pixano_vlm.inputs.pages import Pages
 from pixano_vlm.media.stores import is_store_url
-from pixano_vlm.models.generation import DEFAULT_GENERATION, GenerationSettings
+from pixano_vlm.models.generation import DEFAULT_GENERATION, SETTINGS, GenerationSettings
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.records.content_key import settings_text
 
@@ -59,13 +59,15 @@ class Rules:
     """Where images must lie, likewise; None: anywhere."""
     defaults: dict[str, Any] = field(init=False)
     """The settings that a line starts from."""
-    asked: frozenset[str] = field(init=False)
-    """Those of them that somebody asked for; the others are this project's defaults."""
+    unasked: frozenset[str] = field(init=False)
+    """The settings that nobody asked for of all lines: this project's defaults, and those that are open."""
+    renaming: Naming | None = field(init=False)
+    """`naming`, where it says anything."""
 
     def __post_init__(self) -> None:
-        self.asked = frozenset(self.settings.model_dump(exclude_none=True)) | (
-            {"seed"} if self.is_seeded else set()
-        )
+        asked = {*self.settings.model_dump(exclude_none=True), *(["seed"] if self.is_seeded else [])}
+        self.unasked = frozenset(SETTINGS) - asked
+        self.renaming = self.naming or None
         self.settings = self.settings.over(DEFAULT_GENERATION)
         in_store = isinstance(self.folder, str) and is_store_url(self.folder)
         self.base_dir = str(self.folder) if in_store else os.path.realpath(self.folder)

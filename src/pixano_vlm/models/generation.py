@@ -42,6 +42,9 @@ class Setting:
 class GenerationFields(BaseModel):
     """The settings themselves. A setting that is left open is None."""
 
+    # Validators are built when they are first used: `list` and `--help` use few.
+    model_config = ConfigDict(defer_build=True)
+
     max_new_tokens: Annotated[
         int | None,
         Field(ge=1, description="Most new tokens to generate."),

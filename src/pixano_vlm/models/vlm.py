@@ -26,7 +26,7 @@ Key = TypeVar("Key", bound=Hashable)
 class UsageInfo(BaseModel):
     """Token counts of one record. Padding is never counted; an end token that was generated counts once."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     prompt_tokens: int = Field(description="Tokens in the prompt, image tokens included.")
     completion_tokens: int = Field(description="Tokens generated.")
@@ -67,6 +67,8 @@ class VLMInput(GenerationFields):
 
 class VLMOutput(BaseModel):
     """What the model answered to one `VLMInput`."""
+
+    model_config = ConfigDict(defer_build=True)
 
     generated_text: str = Field(description="The text.")
     usage: UsageInfo = Field(description="Token counts.")
@@ -239,7 +241,7 @@ def checked_answer(answer: object, who: str) -> VLMOutput | VLMError:
         answer: Whatever came back.
         who: The beginning of the error's message: `MyVLM.predict returned`.
     """
-    if isinstance(answer, VLMOutput | VLMError):
+    if isinstance(answer, VLMOutput) or isinstance(answer, VLMError):  # noqa: SIM101 - the fastest way to ask
         return answer
     return GenerationError(
         f"{who} {_named(answer)}, and a VLMOutput is needed.",

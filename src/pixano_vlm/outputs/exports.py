@@ -7,14 +7,16 @@ in its place in one step. Which forms there are is in `forms`.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+from zlib import crc32
 
 from pixano_vlm.errors import OutputError, RunError, UsageError
 from pixano_vlm.outputs.forms import Answers, check_ending, endings, form_of, without_ending
 from pixano_vlm.outputs.table_columns import Given
 
-__all__ = ["check_exports", "is_export", "split_outputs", "write_exports"]
+__all__ = ["check_exports", "is_export", "split_outputs", "states_of", "write_exports"]
 
 
 def is_export(path: Path) -> bool:
@@ -71,13 +73,37 @@ def _is_one_of(path: Path, others: Sequence[Path]) -> bool:
     return path.exists() and any(other.exists() and path.samefile(other) for other in others)
 
 
-def check_exports(exports: Sequence[Path], *, sources: Sequence[Path], replace: bool) -> None:
+def states_of(exports: Sequence[Path]) -> dict[str, list[int]]:
+    """What each file is recognised by that a run wrote: its size in bytes, and its CRC-32."""
+    return {os.path.realpath(path): [path.stat().st_size, _crc(path)] for path in exports if path.exists()}
+
+
+def _is_as_written(path: Path, state: Sequence[int]) -> bool:
+    return path.stat().st_size == state[0] and _crc(path) == state[1]
+
+
+def _crc(path: Path) -> int:
+    crc = 0
+    with path.open("rb") as file:
+        while data := file.read(1 << 20):
+            crc = crc32(data, crc)
+    return crc
+
+
+def check_exports(
+    exports: Sequence[Path],
+    *,
+    sources: Sequence[Path],
+    replace: bool,
+    written: Mapping[str, Any] | None = None,
+) -> None:
     """Finds out before a run what would go wrong after it.
 
     Args:
         exports: What is to be written.
         sources: The manifests, which none may be.
         replace: Whether what is there may be replaced.
+        written: What `states_of` said when an earlier run had written them; one that changed since is kept.
 
     Raises:
         OutputError: When one exists, or its folder does not.
@@ -90,6 +116,12 @@ def check_exports(exports: Sequence[Path], *, sources: Sequence[Path], replace: 
             raise OutputError(
                 f"{path} exists.",
                 hint="Resume its run (--resume), replace it (--overwrite), or name another (-o FILE).",
+            )
+        state = (written or {}).get(os.path.realpath(path))
+        if state is not None and path.exists() and not _is_as_written(path, state):
+            raise OutputError(
+                f"{path} was changed since the run wrote it, and would be replaced.",
+                hint="Move it elsewhere to keep it, or add --force to replace it.",
             )
         if not path.parent.is_dir():
             raise OutputError(

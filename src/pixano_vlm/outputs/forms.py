@@ -48,19 +48,36 @@ class Form:
     suffixes: tuple[str, ...]
     writer: str
     """The function that writes it, `module:function` of this folder; imported when it is used."""
+    reader: str
+    """The function that reads it back, likewise: each record's id, and what is written of it as text."""
     check: Callable[[], object] = field(default=lambda: None)
     """Raises `MissingPackageError` when what writes it is not installed."""
 
     def write(self, answers: Answers, path: Path) -> None:
         """Writes the answers in this form."""
-        module, _, name = self.writer.partition(":")
-        getattr(import_module(f"pixano_vlm.outputs.{module}"), name)(answers, path)
+        _named(self.writer)(answers, path)
+
+    def read(self, path: Path) -> Iterator[tuple[str, str]]:
+        """Each record's id, and what is written of it, as text that is the same as long as that is.
+
+        Raises:
+            OSError: When it cannot be read.
+            ValueError: When it is not of this form.
+        """
+        rows: Iterator[tuple[str, str]] = _named(self.reader)(path)
+        return rows
+
+
+def _named(function: str) -> Callable[..., Any]:
+    module, _, name = function.partition(":")
+    found: Callable[..., Any] = getattr(import_module(f"pixano_vlm.outputs.{module}"), name)
+    return found
 
 
 FORMS = (
-    Form((".csv",), "tables:csv_of"),
-    Form((".parquet", ".pq"), "tables:parquet_of", pyarrow_parquet),
-    Form((".openai.jsonl",), "openai_batch:batch_of"),
+    Form((".csv",), "tables:csv_of", "tables:csv_rows"),
+    Form((".parquet", ".pq"), "tables:parquet_of", "tables:parquet_rows", pyarrow_parquet),
+    Form((".openai.jsonl",), "openai_batch:batch_of", "openai_batch:batch_rows"),
 )
 OWN = (".jsonl", ".ndjson")
 """The endings of the tool's own form, which a run is resumed from; a name without any is one, too."""

@@ -66,6 +66,13 @@ class Slot(NamedTuple):
     crc: int = 0
     """CRC-32 of all of the above as it was read; `pack` computes it anew."""
 
+    def at(self, offset: int) -> Slot:
+        """The slot of the same line, which is at another offset."""
+        return tuple.__new__(Slot, (*self[:_OFFSET], offset, *self[_OFFSET + 1 :]))  # faster than `_replace`
+
+
+_OFFSET = Slot._fields.index("offset")
+
 
 def pack(slot: Slot) -> bytes:
     """A slot as its 96 bytes."""
@@ -81,7 +88,7 @@ def unpack(data: bytes) -> Slot | None:
     return slot if slot.crc == crc32(data[:_BODY_BYTES]) else None  # that of an empty slot's body is not 0
 
 
-def _fitting(values: dict[str, Any]) -> dict[str, Any]:
+def fitting(values: dict[str, Any]) -> dict[str, Any]:
     """The values, those that the header has no room for as their digests, by which they can still be compared."""
     if len(json.dumps(values)) <= HEADER_BYTES // 2 - 64:
         return values
@@ -108,7 +115,7 @@ class Journal:
         cls, disk: Disk, path: Path, context: dict[str, Any], facts: dict[str, Any] | None = None
     ) -> Journal:
         """A new, empty journal at `path`, locked."""
-        context, facts = _fitting(context), _fitting(facts or {})
+        context, facts = fitting(context), fitting(facts or {})
         fd = disk.open(path, create=True, truncate=True)
         disk.lock(fd)
         header = json.dumps({"format": FORMAT, "context": context, "facts": facts}).encode()
@@ -133,6 +140,11 @@ class Journal:
     def get(self, index: int) -> Slot | None:
         """The slot of record `index`."""
         return unpack(self._disk.read(self.fd, SLOT_BYTES, HEADER_BYTES + index * SLOT_BYTES))
+
+    def is_damaged(self, index: int) -> bool:
+        """Whether something is written in the slot of record `index` that is not a slot."""
+        data = self._disk.read(self.fd, SLOT_BYTES, HEADER_BYTES + index * SLOT_BYTES)
+        return any(data) and unpack(data) is None
 
     def slots(self, start: int = 0) -> Iterator[Slot | None]:
         """The slots from record `start` to the last one written, read in large pieces."""

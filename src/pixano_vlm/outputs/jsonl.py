@@ -22,6 +22,7 @@ from pixano_vlm.outputs.journal import Journal, Slot, SlotWriter
 from pixano_vlm.outputs.sink import Sink
 from pixano_vlm.records.content_key import record_keys
 from pixano_vlm.records.output_line import render
+from pixano_vlm.records.request import Request
 from pixano_vlm.records.result import Result
 
 SYNC_SECONDS = 1.0
@@ -49,6 +50,44 @@ class Keys:
     fingerprint: str
     run_seed: int
     limits: Limits
+
+
+def slot_of(request: Request, data: bytes, offset: int, keys: Keys, *, ok: bool, is_flagged: bool) -> Slot:
+    """The journal's slot of a record.
+
+    Args:
+        request: The record.
+        data: Its line in the output.
+        offset: Where that starts, in bytes.
+        keys: What the content key needs beside the request.
+        ok: Whether the model answered.
+        is_flagged: Whether the answer is flagged and was not tried again.
+    """
+    flags = journals.OK if ok else journals.ERROR
+    if is_flagged:
+        flags |= journals.FLAGGED
+    weak, key, state = 0, bytes(16), bytes(16)
+    content = request.keys
+    if content is None and request.input is not None:
+        content = record_keys(request, keys.fingerprint, keys.run_seed, keys.limits)
+    if content is None:
+        flags |= journals.LINE_ERROR
+    else:
+        weak, key, state = content.weak, content.strong, content.state
+        flags |= journals.FILES if content.has_files else 0
+        flags |= journals.REPEATABLE if content.is_repeatable else 0
+    return Slot(
+        flags,
+        crc32(data),
+        request.line,
+        len(data),
+        offset,
+        request.id_hash,
+        weak,
+        request.raw_hash,
+        key,
+        state,
+    )
 
 
 @dataclass(slots=True)
@@ -166,11 +205,13 @@ class JsonlSink(Sink):
     def write(self, result: Result) -> Result:
         """Appends the result's line and its slot. After a kill at any moment both count or neither does."""
         data, result = render(result, self._model)
-        slot = self._slot(result, data)
+        is_flagged = bool(result.flags) and result.attempts == 1
+        slot = slot_of(result.request, data, self._end, self._keys, ok=result.ok, is_flagged=is_flagged)
         index = result.request.index
         if self._late_failure is not None:
             self._raise_late()
-        self._begin()
+        if self._fresh is not None:
+            self._begin()
         try:
             if self._stale and (old := self.journal.get(index)) is not None and old.flags & journals.STALE:
                 self._stale -= 1
@@ -194,26 +235,6 @@ class JsonlSink(Sink):
             self._timer.daemon = True
             self._timer.start()
         return result
-
-    def _slot(self, result: Result, data: bytes) -> Slot:
-        request = result.request
-        flags = journals.OK if result.ok else journals.ERROR
-        if result.flags and result.attempts == 1:
-            flags |= journals.FLAGGED
-        weak, key, state = 0, bytes(16), bytes(16)
-        keys = request.keys
-        if keys is None and request.input is not None:
-            keys = record_keys(request, self._keys.fingerprint, self._keys.run_seed, self._keys.limits)
-        if keys is None:
-            flags |= journals.LINE_ERROR
-        else:
-            weak, key, state = keys.weak, keys.strong, keys.state
-            flags |= journals.FILES if keys.has_files else 0
-            flags |= journals.REPEATABLE if keys.is_repeatable else 0
-        return Slot(
-            flags, crc32(data), request.line, len(data), self._end, request.id_hash, weak, request.raw_hash, key,
-            state,
-        )  # fmt: skip
 
     def _sync_late(self) -> None:
         with self._syncing:
@@ -348,7 +369,7 @@ class JsonlSink(Sink):
             writer, offset = SlotWriter(disk, moved), 0
             for index, slot in enumerate(self.journal.slots()):
                 if slot is not None:
-                    writer.put(index, slot._replace(offset=offset))
+                    writer.put(index, slot.at(offset))
                     offset += slot.length
             writer.flush()
             moved.sync()

@@ -7,7 +7,7 @@ the response null and the error `{"code", "message"}` for a record that failed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from pixano_vlm.outputs.forms import Answers
 from pixano_vlm.records.output_line import OutputLine
 
-__all__ = ["batch_of", "to_batch_response", "write_batch_responses"]
+__all__ = ["batch_of", "batch_rows", "to_batch_response", "write_batch_responses"]
 
 
 def to_batch_response(line: OutputLine, created: int) -> dict[str, Any]:
@@ -66,3 +66,20 @@ def write_batch_responses(lines: Iterable[OutputLine], path: Path, created: int)
 def batch_of(answers: Answers, path: Path) -> None:
     """A finished output as an OpenAI Batch output file."""
     write_batch_responses(answers, path, int(answers.path.stat().st_mtime))
+
+
+def batch_rows(path: Path) -> Iterator[tuple[str, str]]:
+    """Each line of a Batch output: its record's id, and the line as JSON without when it was made.
+
+    Raises:
+        ValueError: When it is not one.
+    """
+    with path.open("rb") as file:
+        for text in file:
+            line = json.loads(text)
+            try:
+                id, body = line["custom_id"], (line["response"] or {}).get("body", {})
+            except (TypeError, KeyError, AttributeError) as error:
+                raise ValueError(f"a line is not that of a Batch output: {error}") from error
+            body.pop("created", None)
+            yield str(id), json.dumps(line, sort_keys=True)

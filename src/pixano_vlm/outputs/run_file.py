@@ -16,7 +16,7 @@ from typing import Any
 from pixano_vlm.errors import OutputError
 from pixano_vlm.records.output_line import VERSION
 
-__all__ = ["RunFile", "redacted", "run_file_path"]
+__all__ = ["RunFile", "read_run_file", "redact", "redacted", "run_file_path"]
 
 PACKAGES = ("pixano-vlm", "transformers", "torch", "tokenizers", "pillow", "numpy")
 HIDDEN = "[hidden]"
@@ -32,6 +32,24 @@ _USERINFO = re.compile(r"(?i)(\b[a-z][a-z0-9+.\-]*://)[^/\s@]+@")
 def run_file_path(output: Path) -> Path:
     """The run file of an output: `<output>.run.json`."""
     return output.with_name(output.name + ".run.json")
+
+
+def read_run_file(output: Path) -> dict[str, Any] | None:
+    """What the run file of an output says; None where there is none.
+
+    Raises:
+        OutputError: When it cannot be read, or is not a run file.
+    """
+    path = run_file_path(output)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path} cannot be read: {error}.") from error
+    if not isinstance(values, dict):
+        raise OutputError(f"{path} is not a run file.")
+    return values
 
 
 def redacted(command: Sequence[str]) -> list[str]:
@@ -60,14 +78,15 @@ def _redact_text(text: str) -> str:
     return _USERINFO.sub(rf"\g<1>{HIDDEN}@", _SECRET_VALUE.sub(HIDDEN, text))
 
 
-def _redact(value: Any) -> Any:
+def redact(value: Any) -> Any:
+    """JSON values with those hidden that look like secrets, or that a key calls one."""
     if isinstance(value, Mapping):
         return {
-            str(key): HIDDEN if _is_secret(str(key)) and isinstance(inner, str) else _redact(inner)
+            str(key): HIDDEN if _is_secret(str(key)) and isinstance(inner, str) else redact(inner)
             for key, inner in value.items()
         }
     if isinstance(value, (list, tuple)):
-        return [_redact(inner) for inner in value]
+        return [redact(inner) for inner in value]
     if isinstance(value, str):
         return _redact_text(value)
     return value if value is None or isinstance(value, (bool, int, float)) else str(value)
@@ -100,6 +119,7 @@ class RunFile:
         model: Name, class, path, revision, fingerprint and the like.
         settings: Effective settings of the run.
         manifest: The manifest as it was named.
+        inputs: What it read and how, from which it can be opened again.
         resumed: Keep what the file says of earlier runs.
     """
 
@@ -108,15 +128,16 @@ class RunFile:
 
     def __init__(
         self, output: Path, *, command: Sequence[str], model: Mapping[str, Any], settings: Mapping[str, Any],
-        manifest: str, resumed: bool = False,
+        manifest: str, inputs: Mapping[str, Any] | None = None, resumed: bool = False,
     ) -> None:  # fmt: skip
         self.path = run_file_path(output)
         self._facts: dict[str, Any] = {
             "command": redacted(command),
             "manifest": manifest,
             "output": output.name,
-            "model": _redact(model),
-            "settings": _redact(settings),
+            "model": redact(model),
+            "settings": redact(settings),
+            "inputs": inputs,
             "output_line": VERSION,
             "versions": _versions(),
             "start": _now(),
@@ -128,7 +149,7 @@ class RunFile:
 
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Adds what is known once the model is loaded: device, dtype and the like."""
-        self._facts["model"] = {**self._facts["model"], **_redact(facts)}
+        self._facts["model"] = {**self._facts["model"], **redact(facts)}
         self._facts["versions"] = _versions()
 
     def write(self) -> None:
@@ -148,6 +169,11 @@ class RunFile:
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise OutputError(f"{self.path} cannot be written: {error.strerror or error}.") from error
+
+    def note_exports(self, states: Mapping[str, Any]) -> None:
+        """Adds by what the files are recognised that were made of the output, and writes the file."""
+        self._facts["exports"] = states
+        self.write()
 
     def end(self, summary: Mapping[str, Any] | None, how: str) -> None:
         """Writes how the run ended: `complete`, `interrupted` or `failed`, with its counts."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from pixano_vlm.outputs.sink import Sink
 from pixano_vlm.records.output_line import render
 from pixano_vlm.records.result import Result
 
-__all__ = ["SidecarSink"]
+__all__ = ["SidecarSink", "path_beside", "sidecar_of"]
 
 
 class SidecarSink(Sink):
@@ -81,24 +81,45 @@ class SidecarSink(Sink):
 
     def path_beside(self, images: Sequence[str]) -> Path | None:
         """Where the file of a record goes, by its images as its line writes them; None where it has none."""
-        if not images or is_url(images[0]):
-            return None
-        return Path(self._folder, local_path(images[0])).with_suffix(f".{self._kind}")
+        return path_beside(images, self._folder, self._kind)
 
     def _put(self, path: Path, line: dict[str, Any], *, overwrite: bool) -> None:
-        text = (line["generated_text"] or "").strip()
-        if not text:
+        data = sidecar_of(line, self._kind)
+        if data is None:
             return
-        if self._kind == "json":
-            text = json.dumps(line, ensure_ascii=False, indent=2)
         try:
-            data = (text + "\n").encode("utf-8", "backslashreplace")
             self.sidecars_written += _write(path, data, overwrite=overwrite)
         except OSError as error:
             raise RunError(
                 f"{path} cannot be written: {error.strerror or error}. The output has every answer.",
                 hint="Make its folder writable and resume with the same command, or leave --sidecar out.",
             ) from error
+
+
+def path_beside(images: Sequence[str], folder: str, kind: str) -> Path | None:
+    """Where the file of a record goes.
+
+    Args:
+        images: Its images as its line writes them.
+        folder: What relative paths start from.
+        kind: `txt` or `json`.
+
+    Returns:
+        The path; None where the record has no image on this machine.
+    """
+    if not images or is_url(images[0]):
+        return None
+    return Path(folder, local_path(images[0])).with_suffix(f".{kind}")
+
+
+def sidecar_of(line: Mapping[str, Any], kind: str) -> bytes | None:
+    """What is in the file beside the image of a line; None where the answer is empty."""
+    text = (line["generated_text"] or "").strip()
+    if not text:
+        return None
+    if kind == "json":
+        text = json.dumps(line, ensure_ascii=False, indent=2)
+    return (text + "\n").encode("utf-8", "backslashreplace")
 
 
 def _write(path: Path, data: bytes, *, overwrite: bool) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from pixano_vlm.outputs.forms import Answers
 from pixano_vlm.outputs.table_columns import COLUMNS, Given, as_json, columns_of, rows_of
 from pixano_vlm.records.output_line import OutputLine
 
-__all__ = ["COLUMNS", "csv_of", "parquet_of", "write_csv", "write_parquet"]
+__all__ = ["COLUMNS", "csv_of", "csv_rows", "parquet_of", "parquet_rows", "write_csv", "write_parquet"]
 
 GROUP_ROWS = 10_000
 """Most rows in one row group of a Parquet file."""
@@ -82,6 +82,34 @@ def csv_of(answers: Answers, path: Path) -> None:
 def parquet_of(answers: Answers, path: Path) -> None:
     """A finished output as a Parquet file."""
     write_parquet(answers, path, answers.given, answers.keys)
+
+
+def csv_rows(path: Path) -> Iterator[tuple[str, str]]:
+    """Each row of a CSV file of answers: its record's id, and its cells by column as JSON.
+
+    Raises:
+        ValueError: When it is not one.
+    """
+    csv.field_size_limit(2**31 - 1)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        try:
+            for row in csv.DictReader(file, strict=True):
+                yield str(row.get("id")), str(as_json(row))
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
+
+
+def parquet_rows(path: Path) -> Iterator[tuple[str, str]]:
+    """Each row of a Parquet file of answers: its record's id, and its values by column as JSON.
+
+    Raises:
+        MissingPackageError: When pyarrow is not installed.
+        ValueError: When it is not one.
+    """
+    with pyarrow_parquet().ParquetFile(path) as file:
+        for batch in file.iter_batches(1_000):
+            for row in batch.to_pylist():
+                yield str(row.get("id")), str(as_json(row))
 
 
 def _encodable(value: Any) -> Any:

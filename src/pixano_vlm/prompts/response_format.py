@@ -21,6 +21,7 @@ __all__ = [
     "check_response_format",
     "find_json",
     "follows",
+    "keys_of",
     "missing_packages",
     "parse_json",
     "parsed_answer",
@@ -254,3 +255,10 @@ def _sentence(message: str) -> str:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def keys_of(asked: dict[str, Any] | None) -> list[str]:
+    """The keys that answers in JSON are to have, in the schema's order."""
+    schema = None if asked is None else schema_of(asked)
+    keys = None if schema is None else schema.get("properties")
+    return list(keys) if isinstance(keys, dict) else []

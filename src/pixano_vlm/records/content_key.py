@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from hashlib import blake2b
+from operator import attrgetter
 
 from pixano_vlm.media.reading import file_digest
 from pixano_vlm.media.sources import is_url, split_page, with_page
@@ -82,17 +83,23 @@ where it is set, so that keys of earlier runs stay as they are."""
 
 LATER = tuple(name for name in SETTINGS if name not in FIRST)
 
+_FIRST_OF, _LATER_OF = attrgetter(*FIRST), attrgetter(*LATER)
+_NONE_SET = (None,) * len(LATER)
+_SEED, _RESPONSE_FORMAT = FIRST.index("seed"), FIRST.index("response_format")
+
 
 def _settings(input: VLMInput, request: Request, run_seed: int) -> tuple[object, ...]:
-    values: dict[str, object] = {name: getattr(input, name) for name in FIRST}
+    values: list[object] = list(_FIRST_OF(input))
     if input.temperature == 0:
-        values["seed"] = None
+        values[_SEED] = None
     elif is_repeatable(request):
-        values["seed"] = f"run {run_seed}"
+        values[_SEED] = f"run {run_seed}"
     if input.response_format is not None:  # its keys unsorted: answers have them in the schema's order
-        values["response_format"] = json.dumps(input.response_format)
-    later = [(name, value) for name in LATER if (value := getattr(input, name)) is not None]
-    return (*values.values(), *later)
+        values[_RESPONSE_FORMAT] = json.dumps(input.response_format)
+    later = _LATER_OF(input)
+    if later != _NONE_SET:
+        values += [item for item in zip(LATER, later, strict=True) if item[1] is not None]
+    return tuple(values)
 
 
 def settings_text(settings: GenerationSettings) -> str:

@@ -94,12 +94,10 @@ FIRST = (
 )  # fmt: skip
 """The keys of the first version, which every line has. A later one is written only where it is set."""
 
-_ANSWERED = tuple(
-    name for name in OutputLine.model_fields if name in VLMOutput.model_fields and name != "usage"
+_LATER_OF_ANSWERS = tuple(
+    name for name in OutputLine.model_fields if name in VLMOutput.model_fields and name not in FIRST
 )
-"""Fields that are the answer's own, under the same name."""
-
-_LATER = tuple(name for name in OutputLine.model_fields if name not in FIRST)
+"""Later fields that are the answer's own, under the same name."""
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False).encode
 _ENCODE_ASCII = json.JSONEncoder(ensure_ascii=True, allow_nan=False, check_circular=False).encode
@@ -140,11 +138,21 @@ def _encode(values: dict[str, Any]) -> bytes:
 def _values(result: Result, model: str) -> dict[str, Any]:
     """A line's keys and values, in their order: plain JSON values, since a million of them are made."""
     request, output, error = result.request, result.output, result.error
-    values: dict[str, Any] = dict.fromkeys(FIRST)
-    values.update(
-        id=request.id, status="error" if output is None else "ok", flags=[*result.flags, *result.image_flags],
-        attempts=result.attempts, model=model, images=request.images, metadata=request.metadata or {},
-    )  # fmt: skip
+    values: dict[str, Any] = {
+        "id": request.id,
+        "status": "error" if output is None else "ok",
+        "generated_text": None,
+        "usage": None,
+        "generation_config": None,
+        "finish_reason": None,
+        "parsed": None,
+        "error": None,
+        "flags": [*result.flags, *result.image_flags],
+        "attempts": result.attempts,
+        "model": model,
+        "images": request.images,
+        "metadata": request.metadata or {},
+    }
     if request.prompt is not None:
         values["prompt"] = request.prompt
     if output is None:
@@ -152,17 +160,19 @@ def _values(result: Result, model: str) -> dict[str, Any]:
         return values
     if result.pages_not_read:
         values["pages_not_read"] = result.pages_not_read
-    for name in _ANSWERED:
-        values[name] = getattr(output, name)
     usage = output.usage
+    values["generated_text"] = output.generated_text
     values["usage"] = {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total_tokens,
     }
-    for name in _LATER:
-        if values.get(name) is None:
-            values.pop(name, None)
+    values["generation_config"] = output.generation_config
+    values["finish_reason"] = output.finish_reason
+    values["parsed"] = output.parsed
+    for name in _LATER_OF_ANSWERS:
+        if (value := getattr(output, name)) is not None:
+            values[name] = value
     return values
 
 

@@ -11,9 +11,9 @@ from pixano_vlm.records.request import Request
 __all__ = ["Result"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as Request
 class Result:
-    """A request and its outcome: an output, or the error instead of one."""
+    """A request and its outcome: an output, or the error instead of one. It is never changed."""
 
     request: Request
     output: VLMOutput | None = None

@@ -13,15 +13,15 @@ from pixano_vlm.runs.image_flags import image_flags
 __all__ = ["result_of"]
 
 
-def result_of(request: Request, answer: VLMOutput | VLMError, model: str) -> Result:
+def result_of(request: Request, answer: VLMOutput | VLMError, who: str) -> Result:
     """The result of a request.
 
     Args:
         request: What was asked.
         answer: What the model's `stream` gave for it.
-        model: The model's class, for messages.
+        who: How a message begins about an answer that is none: `Model.stream answered with`.
     """
-    answer = checked_answer(answer, f"{model}.stream answered with")
+    answer = checked_answer(answer, who)
     if isinstance(answer, Exception):
         return Result(request, error=answer)
     asked = None if request.input is None else request.input.response_format

@@ -31,8 +31,13 @@ def what_holds(found: Reconciled, old: Journal, new: Journal) -> str:
 
 def _of_records(found: Reconciled) -> list[str]:
     causes = []
-    if found.changed:
-        causes.append(f"{found.changed:,} {_records(found.changed)} changed, or their images did")
+    if found.without_image:
+        count = found.without_image
+        causes.append(
+            f"the images of {count:,} {_records(count)} are not there any more (is their folder mounted?)"
+        )
+    if changed := found.changed - found.without_image:
+        causes.append(f"{changed:,} {_records(changed)} changed, or their images did")
     if found.removed:
         causes.append(f"{found.removed:,} {_records(found.removed)} no longer in the manifest")
     return causes

@@ -82,7 +82,7 @@ class _AnswerReader(DeferredReader):
         request = self._requests.pop(key)
         if answer is None:
             return Result(request, error=request.error)
-        result = result_of(request, answer, self._model)
+        result = result_of(request, answer, f"{self._model}.stream answered with")
         keys = record_keys(request, self._fingerprint, self._run_seed, self._limits)
         return replace(result, request=replace(request, input=None, keys=keys))
 

@@ -68,6 +68,8 @@ def flags_of(output: VLMOutput, response_format: dict[str, Any] | None = None) -
 def ends_in_a_loop(text: str) -> bool:
     """Whether the text ends in a stretch that is repeated; see the module's docstring."""
     tail = " ".join(text[-4 * TIMES * LONGEST :].lower().split())
+    if len(tail) + 1 < LEAST:  # as most answers: too short for a loop, the space below counted
+        return False
     end = len(tail)
     while end and not tail[end - 1].isalnum():
         end -= 1

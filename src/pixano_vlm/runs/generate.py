@@ -122,6 +122,7 @@ def generate(
             ),
             sidecars=None if sidecar is None else Sidecars(sidecar, overwrite),
             asked={
+                "manifest": _named(inputs),
                 "prompt": prompt,
                 "recursive": recursive or None,
                 "pages": None if pages == "first" else pages,
@@ -173,11 +174,19 @@ def _settings(values: Mapping[str, Any]) -> GenerationSettings:
         ) from error
 
 
-def _source(inputs: Inputs, template: Template | None, recursive: bool) -> Source:
+def _named(inputs: Inputs) -> list[str] | None:
+    """The inputs by their names; None where they are objects."""
     if isinstance(inputs, (str, Path)):
-        return open_source([str(inputs)], template, recursive=recursive)
+        return [str(inputs)]
     if isinstance(inputs, Sequence) and all(isinstance(name, (str, Path)) for name in inputs):
-        return open_source([str(name) for name in inputs], template, recursive=recursive)
+        return [str(name) for name in inputs]
+    return None
+
+
+def _source(inputs: Inputs, template: Template | None, recursive: bool) -> Source:
+    if (names := _named(inputs)) is not None:
+        return open_source(names, template, recursive=recursive)
     if template is not None:
         raise UsageError("a prompt goes with files, folders and tables; these inputs bring their own.")
+    assert not isinstance(inputs, (str, Path)), "these have names"
     return Source(None, None, "inputs", open_objects(inputs), "inputs")

@@ -66,7 +66,8 @@ class Job:
         self._read_all = False
         self._is_writable = True
         self._most_new_tokens = Limits().max_new_tokens
-        self._model_name = "the model"
+        self._answers_with = "the model answered with"
+        """How the error of an answer that is none begins."""
         self._failure: BaseException | None = None
         self._writing = threading.Lock()
 
@@ -103,7 +104,8 @@ class Job:
             first = yield from self._first()
             if first is not None:
                 loaded = self._model if isinstance(self._model, VLMModel) else self._model()
-                self._most_new_tokens, self._model_name = loaded.limits.max_new_tokens, type(loaded).__name__
+                self._most_new_tokens = loaded.limits.max_new_tokens
+                self._answers_with = f"{type(loaded).__name__}.stream answered with"
                 ready = time.monotonic()
                 try:
                     yield from self._through(loaded, first)
@@ -143,7 +145,8 @@ class Job:
                 request = self._in_flight.pop(key, None)
                 if request is not None:  # an answer nobody waits for is a second one, and the first counts
                     self._answered(request, answer)
-                yield from self._taken()
+                while self._written:  # as _taken, without another generator for each
+                    yield self._written.popleft()
                 if self._stop.is_set():
                     deadline = deadline or time.monotonic() + self._grace
                     if time.monotonic() > deadline:
@@ -197,7 +200,7 @@ class Job:
 
         A deferred request's is a result already, unless nobody came to read it.
         """
-        result = answer if isinstance(answer, Result) else result_of(request, answer, self._model_name)
+        result = answer if isinstance(answer, Result) else result_of(request, answer, self._answers_with)
         if request.deferred is not None:
             for settled in self._remaining.settle(result):
                 self._finish(settled)

@@ -46,6 +46,8 @@ class Reconciled:
     """Of those, how many are asked again because that was asked for."""
     changed: int = 0
     """Of those, how many hold no longer, though their record is still there."""
+    without_image: int = 0
+    """Of those that hold no longer, how many are of a record whose image is not there any more."""
     removed: int = 0
     """Of those, how many belong to no record any more."""
     done_up_to: Line | None = None
@@ -233,7 +235,9 @@ class _Reconciliation:
                 number = next((n for n in by_id.find(_own_id(request)) if taken.add(n)), None)
                 if number is not None:
                     slot = self._old(number)
-                    self.found.changed += _held(slot) and not self._is_retried(slot)
+                    if _held(slot) and not self._is_retried(slot):
+                        self.found.changed += 1
+                        self.found.without_image += any(not file.inode for file in request.files)
                     self._retire(slot, reader, replaced)
                     writer.put(request.index, self._stale(request, slot))
             writer.flush()

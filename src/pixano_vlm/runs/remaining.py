@@ -16,12 +16,13 @@ from pixano_vlm.inputs.manifest import Manifest
 from pixano_vlm.outputs import journal as journals
 from pixano_vlm.outputs.jsonl import JsonlSink
 from pixano_vlm.outputs.sidecars import SidecarSink
+from pixano_vlm.outputs.sink import Sink
 from pixano_vlm.records.output_line import says
 from pixano_vlm.records.request import Request, hash_id
 from pixano_vlm.records.result import Result
 from pixano_vlm.runs.reconcile import Reconciled
 
-__all__ = ["AllRemaining", "JournalRemaining", "Remaining", "SidecarRemaining"]
+__all__ = ["AllRemaining", "JournalRemaining", "Remaining", "SidecarRemaining", "unanswered"]
 
 
 class Remaining(ABC):
@@ -153,6 +154,14 @@ class SidecarRemaining(Remaining):
         """Frees the table of the files seen so far."""
         self._claimed.close()
         self._inner.close()
+
+
+def unanswered(manifest: Manifest, sink: Sink) -> Iterator[str]:
+    """How messages name the records of a manifest that have no line in an output with a journal; none elsewhere."""
+    if isinstance(sink, JsonlSink):
+        for line, slot in zip(manifest.lines(), chain(sink.journal.slots(), repeat(None)), strict=False):
+            if slot is None:
+                yield manifest.parse(line, register=False).where
 
 
 def _hash(path: Path) -> int:

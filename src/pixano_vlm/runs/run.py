@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ from pixano_vlm.inputs.page_rows import page_rows
 from pixano_vlm.inputs.preflight import check_manifest_keys
 from pixano_vlm.media.formats import passed_over
 from pixano_vlm.models.vlm import VLMModel
-from pixano_vlm.outputs.exports import check_exports, write_exports
+from pixano_vlm.outputs.exports import check_exports, states_of, write_exports
 from pixano_vlm.outputs.null import NullSink
-from pixano_vlm.outputs.run_file import RunFile
+from pixano_vlm.outputs.run_file import RunFile, read_run_file
 from pixano_vlm.outputs.stream import StreamSink
 from pixano_vlm.outputs.table_columns import Given
-from pixano_vlm.prompts.response_format import schema_of
+from pixano_vlm.prompts.response_format import keys_of
 from pixano_vlm.records.result import Result
 from pixano_vlm.runs.deferred import defer
 from pixano_vlm.runs.events import RunEvents
@@ -32,10 +33,14 @@ from pixano_vlm.runs.job import Job
 from pixano_vlm.runs.model import LazyModel
 from pixano_vlm.runs.open import Opened, open_output
 from pixano_vlm.runs.options import RunOptions
-from pixano_vlm.runs.remaining import AllRemaining
+from pixano_vlm.runs.recorded import inputs_of, kept
+from pixano_vlm.runs.remaining import AllRemaining, unanswered
 from pixano_vlm.runs.summary import Summary
 
 __all__ = ["Run"]
+
+NAMED = 3
+"""Most records that are named in an error."""
 
 
 class Run:
@@ -80,6 +85,8 @@ class Run:
         """Of a folder, how many files are not read, by suffix."""
         self.count = self._count()
         """How many records there are; None where nobody knows before they were read."""
+        if self.count is not None:
+            self.manifest.expect_ids(self.count)
 
     def _count(self) -> int | None:
         source, limit = self._options.source, self._options.opening.limit
@@ -178,15 +185,40 @@ class Run:
             if file is not None and not opened.sink.untouched:
                 file.end(job.summary.to_dict() if how != "failed" else None, how)
         if how == "complete":
-            self._settle(opened)
+            self._account(opened)
+            self._settle(opened, file)
 
-    def _settle(self, opened: Opened) -> None:
+    def _account(self, opened: Opened) -> None:
+        """Sees that answered, failed and skipped records are all that there are.
+
+        Raises:
+            RunError: When some have no line, which it names.
+        """
+        if (
+            self.count is None
+            or self._options.opening.limit is not None
+            or self.summary.records >= self.count
+        ):
+            return
+        missing = list(islice(unanswered(self.manifest, opened.sink), NAMED + 1))
+        if missing:
+            names = ", ".join(missing[:NAMED]) + (" and others" if len(missing) > NAMED else "")
+            raise RunError(
+                f"{self.count:,} records were to be answered, and {self.summary.records:,} are: {names} "
+                "have no line in the output.",
+                hint="Resume it: the same command with --resume. If nobody changed the manifest meanwhile, please "
+                "report this.",
+            )
+
+    def _settle(self, opened: Opened, file: RunFile | None) -> None:
         options = self._options
         self.backup = opened.settle()
         if isinstance(options.output, Path) and options.exports:
             rows, asked = options.source.rows, options.settings.response_format
             given = None if rows is None or not rows.kinds else Given(rows.kinds, rows.given)
-            write_exports(options.output, options.exports, given, _keys_of(asked))
+            write_exports(options.output, options.exports, given, keys_of(asked))
+            if file is not None:
+                file.note_exports(states_of(options.exports))
 
     def _open(self, model: LazyModel) -> Opened:
         options, output = self._options, self._options.output
@@ -198,8 +230,12 @@ class Run:
                     "a run that writes to a stream cannot be resumed.", hint="Name a file with -o FILE."
                 )
             return Opened(sink, AllRemaining(self.manifest, opening.limit), _manifest=self.manifest)
+        guarded = opening.resume and not opening.force
         check_exports(
-            options.exports, sources=options.source.files, replace=opening.resume or opening.overwrite
+            options.exports,
+            sources=options.source.files,
+            replace=opening.resume or opening.overwrite,
+            written=_written(output) if guarded else None,
         )
         refused = output.exists() and not (opening.resume or opening.overwrite)
         if not options.model.is_loaded and not refused and weights_on_disk(options.model.config) is False:
@@ -241,12 +277,16 @@ class Run:
                 "source": {key: value for key, value in asked.items() if value is not None},
             },
             manifest=options.source.name or self.manifest.rules.name,
+            inputs=kept(inputs_of(options, self.manifest, options.model.fingerprint())),
             resumed=options.opening.resume,
         )
 
 
-def _keys_of(asked: dict[str, Any] | None) -> list[str]:
-    """The keys that answers in JSON are to have, in the schema's order."""
-    schema = None if asked is None else schema_of(asked)
-    keys = None if schema is None else schema.get("properties")
-    return list(keys) if isinstance(keys, dict) else []
+def _written(output: Path) -> dict[str, Any] | None:
+    """By what the files are recognised that the last run made of the output; None where nobody knows."""
+    try:
+        values = read_run_file(output)
+    except OutputError:  # damaged: it is written again
+        return None
+    runs = [] if values is None else [values, *reversed(values.get("earlier") or [])]
+    return next((run["exports"] for run in runs if isinstance(run.get("exports"), dict)), None)

@@ -73,7 +73,8 @@ class Summary:
             self.errors[kind] += 1
             self.first_errors.setdefault(kind, error_message(result.request, result.error))
             return
-        self.flags.update([*result.flags, *result.image_flags])
+        for flag in (*result.flags, *result.image_flags):
+            self.flags[flag] += 1
         usage = result.output.usage
         self.ok += 1
         self.images += len(result.request.images)
