@@ -10,7 +10,7 @@ SUITE := -n 2 -m "not slow and not models and not engines and not browser and no
 NEEDING_TORCHVISION := qwen or internvl or smolvlm or onevision or mistral3 or cosmos3 or gemma4 or lfm2 or video
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo next test test-today test-lowest test-versions test-slow test-torchvision test-models test-browser test-images test-engines lint types docs bench clean
+.PHONY: help install demo next test test-today test-lowest test-versions test-slow test-torchvision test-models test-browser test-images test-engines test-servers lint types docs bench clean
 
 help:
 	@echo "make demo       install, run the embedded model on examples/shapes, check its answers, make a report"
@@ -24,6 +24,7 @@ help:
 	@echo "make test-browser      the report page in Chromium (apt-get install chromium chromium-driver)"
 	@echo "make test-images        image files, compared with other decoders (apt-get install imagemagick libheif-examples libjxl-tools)"
 	@echo "make test-engines      vLLM on the CPU, a server, Ray and the Pixano server, in environments of their own (8 GB)"
+	@echo "make test-servers      three real servers: vLLM's, transformers serve, and llama.cpp's, which is built (20 minutes)"
 	@echo "make lint       ruff: rules and format"
 	@echo "make types      mypy, strict"
 	@echo "make docs       the site of the documentation, in build/docs (Python 3.11 or later)"
@@ -133,9 +134,19 @@ $(VENV)-engines/.installed: scripts/engines_env.py scripts/torchvision_env.py py
 	$(PYTHON) scripts/engines_env.py $(VENV)-engines
 	touch $@
 
-test-engines: $(VENV)-engines/.installed
+# llama.cpp's server, from sources that the index has: 20 minutes on 2 cores.
+$(VENV)-engines/llama/mmproj.gguf: scripts/llama_server.py $(VENV)-engines/.installed
+	$(PYTHON) scripts/llama_server.py $(VENV)-engines/llama --python $(VENV)-engines/ray/bin/python
+	touch $@
+
+test-engines: $(VENV)-engines/.installed test-servers
 	$(VENV)-engines/vllm/bin/python -m pytest -m engines tests/engines/heavy/test_vllm.py tests/engines/heavy/test_server.py
-	$(VENV)-engines/ray/bin/python -m pytest -m engines tests/engines/heavy/test_ray.py tests/engines/heavy/test_pixano.py
+	$(VENV)-engines/ray/bin/python -m pytest -m engines tests/engines/heavy/test_ray.py tests/engines/heavy/test_ray_shards.py tests/engines/heavy/test_pixano.py
+
+# vLLM's server in its environment; `transformers serve` and llama.cpp's in the other.
+test-servers: $(VENV)-engines/.installed $(VENV)-engines/llama/mmproj.gguf
+	$(VENV)-engines/vllm/bin/python -m pytest -m engines -k vllm tests/engines/heavy/test_real_servers.py
+	$(VENV)-engines/ray/bin/python -m pytest -m engines -k "transformers or llama" tests/engines/heavy/test_real_servers.py
 
 lint: install
 	$(BIN)/ruff check .

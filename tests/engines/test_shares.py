@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pixano_vlm.engines.ray.shares import AHEAD, SUSPECT_AFTER, Share, Shares
 from pixano_vlm.models import VLMInput
+from pixano_vlm.models.deferred import Deferred
 
 
 def records(count: int, per_picture: int = 1) -> Iterator[tuple[int, VLMInput]]:
@@ -131,3 +132,46 @@ def test_every_record_is_answered_once_whatever_is_lost(
         answers.update(some)
     assert answers == Counter(range(count))
     assert not any(share.held for share in pool)
+
+
+def places(parts: int, each: int) -> Iterator[tuple[int, Deferred]]:
+    """The places of records, those of two parts by turns, as a run hands them out."""
+    for start in range(0, parts, 2):
+        for first in range(0, each, 64):
+            for part in range(start, min(parts, start + 2)):
+                for number in range(first, min(each, first + 64)):
+                    yield part * each + number, Deferred(part, number)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 5), st.randoms(use_true_random=False))
+def test_parts_of_a_source_are_taken_whole_also_where_one_worker_is_quicker(
+    pace: int, chance: object
+) -> None:
+    parts, each = 12, 200
+    shares: Shares[int] = Shares(places(parts, each), 2)
+    pool = [Share[int](), Share[int]()]
+    had: list[set[int]] = [set(), set()]
+    order: dict[int, list[int]] = {}
+    while not shares.is_done():
+        number = chance.choice([0] * pace + [1])  # type: ignore[attr-defined]
+        shares.fill(pool[number])
+        for key, asked in pool[number].unsent:
+            had[number].add(asked.part)  # type: ignore[union-attr]
+            order.setdefault(asked.part, []).append(key)  # type: ignore[union-attr]
+        answer(shares, pool[number], *list(pool[number].held))
+    assert sorted(key for keys in order.values() for key in keys) == list(range(parts * each))
+    assert all(keys == sorted(keys) for keys in order.values())
+    assert len(had[0] & had[1]) <= 3  # at the end, what is left is shared out
+
+
+def test_what_a_lost_worker_had_of_a_part_comes_first_and_in_its_order() -> None:
+    shares: Shares[int] = Shares(places(4, 500), 2)
+    lost, other, new = Share[int](), Share[int](), Share[int]()
+    shares.fill(lost)
+    shares.fill(other)
+    assert lost.part != other.part
+    had = list(lost.held)
+    shares.lost(lost)
+    shares.fill(new)
+    assert list(new.held)[: len(had)] == had

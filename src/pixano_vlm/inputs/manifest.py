@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from hashlib import blake2b
 from itertools import islice
@@ -33,7 +33,7 @@ from pixano_vlm.models.generation import GenerationSettings
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.records.request import Line, Request, hash_id
 
-__all__ = ["Manifest"]
+__all__ = ["Manifest", "line_of_row", "parse_line"]
 
 _PIECE = 1 << 20
 _BOM = b"\xef\xbb\xbf"
@@ -148,7 +148,7 @@ class Manifest:
 
     def _rows(self, rows: Rows, after: Line | None) -> Iterator[Line]:
         first = 0 if after is None else after.record + 1
-        return map(_line_of_row, enumerate(rows.rows_after(first) if first else rows.rows(), first))
+        return map(line_of_row, enumerate(rows.rows_after(first) if first else rows.rows(), first))
 
     def outline(self) -> Iterator[Line]:
         """As `lines`; of files that are as they were, those that say so themselves, the text may be empty.
@@ -156,7 +156,7 @@ class Manifest:
         Raises:
             ManifestError: When reading fails.
         """
-        return self.lines() if self.rows is None else map(_line_of_row, enumerate(self.rows.outline()))
+        return self.lines() if self.rows is None else map(line_of_row, enumerate(self.rows.outline()))
 
     def whole(self, line: Line) -> Line:
         """A line of `outline` with its text; cheapest in the manifest's order."""
@@ -215,14 +215,14 @@ class Manifest:
             line: In order, each once, so that the second of two equal ids is the wrong one.
             register: False to look at a line ahead of its turn: its id is neither kept nor compared.
         """
-        parser = LineParser(self.rules, line, self.takes_id if register else None)
-        try:
-            return parser.read()
-        except VLMError as error:
-            if register:
-                self.takes_id(line, parser.id_hash or hash_id(parser.id))  # it is in the output, too
-            where = parser.request().where
-            return parser.request(error=type(error)(f"{where}: {error.message}", hint=error.hint))
+        request = parse_line(self.rules, line, self.takes_id if register else None)
+        if register and request.error is not None:
+            self.takes_id(line, request.id_hash or hash_id(request.id))  # it is in the output, too
+        return request
+
+    def parse_refused(self, line: Line) -> Request:
+        """The request with the error that it has where an earlier line has its id."""
+        return parse_line(self.rules, line, lambda line, id_hash: False)
 
     def takes_id(self, line: Line, id_hash: int) -> bool:
         """Whether the id is the line's: no earlier one has it. Asking twice for one line in a row is the same."""
@@ -259,7 +259,24 @@ class Manifest:
         return tuple(parser.files)
 
 
-def _line_of_row(numbered: tuple[int, Row]) -> Line:
+def parse_line(rules: Rules, line: Line, takes_id: Callable[[Line, int], bool] | None = None) -> Request:
+    """One line as a request; never raises for what the line holds.
+
+    Args:
+        rules: Those of the manifest.
+        line: The line, with its text.
+        takes_id: Whether the line may have an id, given the 64 bits of it; None: any.
+    """
+    parser = LineParser(rules, line, takes_id)
+    try:
+        return parser.read()
+    except VLMError as error:
+        where = parser.request().where
+        return parser.request(error=type(error)(f"{where}: {error.message}", hint=error.hint))
+
+
+def line_of_row(numbered: tuple[int, Row]) -> Line:
+    """A row of a source as a record, given its place among the records."""
     index, (number, text, problem, name, origin, state) = numbered
     # An id that is not in the text is hashed with it: a row that moves has another one.
     hashed = (text if problem is None else text + repr(problem).encode()) if state is None else state

@@ -10,9 +10,11 @@ import os
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from copy import copy
+from itertools import accumulate, islice
 from pathlib import Path
 
+from pixano_vlm.errors import ManifestError
 from pixano_vlm.inputs.file import InputFile
 from pixano_vlm.inputs.rows import GivenRow, Layout, Row, Rows
 from pixano_vlm.records.request import Origin
@@ -45,6 +47,8 @@ class Shards(Rows):
         self.layout = Layout(name, _common_folder(self.files))
         self._names = _short_names(self.files)
         self._counts: list[int | None] = [None] * len(self.files)
+        self.are_numbered = False
+        """Whether every file says without being read how many rows it has, and of its state; known once counted."""
         are_unique = len({file.name for file in files}) == len(files)
         self._origins = [Origin(file.name if are_unique else str(file), file.base) for file in self.files]
 
@@ -84,6 +88,39 @@ class Shards(Rows):
                 for number in range(1, (part.count() or 0) + 1):
                     yield self._named(index, Row(number, b""), state)
 
+    def with_whole_paths(self) -> Shards:
+        """The same files, for a process with another current folder."""
+        other = copy(self)
+        other.files = tuple(
+            file if file.path is None else InputFile(str(file.path.absolute())) for file in self.files
+        )
+        return other
+
+    def starts(self) -> list[int]:
+        """How many rows there are before each file's, of files that are numbered."""
+        return list(accumulate((count or 0 for count in self._counts[:-1]), initial=0))
+
+    def rows_of(self, index: int, skipped: int) -> Iterator[Row]:
+        """The rows of one file behind so many."""
+        return (self._named(index, row, None) for row in self._open(self.files[index]).rows_after(skipped))
+
+    def outline_of(self, index: int) -> Callable[[int], Row]:
+        """What gives the rows of one file that is numbered, by their numbers from 1: without text or reading it."""
+        stamp = self.files[index].stamp()
+        state = None if stamp is None else stamp + self._reading
+        return lambda number: self._named(index, Row(number, b""), state)
+
+    def count_of(self, index: int) -> int:
+        """How many rows one file has, of files that are numbered."""
+        return self._counts[index] or 0
+
+    def is_shorter(self, index: int, number: int) -> ManifestError:
+        """What is wrong where a file ends before a row that it was said to have."""
+        return ManifestError(
+            f"{self.files[index]} ends before its row {number + 1}, which it had when the run began.",
+            hint="Leave the files as they are while a run reads them, and resume it.",
+        )
+
     def _state(self, index: int, part: Rows) -> bytes | None:
         stamp = self.files[index].stamp() if part.is_numbered else None
         return None if stamp is None else stamp + self._reading
@@ -106,12 +143,18 @@ class Shards(Rows):
             ManifestError: When one of the files cannot be read, or its columns are not usable.
         """
         if all(file.path is not None for file in self.files):
-            self._counts = [self._open(file).count() for file in self.files]
+            counted = [self._count_of(file) for file in self.files]
         else:
             with ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="count") as pool:
-                self._counts = list(pool.map(lambda file: self._open(file).count(), self.files))
+                counted = list(pool.map(self._count_of, self.files))
+        self._counts = [count for count, _ in counted]
+        self.are_numbered = all(is_numbered for _, is_numbered in counted)
         known = [count for count in self._counts if count is not None]
         return sum(known) if len(known) == len(self._counts) else None
+
+    def _count_of(self, file: InputFile) -> tuple[int | None, bool]:
+        part = self._open(file)
+        return part.count(), part.is_numbered and file.stamp() is not None
 
 
 class Share(Rows):

@@ -20,7 +20,7 @@ from pixano_vlm.outputs import journal as journals
 from pixano_vlm.outputs.disk import Disk, FileReader
 from pixano_vlm.outputs.journal import Journal, Slot, SlotWriter
 from pixano_vlm.outputs.sink import Sink
-from pixano_vlm.records.content_key import ContentKey, is_repeatable, state_of
+from pixano_vlm.records.content_key import record_keys
 from pixano_vlm.records.output_line import render
 from pixano_vlm.records.request import Request
 from pixano_vlm.records.result import Result
@@ -67,16 +67,15 @@ def slot_of(request: Request, data: bytes, offset: int, keys: Keys, *, ok: bool,
     if is_flagged:
         flags |= journals.FLAGGED
     weak, key, state = 0, bytes(16), bytes(16)
-    if request.input is None:
+    content = request.keys
+    if content is None and request.input is not None:
+        content = record_keys(request, keys.fingerprint, keys.run_seed, keys.limits)
+    if content is None:
         flags |= journals.LINE_ERROR
     else:
-        content = ContentKey(request, keys.fingerprint, keys.run_seed)
-        weak, key = content.weak, content.strong(keys.limits)
-        if request.files:
-            flags |= journals.FILES
-            state = state_of(request.files)
-        if is_repeatable(request):
-            flags |= journals.REPEATABLE
+        weak, key, state = content.weak, content.strong, content.state
+        flags |= journals.FILES if content.has_files else 0
+        flags |= journals.REPEATABLE if content.is_repeatable else 0
     return Slot(
         flags,
         crc32(data),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["Thinking", "find_thinking"]
+__all__ = ["MARKS", "Thinking", "find_thinking"]
 
 MARKS = (
     ("<think>", "</think>"),

@@ -17,7 +17,7 @@ from pixano_vlm.models.generation import SETTINGS, GenerationSettings
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.messages import map_images
-from pixano_vlm.records.request import Request
+from pixano_vlm.records.request import RecordKeys, Request
 
 UNKNOWN = bytes(16)
 """The key of a record whose images changed or vanished while it ran: equal to no other's."""
@@ -107,6 +107,20 @@ def settings_text(settings: GenerationSettings) -> str:
     # As text: a JSON schema with its keys in another order asks for another answer.
     later = {name for name in LATER if getattr(settings, name) is None}
     return settings.model_dump_json(exclude=later)
+
+
+def record_keys(request: Request, fingerprint: str, run_seed: int, limits: Limits) -> RecordKeys:
+    """All that a journal keeps of what a request asks; reads files that were not read lately.
+
+    Args:
+        request: One that has an input.
+        fingerprint: What distinguishes the model's answers from another's.
+        run_seed: Stands for the seed where that hangs on the line number.
+        limits: What may be opened.
+    """
+    keys = ContentKey(request, fingerprint, run_seed)
+    state = state_of(request.files) if request.files else bytes(16)
+    return RecordKeys(keys.weak, keys.strong(limits), bool(request.files), state, is_repeatable(request))
 
 
 def state_of(files: tuple[FileStamp, ...]) -> bytes:

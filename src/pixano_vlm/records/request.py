@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from pixano_vlm.errors import VLMError
 from pixano_vlm.media.stamps import FileStamp
+from pixano_vlm.models.deferred import Deferred
 from pixano_vlm.models.vlm import VLMInput
 
 
@@ -25,6 +26,18 @@ class Origin(NamedTuple):
     """How messages call it."""
     folder: str
     """What relative image paths start from: a folder, its links resolved, or a URL that ends with a slash."""
+
+
+class RecordKeys(NamedTuple):
+    """What a record asks, as a journal keeps it; see `content_key`."""
+
+    weak: int
+    strong: bytes
+    has_files: bool
+    """Whether the record names local image files."""
+    state: bytes
+    """Stamps of these; zeros where there are none."""
+    is_repeatable: bool
 
 
 class Line(NamedTuple):
@@ -89,6 +102,10 @@ class Request:
     """The manifest's name, for messages."""
     prompt: str | list[dict[str, Any]] | None = None
     """What was asked, where the output is to say so; `data:` URLs shortened."""
+    deferred: Deferred | None = None
+    """Where it is, of a request that is read by whoever answers it: nothing else of it is known here."""
+    keys: RecordKeys | None = None
+    """What it is known by, of a request that was read elsewhere and whose input stayed there."""
 
     @property
     def where(self) -> str:

@@ -8,22 +8,25 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from itertools import chain
+from typing import cast
 
 from pixano_vlm.errors import GenerationError, PixanoVLMError, RunError, VLMError
+from pixano_vlm.models.deferred import Deferred
 from pixano_vlm.models.fault import raised
 from pixano_vlm.models.limits import Limits
-from pixano_vlm.models.vlm import VLMInput, VLMModel, VLMOutput, checked_answer
+from pixano_vlm.models.vlm import VLMInput, VLMModel, VLMOutput
 from pixano_vlm.outputs.sink import Sink
-from pixano_vlm.prompts.response_format import parse_json
 from pixano_vlm.records.request import Request
 from pixano_vlm.records.result import Result
-from pixano_vlm.runs.flags import flags_of, other_settings
-from pixano_vlm.runs.image_flags import image_flags
+from pixano_vlm.runs.answered import result_of
+from pixano_vlm.runs.flags import other_settings
 from pixano_vlm.runs.regions import RegionReader
 from pixano_vlm.runs.remaining import Remaining
 from pixano_vlm.runs.summary import Summary
 
 __all__ = ["Job"]
+
+Asked = tuple[int, VLMInput | Deferred]
 
 GRACE_SECONDS = 10.0
 """After a stop was asked for, how long what is in flight may still take."""
@@ -121,7 +124,7 @@ class Job:
             self._stop.set()
         yield from self._taken()
 
-    def _first(self) -> Generator[Result, None, tuple[int, VLMInput] | None]:
+    def _first(self) -> Generator[Result, None, Asked | None]:
         """Yields what is written meanwhile, and returns the next request that needs the model."""
         while True:
             first = next(self._admitted(), None)
@@ -133,9 +136,11 @@ class Job:
         while self._written:
             yield self._written.popleft()
 
-    def _through(self, model: VLMModel, first: tuple[int, VLMInput] | None) -> Iterator[Result]:
+    def _through(self, model: VLMModel, first: Asked | None) -> Iterator[Result]:
         while first is not None:
-            if (refused := self._refusal(first[1])) is not None:  # it was admitted before the model was there
+            # It was admitted before the model was there.
+            refused = self._refusal(self._in_flight[first[0]].input)
+            if refused is not None:
                 self._finish(Result(self._in_flight.pop(first[0]), error=refused))
                 first = yield from self._first()
                 continue
@@ -143,9 +148,10 @@ class Job:
             # Admission ends early when too many results wait for a slow one; by now that one is done.
             first = None if self._stop.is_set() or self._failure else (yield from self._first())
 
-    def _stream(self, model: VLMModel, inputs: Iterator[tuple[int, VLMInput]]) -> Iterator[Result]:
+    def _stream(self, model: VLMModel, inputs: Iterator[Asked]) -> Iterator[Result]:
         deadline = None
-        answers = model.stream(inputs)
+        # Only a model that takes deferred requests is given any.
+        answers = model.stream(cast(Iterator[tuple[int, VLMInput]], inputs))
         try:
             for key, answer in answers:
                 request = self._in_flight.pop(key, None)
@@ -178,7 +184,7 @@ class Job:
                     request, GenerationError(f"{type(model).__name__} ended without answering this.")
                 )
 
-    def _admitted(self) -> Iterator[tuple[int, VLMInput]]:
+    def _admitted(self) -> Iterator[Asked]:
         """Requests for the model. A failure here must not look like one of the model that asks for them."""
         try:
             while not self._stop.is_set() and not self._sink.full and len(self._written) < WAITING:
@@ -192,41 +198,35 @@ class Job:
                 if request is None:
                     self._read_all = True
                     return
-                if request.input is None:
+                asked = request.deferred or request.input
+                if asked is None:
                     self._finish(Result(request, error=request.error))
                     continue
                 if (refused := self._refusal(request.input)) is not None:
                     self._finish(Result(request, error=refused))
                     continue
                 self._in_flight[request.index] = request
-                yield request.index, request.input
+                yield request.index, asked
         except Exception as error:
             self._failure = error
 
-    def _refusal(self, input: VLMInput) -> VLMError | None:
-        return None if self._regions is None else self._regions.refusal(input)
+    def _refusal(self, input: VLMInput | None) -> VLMError | None:
+        return None if self._regions is None or input is None else self._regions.refusal(input)
 
-    def _answered(self, request: Request, answer: VLMOutput | VLMError) -> None:
-        """Writes a record's answer, unless it is to be asked once more."""
-        answer = checked_answer(answer, self._answers_with)
-        region_flags: tuple[str, ...] = ()
-        if isinstance(answer, VLMOutput) and self._regions is not None and request.input is not None:
-            try:
-                answer, region_flags = self._regions.read(request.input, answer)
-            except VLMError as error:
-                answer = error
-        if isinstance(answer, Exception):
-            result = Result(request, error=answer)
-        else:
-            asked = None if request.input is None else request.input.response_format
-            if asked is not None and answer.parsed is None:  # a model class need not look at what it wrote
-                answer = answer.model_copy(update={"parsed": parse_json(answer.generated_text)})
-            noted, pages_not_read = image_flags(request.input)
-            result = Result(
-                request, output=answer, flags=(*flags_of(answer, asked, self._least_confidence), *region_flags),
-                image_flags=noted,
-                pages_not_read=pages_not_read,
-            )  # fmt: skip
+    def _answered(self, request: Request, answer: VLMOutput | VLMError | Result) -> None:
+        """Writes a record's answer, unless it is to be asked once more.
+
+        A deferred request's is a result already, unless nobody came to read it.
+        """
+        result = (
+            answer
+            if isinstance(answer, Result)
+            else result_of(request, answer, self._answers_with, self._regions, self._least_confidence)
+        )
+        if request.deferred is not None:
+            for settled in self._remaining.settle(result):
+                self._finish(settled)
+            return
         first = self._flagged.pop(request.index, None)
         if first is not None:
             better = result if result.ok and len(result.flags) < len(first.flags) else first

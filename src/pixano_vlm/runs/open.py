@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -83,6 +83,10 @@ class Opened:
         """This, with a file beside each image."""
         sink = SidecarSink(self.sink, folder, sidecars.kind, model, overwrite=sidecars.overwrite)
         return Opened(sink, SidecarRemaining(self.remaining, sink), self.notice, self._backup, self._manifest)
+
+    def with_remaining(self, remaining: Remaining) -> Opened:
+        """This, with the same left to do in another way."""
+        return replace(self, remaining=remaining)
 
     def __enter__(self) -> Opened:
         return self

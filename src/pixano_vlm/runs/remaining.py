@@ -19,6 +19,7 @@ from pixano_vlm.outputs.sidecars import SidecarSink
 from pixano_vlm.outputs.sink import Sink
 from pixano_vlm.records.output_line import says
 from pixano_vlm.records.request import Request, hash_id
+from pixano_vlm.records.result import Result
 from pixano_vlm.runs.reconcile import Reconciled
 
 __all__ = ["AllRemaining", "JournalRemaining", "Remaining", "SidecarRemaining", "unanswered"]
@@ -37,6 +38,10 @@ class Remaining(ABC):
     @abstractmethod
     def __iter__(self) -> Iterator[Request]:
         """The requests."""
+
+    def settle(self, result: Result) -> Iterator[Result]:
+        """A result as it is to be written, and others that change by it."""
+        yield result
 
     def close(self) -> None:
         """Frees what counting took; what was found stays."""

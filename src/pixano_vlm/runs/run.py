@@ -28,6 +28,7 @@ from pixano_vlm.outputs.stream import StreamSink
 from pixano_vlm.outputs.table_columns import Given
 from pixano_vlm.prompts.response_format import keys_of
 from pixano_vlm.records.result import Result
+from pixano_vlm.runs.deferred import defer
 from pixano_vlm.runs.events import RunEvents
 from pixano_vlm.runs.job import Job
 from pixano_vlm.runs.model import LazyModel
@@ -262,7 +263,12 @@ class Run:
             facts={key: asked[key] for key in ("prompt", "source") if asked.get(key)},
         )
         if options.sidecars is None:
-            return opened
+            # Asking once more, with other settings, takes a request's input, which is elsewhere then.
+            return (
+                opened
+                if opening.retry_flagged
+                else defer(opened, self.manifest, options.model, opening.limit, options.least_confidence)
+            )
         return opened.with_sidecars(options.sidecars, self.manifest.rules.base_dir, name)
 
     def _run_file(self) -> RunFile | None:

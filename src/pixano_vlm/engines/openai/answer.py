@@ -9,31 +9,21 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pixano_vlm.engines.openai.failure import finish_of, shown
+from pixano_vlm.engines.openai.failure import finish_of, is_filtered, message_of, shown
 from pixano_vlm.engines.openai.request import ChatRequest
 from pixano_vlm.errors import GenerationError
 from pixano_vlm.models.vlm import UsageInfo, VLMOutput
 from pixano_vlm.prompts.response_format import parsed_answer
+from pixano_vlm.prompts.thinking import MARKS
 
 __all__ = ["read_answer", "split_thoughts"]
 
-_FILTERED = frozenset({
-    "content_filter", "sensitive", "safety", "image_safety", "recitation", "prohibited_content", "blocklist", "spii",
-})  # fmt: skip
 _STOPPED = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence"})
 _CUT_OFF = frozenset({
     "length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded",
 })  # fmt: skip
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 _THOUGHT_PARTS = frozenset({"thinking", "reasoning", "redacted_thinking", "reasoning_content"})
-
-_THOUGHT_MARKS = (
-    ("<think>", "</think>"),
-    ("<thinking>", "</thinking>"),
-    ("[THINK]", "[/THINK]"),
-    ("\u25c1think\u25b7", "\u25c1/think\u25b7"),
-)
-"""What stands around thoughts where a server leaves them in the text: it runs without a parser for them."""
 
 
 def read_answer(body: Mapping[str, Any], request: ChatRequest, used: dict[str, Any]) -> VLMOutput:
@@ -48,17 +38,15 @@ def read_answer(body: Mapping[str, Any], request: ChatRequest, used: dict[str, A
         GenerationError: When it holds no text, and why.
     """
     choice = body["choices"][0]
-    message = choice.get("message")
-    message = message if isinstance(message, dict) else {"content": choice.get("text")}
-    finish = finish_of(choice)
-    if finish in _FILTERED:
+    if is_filtered(choice):
         raise GenerationError("the server's content filter stopped this answer.")
+    message = message_of(choice) or {}
     text, thoughts = _text_of(message.get("content"))
     if text is not None:
         inside, text = split_thoughts(text)
         thoughts += inside
     thoughts = thoughts or _field_thoughts(message)
-    if text is None:
+    if text is None or (not text.strip() and _says_otherwise(message)):
         raise _no_text(message, choice, thoughts)
     counts = _counts(body.get("usage"))
     written, logs = _logprobs(choice)
@@ -72,7 +60,7 @@ def read_answer(body: Mapping[str, Any], request: ChatRequest, used: dict[str, A
         usage=UsageInfo.of(*(counts or (0, 0))),
         generation_config=used if counts else {**used, "usage": "not told by the server"},
         parsed=parsed_answer(text, request.response_format),
-        finish_reason=_finish(finish),
+        finish_reason=_finish(finish_of(choice)),
     )
 
 
@@ -81,7 +69,7 @@ def split_thoughts(text: str) -> tuple[str, str]:
 
     Thoughts that never end leave no text; where a chat template has begun them, only their end is there.
     """
-    for begin, end in _THOUGHT_MARKS:
+    for begin, end in MARKS:  # a server leaves them in the text where it runs without a parser for them
         if text.lstrip().startswith(begin):
             thoughts, _, rest = text.lstrip()[len(begin) :].partition(end)
             return thoughts.strip(), rest.lstrip()
@@ -156,6 +144,11 @@ def _no_text(message: Mapping[str, Any], choice: Mapping[str, Any], thoughts: st
     )
 
 
+def _says_otherwise(message: Mapping[str, Any]) -> bool:
+    """Whether an empty text is beside what the message has to say."""
+    return bool(_refusal(message) or message.get("tool_calls") or message.get("function_call"))
+
+
 def _refusal(message: Mapping[str, Any]) -> str:
     if isinstance(message.get("refusal"), str):
         return str(message["refusal"])
@@ -170,8 +163,13 @@ def _counts(usage: Any) -> tuple[int, int] | None:
         return None
     found = []
     for names in (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")):
-        values = [usage[name] for name in names if isinstance(usage.get(name), (int, float))]
-        found.append(int(values[0]) if values else None)
+        values = [count for name in names if (count := _count(usage.get(name))) is not None]
+        found.append(values[0] if values else None)
     if found == [None, None]:
         return None
     return found[0] or 0, found[1] or 0
+
+
+def _count(value: Any) -> int | None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return int(value) if is_number and value >= 0 else None

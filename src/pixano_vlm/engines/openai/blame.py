@@ -3,7 +3,8 @@
 A key that is wrong, a model that is not there, a setting that the server does not know: each record would be refused
 in the same words, so the run ends at once and says what to do. An image that offends, a prompt that is too long: that
 record is answered with its error and the others continue. A witness decides: a request of the same form that
-nothing can be wrong with. Knows no connection.
+nothing can be wrong with. Where that is refused and one in the plainest form is not, the form decides: a few in a row
+end the run, a single one does not. Knows no connection.
 """
 
 from __future__ import annotations
@@ -50,12 +51,23 @@ class Blame:
         self.has_answered = True
         self._row.clear()
 
-    async def judge(self, failure: Failure, witness: Witness) -> None:
+    def refused_for_now(self, failure: Failure) -> None:
+        """A record has no time for the wait that the server asks for.
+
+        Raises:
+            RunError: When that is so of several in a row.
+        """
+        self._row[_status_of(failure)] += 1
+        if self._row[_status_of(failure)] >= ROW:
+            raise RunError(f"{failure.message}.", hint="Resume later with the same command and --resume.")
+
+    async def judge(self, failure: Failure, witness: Witness, plainest: Witness | None = None) -> None:
         """Returns where the refusal is the record's own.
 
         Args:
             failure: The refusal, or the last of the failures that used up a record's attempts.
             witness: Asks a plain request of the form of the one that was refused; gives its failure, or None.
+            plainest: Asks one in the plainest form; None where `witness` does.
 
         Raises:
             RunError: When every record would be refused like it.
@@ -70,7 +82,11 @@ class Blame:
             if not self._is_due(failure):
                 return  # another's verdict has come meanwhile
             if self._is_like(failure, await witness()):
-                raise self._end(failure, "a plain request is refused alike")
+                may_be_form = failure.kind == "refused" and (self.has_answered or self._is_short(failure))
+                if not may_be_form or plainest is None or await plainest() is not None:
+                    raise self._end(failure, "a plain request is refused alike")
+                if not self.has_answered:
+                    return
             count = self._total[_status_of(failure)]
             if not self.has_answered and count >= HOPELESS:
                 raise self._end(failure, f"all of the first {count} records are refused alike")
@@ -92,6 +108,10 @@ class Blame:
         if failure.kind == "refused" and is_first:
             return 1
         return self._acquitted.get(failure.likeness, ROW)
+
+    def _is_short(self, failure: Failure) -> bool:
+        """Whether so few were refused in a row that it may be the form of these, and not every record's."""
+        return self._row[failure.likeness] < ROW
 
     def _is_like(self, failure: Failure, other: Failure | None) -> bool:
         if other is None:

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pixano_vlm.engines.openai.failure import Failure
+from pixano_vlm.engines.openai.failure import Failure, is_too_long
 from pixano_vlm.engines.openai.request import LIMIT, ChatRequest
 
 __all__ = ["LIMIT_NAMES", "Dialect", "other_dialect", "refused_settings"]
@@ -48,6 +48,8 @@ class Dialect:
 
 def refused_settings(dialect: Dialect, failure: Failure, request: ChatRequest) -> list[str]:
     """The settings of a request, by their names in `ChatRequest.settings`, that a refusal is about."""
+    if is_too_long(failure):  # it names the limit of tokens, which is known to the server
+        return []
     sent = dialect.body(request)
     named = [failure.parameter] if failure.parameter in sent else []
     named += [name for name in sent if name not in named and _names(failure.words, name)]

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from pixano_vlm.engines.openai.event_stream import read_events
 from pixano_vlm.retry import retry_after
 
-__all__ = ["ADDRESS_HINT", "Failure", "finish_of", "incomplete", "read_response", "shown"]
+__all__ = [
+    "ADDRESS_HINT",
+    "Failure",
+    "finish_of",
+    "incomplete",
+    "is_filtered",
+    "message_of",
+    "read_response",
+    "shown",
+]
 
 Kind = Literal["passing", "cut", "outage", "refused", "account"]
 
@@ -29,22 +39,42 @@ ADDRESS_HINT = (
 )
 MODEL_HINT = "Check the model's name there, and the address, which should end with /v1."
 ACCOUNT_HINT = "Fill the account, and resume with the same command and --resume."
+LENGTH_HINT = (
+    "The prompt, its images and `max_new_tokens` together are more than the model takes there: lower "
+    "`max_new_tokens`, shorten the prompt, or set `max_image_side` in the model's config."
+)
 SIZE_HINT = "Send smaller images: set `max_image_side`, such as 1024, in the model's config."
 
 FAILED_FINISHES = frozenset({
     "error", "abort", "aborted", "cancelled", "canceled", "failed", "insufficient_system_resource", "network_error",
-    "timeout", "malformed_function_call",
+    "timeout", "malformed_function_call", "malformed_response", "server_error", "load", "unload",
 })  # fmt: skip
 """Values of `finish_reason` that say that the answer beside them is not whole, although the status is 200."""
 
-_OK = (200, 201)
+FILTERED_FINISHES = frozenset({
+    "content_filter", "content-filter", "sensitive", "safety", "image_safety", "recitation", "prohibited_content",
+    "blocklist", "spii", "refusal", "model_armor", "image_prohibited_content",
+})  # fmt: skip
+"""Values of `finish_reason` that say that a filter stopped the answer beside them."""
+
+_OK = range(200, 300)
 _REDIRECT, _BAD = 300, 400
-_MOMENTARY = frozenset({408, 409, 425, 429})
+_MOMENTARY = frozenset({408, 409, 423, 424, 425, 429, 498, 499})
+"""Statuses below 500 of what passes: TGI answers 424 and Groq 498 and 499 where a server would say 500 and 503."""
 _NOT_IMPLEMENTED, _BAD_GATEWAY = 501, 502
 _ACCOUNT_CODES = frozenset({
     "insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "exceeded_current_quota_error",
     "insufficient_balance", "insufficient_credits",
 })  # fmt: skip
+_REFUSED_CODES = frozenset({
+    "content_filter", "content_policy_violation", "context_length_exceeded", "exceed_context_size_error",
+    "invalid_request_error", "invalid_image", "invalid_prompt", "badrequesterror",
+})  # fmt: skip
+"""Codes of an error under status 200 that no other attempt will get past."""
+_LENGTH = re.compile(
+    r"(?i)context_length_exceeded|exceed_context_size|context (length|size|window)|prompt is too long"
+    r"|tokens?\b.{0,80}\b(must be <=|exceeds?\b.{0,40}\bmaximum)"
+)
 _SIZE = re.compile(
     r"(?i)\b(image|payload|body|request|content)\b.{0,80}\b(too large|too big|exceeds?|megapixels?)\b"
 )
@@ -52,6 +82,9 @@ _MARKUP = re.compile(r"(?is)<(script|style|head)\b(?!er).*?</\1\s*>|<[^>]*>")
 _TITLE = re.compile(r"(?is)<title[^>]*>(.*?)</title>")
 _PARTICULARS = re.compile(r"'[^']{0,200}'|\"[^\"]{0,200}\"|`[^`]{0,200}`|\S*\d\S*")
 _DETAIL_DEPTH = 4
+_BOM = "\ufeff"
+_COMMENTS = re.compile(r"\A(?:\s*:[^\n]*\n)+")
+"""Lines by which a gateway keeps a connection open until an answer is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +121,9 @@ class Failure:
 def shown(text: str, key: str | None = None) -> str:
     """A server's words for people: one line, not too long, and never the key, which some of them repeat."""
     text = " ".join(text[: 100 * SHOWN].split())
+    text = "".join(
+        letter for letter in text if letter.isprintable()
+    )  # a terminal would obey some of the others
     if key:
         text = text.replace(key, "***")
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text):,} characters)"
@@ -98,6 +134,8 @@ def read_response(
 ) -> dict[str, Any] | list[Any] | Failure:
     """The JSON object or list that a server answered with, or why there is none.
 
+    An answer that is streamed, although nobody asked for that, is put together.
+
     Args:
         status: The HTTP status.
         headers: Of the response.
@@ -105,6 +143,8 @@ def read_response(
         key: Kept out of every message.
     """
     body = _json(text)
+    if body is None and status in _OK:
+        body = read_events(text)
     is_html = body is None and _is_html(headers, text)
     if status not in _OK:
         return _refusal(status, headers, text, body, is_html=is_html, key=key)
@@ -117,7 +157,7 @@ def read_response(
     if not isinstance(body, (dict, list)):
         message = f"the server's answer is not JSON, or not whole: {shown(text, key) or 'it is empty'}"
         return Failure("passing", message, run_hint=ADDRESS_HINT, status=status, words=text[:SHOWN])
-    error = _error_inside(body) if isinstance(body, dict) else None
+    error = _error_inside(body[0] if isinstance(body, list) and body else body)
     if error is None:
         return body
     return _error_of_200(error, body, key)
@@ -133,16 +173,31 @@ def incomplete(body: Any, key: str | None) -> Failure | None:
         return Failure("passing", message, run_hint=ADDRESS_HINT, status=200, words="no choices")
     choice = choices[0]
     reason = finish_of(choice)
+    if is_filtered(choice):  # such an answer may have no message
+        return None
     if reason in FAILED_FINISHES:
         return Failure(
             "passing", f"the server broke this answer off: finish_reason {reason!r}", status=200, words=reason
         )
-    if not isinstance(choice.get("message"), dict) and not isinstance(choice.get("text"), str):
+    if message_of(choice) is None:
         message = (
             f"the server's answer holds no message: {shown(json.dumps(choice, ensure_ascii=False), key)}"
         )
         return Failure("passing", message, status=200, words="no message")
     return None
+
+
+def message_of(choice: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The message of a choice, in whatever form a server has it; None: it has none."""
+    if isinstance(choice.get("message"), dict):
+        message: dict[str, Any] = choice["message"]
+        return message
+    return {"content": choice["text"]} if isinstance(choice.get("text"), str) else None
+
+
+def is_filtered(choice: Mapping[str, Any]) -> bool:
+    """Whether a filter stopped the answer: some servers name the reason behind a colon."""
+    return finish_of(choice).partition(":")[0].strip() in FILTERED_FINISHES
 
 
 def finish_of(choice: Mapping[str, Any]) -> str:
@@ -162,7 +217,7 @@ def _refusal(
     words = " ".join(_words(body)) if body is not None else _plain(text) if is_html else text.strip()
     message = f"the server answered {status}" + (f": {shown(words, key)}" if words else "")
     failure = Failure("refused", message, status=status, words=words, is_html=is_html)
-    failure = replace(failure, parameter=_parameter(body), wait=retry_after(headers))
+    failure = replace(failure, parameter=_parameter(body), wait=retry_after(headers) or _wait_in(body))
     codes = set(_codes(body))
     if codes & _ACCOUNT_CODES:  # waiting does not fill an account
         return replace(failure, kind="account", run_hint=ACCOUNT_HINT)
@@ -172,6 +227,8 @@ def _refusal(
         return replace(failure, kind="passing")
     if status == 402:
         return replace(failure, run_hint=ACCOUNT_HINT)
+    if is_too_long(failure, codes):
+        return replace(failure, hint=LENGTH_HINT, run_hint=LENGTH_HINT, parameter=None)
     if status == 413 or (status in (400, 422) and _SIZE.search(words)):
         return replace(failure, hint=SIZE_HINT, run_hint=SIZE_HINT)
     if status in (401, 403):
@@ -185,6 +242,11 @@ def _refusal(
     if status in (404, 405):
         return replace(failure, run_hint=MODEL_HINT if _is_about_model(words) else ADDRESS_HINT)
     return failure
+
+
+def is_too_long(failure: Failure, codes: Iterable[str] = ()) -> bool:
+    """Whether a refusal is about the room that prompt and answer need together."""
+    return failure.status in (400, 422) and _LENGTH.search(" ".join([failure.words, *codes])) is not None
 
 
 def _is_about_model(words: str) -> bool:
@@ -201,15 +263,20 @@ def _error_of_200(error: Any, body: Any, key: str | None) -> Failure:
         # This server is there: it is one behind it that went away.
         return replace(failure, message=message, kind="passing" if failure.kind == "cut" else failure.kind)
     message = f"the server answered with an error: {shown(words, key)}"
-    if set(_codes(body)) & _ACCOUNT_CODES:
+    codes = set(_codes(body))
+    if codes & _ACCOUNT_CODES:
         return Failure("account", message, run_hint=ACCOUNT_HINT, status=200, words=words)
+    if codes & _REFUSED_CODES:
+        return Failure("refused", message, status=200, words=words, parameter=_parameter(body))
     return Failure(
         "passing", message, run_hint=ADDRESS_HINT, status=200, words=words, parameter=_parameter(body)
     )
 
 
-def _error_inside(body: dict[str, Any]) -> Any:
+def _error_inside(body: Any) -> Any:
     """The error that an answer under status 200 holds, None where it holds none."""
+    if not isinstance(body, dict):
+        return None
     choices = body.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     if isinstance(first, dict) and first.get("error"):
@@ -226,9 +293,18 @@ def _error_inside(body: dict[str, Any]) -> Any:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(_COMMENTS.sub("", text.removeprefix(_BOM)))
     except (ValueError, RecursionError):
         return None
+
+
+def _wait_in(body: Any) -> float | None:
+    """Seconds that an error object asks to wait, as Google's have it: `"retryDelay": "37s"`."""
+    for value in _objects(body, _DETAIL_DEPTH + 2):
+        delay = value.get("retryDelay")
+        if isinstance(delay, str) and re.fullmatch(r"\d{1,6}(\.\d+)?s", delay):
+            return float(delay[:-1])
+    return None
 
 
 def _is_html(headers: Mapping[str, str], text: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -68,9 +68,22 @@ class OpenAIParams(BaseModel):
     @field_validator("base_url")
     @classmethod
     def _is_address(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("give an http(s) URL, such as http://127.0.0.1:8000/v1")
+        value = value.strip()
+        example = "give an http(s) URL, such as http://127.0.0.1:8000/v1 or http://[::1]:8000/v1"
+        try:
+            parts = urlsplit(value)
+            has_host = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        except ValueError as error:  # of brackets, or of the port
+            raise ValueError(f"{example}: {error}") from error
+        if parts.scheme not in ("http", "https") or not has_host:
+            raise ValueError(example)
         if parts.username or parts.password:
             raise ValueError("a URL with a password ends up in outputs; name its variable in api_key_env")
-        return value.rstrip("/")
+        return urlunsplit(parts._replace(path=parts.path.rstrip("/"), fragment=""))
+
+    @field_validator("extra_body")
+    @classmethod
+    def _is_no_stream(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if value.get("stream"):
+            raise ValueError("answers are read whole: leave `stream` out")
+        return value

@@ -25,7 +25,7 @@ from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.choices import NOT_SCORED
 from pixano_vlm.prompts.messages import read_messages
 
-__all__ = ["LIMIT", "NO_BUDGET", "ChatRequest", "RequestWriter", "plain_request"]
+__all__ = ["LIMIT", "NO_BUDGET", "ChatRequest", "RequestWriter", "plain_request", "plainest_request"]
 
 LIMIT = SETTINGS["max_new_tokens"].elsewhere or ""
 """What the most new tokens are called in `ChatRequest.settings`; a server may know them by another name."""
@@ -139,6 +139,17 @@ def plain_request(request: ChatRequest) -> ChatRequest:
         for message in request.messages
     ]
     return replace(request, messages=messages)
+
+
+def plainest_request(request: ChatRequest) -> ChatRequest:
+    """A request of one turn with the same settings, with one image if `request` has any: where this is answered,
+    another is refused for the form of its messages, which others may not have.
+    """
+    contents = [part for message in request.messages for part in message["content"] if isinstance(part, dict)]
+    has_image = any(part["type"] == "image_url" for part in contents)
+    square = {"type": "image_url", "image_url": {"url": _as_url(_grey_square())}}
+    content = [square, {"type": "text", "text": "Hello."}] if has_image else "Hello."
+    return replace(request, messages=[{"role": "user", "content": content}])
 
 
 def _grey_square() -> SentImage:

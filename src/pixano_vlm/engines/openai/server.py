@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pixano_vlm.engines.openai.blame import Blame
+from pixano_vlm.engines.openai.client import connection_hint, open_client, without_query
 from pixano_vlm.engines.openai.concurrency import Gate, Pass
 from pixano_vlm.engines.openai.dialect import Dialect, other_dialect, refused_settings
 from pixano_vlm.engines.openai.failure import Failure, incomplete, read_response, shown
-from pixano_vlm.engines.openai.request import ChatRequest, plain_request
+from pixano_vlm.engines.openai.request import ChatRequest, plain_request, plainest_request
 from pixano_vlm.errors import GenerationError, RunError
 from pixano_vlm.extras import import_extra
 from pixano_vlm.retry import RetryPolicy
@@ -37,6 +38,9 @@ SUSPECT_AFTER = 2
 """A record over which the connection was cut so often is asked alone."""
 _WITNESS_ATTEMPTS = 3
 _TOO_MANY = (429, 503)
+_AWAY = frozenset({429, 503, 504, *range(520, 531)})
+"""Statuses of a gateway whose server is away, or of one that loads its model or takes no more for now. Once a record
+was answered, they are waited out like an outage where a plain request gets one, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,10 @@ class Course:
     """Another way to ask, which is being tried."""
     failed: int = 0
     """Attempts that reached the server and count."""
+    times_away: int = 0
+    """How often a gateway's server had been waited for when the first of these failed."""
+    was_up: bool = False
+    """Whether a plain request was answered before its last attempt."""
     probes: int = 0
     cuts: int = 0
     """How often the connection was cut over it."""
@@ -80,7 +88,7 @@ class ChatServer:
     """A connection to one server, kept by a thread of its own.
 
     Args:
-        base_url: Address up to `/v1`.
+        base_url: Address up to `/v1`; a query goes along with every request.
         key: Sent as a bearer token; None where the server wants none.
         concurrency: Most requests under way at a time.
         patience: Limits of time.
@@ -111,18 +119,11 @@ class ChatServer:
         self._cut_alone: set[Course] = set()
         """Requests that had nothing beside them when the server went away."""
         self._not_before = 0.0
+        self._asking_whether_up = asyncio.Lock()
+        self._times_away = 0
+        """How often a gateway's server was waited for."""
         timeout = self._openai.Timeout(patience.timeout, connect=patience.connect_timeout)
-        self.client = self._openai.AsyncOpenAI(
-            api_key=key or "none",
-            base_url=base_url,
-            max_retries=0,
-            timeout=timeout,
-            # A redirected POST becomes a GET, and could carry the key to another host.
-            http_client=self._openai.DefaultAsyncHttpxClient(follow_redirects=False, timeout=timeout),
-        )
-        if key is None:
-            # A server that wants no key is not told whose others are: the client has that from OPENAI_*.
-            self.client.organization = self.client.project = None
+        self.client = open_client(self._openai, base_url, key, timeout)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="chat-server", daemon=True)
         self._thread.start()
@@ -148,7 +149,8 @@ class ChatServer:
 
     def move(self, base_url: str) -> None:
         """Takes another address for the API from now on."""
-        self.base_url = self.client.base_url = base_url
+        self.base_url = base_url
+        self.client.base_url = without_query(base_url)
 
     # --- asking ---
 
@@ -243,24 +245,48 @@ class ChatServer:
 
     async def _after_trouble(self, course: Course, failure: Failure) -> None:
         course.failed += 1
+        if course.failed == 1:
+            course.times_away = self._times_away
         if self.retry.is_spent(course.failed):
             if self._downs > course.downs and not course.alone:
                 # Another record may have brought the server down each time: this one's last attempt is its own.
                 course.alone, course.failed = True, course.failed - 1
+                return
+            if failure.status in _AWAY and self._blame.has_answered and not course.was_up:
+                # Its last attempt is after a plain request was answered.
+                waited = await self._waited_out(course)
+                course.failed, course.was_up = (0, False) if waited else (course.failed - 1, True)
                 return
             await self._judge(failure, course)
             times = "" if course.failed == 1 else f" (tried {course.failed} times)"
             raise GenerationError(f"{failure.message}{times}.", hint=failure.hint)
         wait = self.retry.wait(course.failed, failure.wait)
         if time.monotonic() + wait > course.deadline:
-            raise GenerationError(
+            too_late = (
                 f"{failure.message}; the next attempt would come {wait:.0f} s later, past the "
-                f"{self.patience.total_timeout:g} s that one record may take."
+                f"{self.patience.total_timeout:g} s that one record may take"
             )
+            if failure.wait is not None:  # it is the server's word, which the next record would get as well
+                self._blame.refused_for_now(replace(failure, message=too_late))
+            raise GenerationError(f"{too_late}.")
         if failure.wait is not None:  # the server's word is meant for all, not for this request alone
             self._not_before = max(self._not_before, time.monotonic() + wait)
         else:
             await asyncio.sleep(wait)
+
+    async def _waited_out(self, course: Course) -> bool:
+        """Waits until a plain request is answered; says whether one has failed alike since this one first did."""
+        probes = 0
+        async with self._asking_whether_up:  # of all that fail so one asks
+            while time.monotonic() < course.deadline:
+                seen = await self._complete(plain_request(course.request), course.sent, self.patience.timeout)
+                if not isinstance(seen, Failure) or (seen.kind != "outage" and seen.status not in _AWAY):
+                    self._away_since = None
+                    break
+                probes += 1
+                await self._wait_out(course, seen, probes)
+            self._times_away += probes > 0
+        return self._times_away > course.times_away
 
     async def _after_cut(self, course: Course, failure: Failure, ticket: Pass) -> None:
         """A server that went away over several requests was brought down by one of them: which, is found out."""
@@ -301,7 +327,8 @@ class ChatServer:
         self._away_since = self._away_since or now
         away = now - self._away_since
         if away < self.patience.outage:
-            await asyncio.sleep(min(self._probing.wait(probes), self.patience.outage - away + 0.01))
+            wait = self._probing.wait(probes, failure.wait)
+            await asyncio.sleep(min(wait, self.patience.outage - away + 0.01))
             return
         if (
             course in self._cut_alone
@@ -316,12 +343,17 @@ class ChatServer:
         )
 
     async def _judge(self, failure: Failure, course: Course) -> None:
-        await self._blame.judge(failure, lambda: self._ask_plainly(course.request, course.sent))
+        plain, plainest = plain_request(course.request), plainest_request(course.request)
+        await self._blame.judge(
+            failure,
+            lambda: self._witness(plain, course.sent),
+            None if plainest == plain else lambda: self._witness(plainest, course.sent),
+        )
 
-    async def _ask_plainly(self, request: ChatRequest, dialect: Dialect) -> Failure | None:
-        """The witness of `Blame`: why a plain request fails, None where it is answered."""
+    async def _witness(self, request: ChatRequest, dialect: Dialect) -> Failure | None:
+        """Of `Blame`: why a request that nothing can be wrong with fails, None where it is answered."""
         for attempt in range(1, _WITNESS_ATTEMPTS + 1):
-            seen = await self._complete(plain_request(request), dialect, self.patience.timeout)
+            seen = await self._complete(request, dialect, self.patience.timeout)
             if not isinstance(seen, Failure):
                 return None
             if seen.kind == "refused" or attempt == _WITNESS_ATTEMPTS:
@@ -343,23 +375,25 @@ class ChatServer:
         return self._read(response.http_response)
 
     def _read(self, response: Any) -> Any:
-        answer = read_response(response.status_code, response.headers, response.text, key=self.key)
-        if not isinstance(answer, Failure) or answer.kind != "cut":
+        answer = read_response(response.status_code, response.headers, _text(response), key=self.key)
+        if not isinstance(answer, Failure) or (answer.kind != "cut" and answer.status not in _AWAY):
             self._away_since = None
         return answer
 
     def _diagnose(self, error: Exception, seconds: float) -> Failure:
         if isinstance(error, self._openai.APIConnectionError):
             cause = type(error.__cause__).__name__
-            if cause in ("ConnectError", "ConnectTimeout"):
+            if cause in ("ConnectError", "ConnectTimeout", "ProxyError"):
                 reason = shown(str(error.__cause__), self.key) or "no connection in time"
                 message = f"the server at {self.base_url} cannot be reached: {reason}"
-                return Failure("outage", message, run_hint=_scheme_hint(self.base_url, reason))
+                return Failure("outage", message, run_hint=connection_hint(self.base_url, reason))
             if isinstance(error, self._openai.APITimeoutError):
                 return Failure(
                     "passing", f"the server gave no answer within {seconds:.3g} s", words="no answer"
                 )
             reason = shown(str(error.__cause__ or error), self.key)
+            if cause == "DecodingError":
+                return Failure("passing", f"the server's answer cannot be unpacked: {reason}", words=cause)
             return Failure("cut", f"the server cut the connection: {reason}", words="cut")
         if isinstance(error, self._openai.APIStatusError):
             failure: Failure = self._read(error.response)
@@ -376,7 +410,9 @@ def _brought_down(failure: Failure, course: Course) -> GenerationError:
     )
 
 
-def _scheme_hint(base_url: str, reason: str) -> str | None:
-    if base_url.startswith("https:") and "SSL" in reason.upper():
-        return "Does it speak http? Correct `base_url` in the model's config."
-    return None
+def _text(response: Any) -> str:
+    """JSON is UTF-8, whatever its header says."""
+    try:
+        return str(response.content.decode("utf-8"))
+    except UnicodeDecodeError:
+        return str(response.text)

@@ -23,6 +23,7 @@ from pixano_vlm.engines.ray.worker import Worker
 from pixano_vlm.errors import ConfigError, GenerationError, ModelLoadError, PixanoVLMError, RunError, VLMError
 from pixano_vlm.extras import import_extra
 from pixano_vlm.media.notes import NOTES
+from pixano_vlm.models.deferred import DeferredReader, TakesDeferred
 from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.registry import BUILT_IN_CLASSES
 from pixano_vlm.models.vlm import Key, VLMInput, VLMModel, VLMOutput
@@ -84,7 +85,7 @@ class _Seat(Generic[Key]):
     share: Share[Key] = field(default_factory=Share)
 
 
-class RayVLMModel(EngineModel):
+class RayVLMModel(EngineModel, TakesDeferred):
     """A pool of workers that is one model. Made by `with_ray`."""
 
     def __init__(
@@ -98,6 +99,18 @@ class RayVLMModel(EngineModel):
         self._owns_ray = False
         self._seats: list[_Seat[Any]] = [_Seat() for _ in range(workers)]
         self._facts: dict[str, Any] | None = None
+        self._reader: DeferredReader | None = None
+
+    @property
+    def parts_at_once(self) -> int:
+        """One for each worker."""
+        return len(self._seats)
+
+    def read_with(self, reader: DeferredReader | None) -> None:
+        """Says what reads the deferred requests of the next streams, in the workers."""
+        self._reader = reader
+        for seat in self._seats:
+            self._bring_reader(seat)
 
     # --- the pool ---
 
@@ -198,6 +211,11 @@ class RayVLMModel(EngineModel):
         )
         seat.call = seat.actor.load.remote()
         seat.is_loaded = False
+        self._bring_reader(seat)
+
+    def _bring_reader(self, seat: _Seat[Any]) -> None:
+        if seat.actor is not None:  # calls of one actor run in their order: before the first records
+            seat.actor.read_with.remote(self._reader)
 
     def _clear_seat(self, seat: _Seat[Any]) -> None:
         if seat.actor is not None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
+from pixano_vlm.engines.ray.waiting import Asked, Waiting, part_of
 from pixano_vlm.models.vlm import Key, VLMInput
 from pixano_vlm.prompts.messages import image_sources
 
@@ -17,6 +18,8 @@ __all__ = ["AHEAD", "Share", "Shares"]
 
 AHEAD = 64
 """Records that lie ready at a worker beside those that its model has taken."""
+FAR_AHEAD = 32
+"""So many times as far the source is read for a worker whose own part has nothing left there."""
 SUSPECT_AFTER = 2
 """A record that was with so many workers when they were lost is given to one that has nothing else."""
 
@@ -25,13 +28,15 @@ SUSPECT_AFTER = 2
 class Share(Generic[Key]):
     """What one worker has."""
 
-    held: dict[Key, VLMInput] = field(default_factory=dict)
+    held: dict[Key, Asked] = field(default_factory=dict)
     """All that it has not answered, sent or not."""
-    unsent: list[tuple[Key, VLMInput]] = field(default_factory=list)
+    unsent: list[tuple[Key, Asked]] = field(default_factory=list)
+    part: int | None = None
+    """The part of the source that it had a record of last."""
     waiting: int = 0
     """How many of those sent its model had not taken when it was last heard of."""
 
-    def take_unsent(self) -> list[tuple[Key, VLMInput]]:
+    def take_unsent(self) -> list[tuple[Key, Asked]]:
         """What is to be sent now."""
         unsent, self.unsent = self.unsent, []
         return unsent
@@ -45,11 +50,13 @@ class Shares(Generic[Key]):
         workers: Among how many it is shared out.
     """
 
-    def __init__(self, source: Iterator[tuple[Key, VLMInput]], workers: int) -> None:
-        self._source: Iterator[tuple[Key, VLMInput]] | None = source
+    def __init__(self, source: Iterator[tuple[Key, Asked]], workers: int) -> None:
+        self._source: Iterator[tuple[Key, Asked]] | None = source
         self._workers = workers
-        self._read: deque[tuple[Key, VLMInput]] = deque()
-        self._alone: deque[tuple[Key, VLMInput]] = deque()
+        self._read: Waiting[Key] = Waiting()
+        self._given: list[Share[Key]] = []
+        """Those that have been given something."""
+        self._alone: deque[tuple[Key, Asked]] = deque()
         self._emptying: Share[Key] | None = None
         """That of the worker which gets nothing until it can take a suspect alone."""
         self._losses: Counter[Key] = Counter()
@@ -57,7 +64,7 @@ class Shares(Generic[Key]):
 
     def is_done(self) -> bool:
         """Whether every record is answered."""
-        self._read_ahead()
+        self._read_ahead(None)
         return not self._open
 
     def is_suspect(self, key: Key) -> bool:
@@ -75,15 +82,15 @@ class Shares(Generic[Key]):
             Whether there will be more for it as soon as it asks again.
         """
         while share.waiting + len(share.unsent) < AHEAD:
-            self._read_ahead()
+            self._read_ahead(share.part)
             if self._losses and (any(map(self.is_suspect, share.held)) or self._takes_suspect(share)):
                 return False
             if self._source is None and len(share.held) >= -(-self._open // self._workers):
                 return False  # the rest is for the others
-            if not self._read:
+            if not len(self._read):
                 return False
             self._give_group(share)
-        return self._source is not None or bool(self._read)
+        return self._source is not None or len(self._read) > 0
 
     def answered(self, share: Share[Key], key: Key) -> None:
         """A worker has answered a record, or it is not to be asked again."""
@@ -93,9 +100,10 @@ class Shares(Generic[Key]):
 
     def lost(self, share: Share[Key]) -> None:
         """A worker is gone: what it had is given to others."""
-        for key, input in share.held.items():
-            self._losses[key] += 1
-            (self._alone if self.is_suspect(key) else self._read).appendleft((key, input))
+        self._losses.update(share.held.keys())
+        self._alone.extendleft(item for item in share.held.items() if self.is_suspect(item[0]))
+        self._read.put_back(item for item in share.held.items() if not self.is_suspect(item[0]))
+        self._given = [other for other in self._given if other is not share]
         if self._emptying is share:
             self._emptying = None
 
@@ -110,34 +118,46 @@ class Shares(Generic[Key]):
             self._emptying = share
         return self._emptying is share
 
-    def _read_ahead(self) -> None:
+    def _read_ahead(self, part: int | None) -> None:
         # So far that a short rest, known to be the rest, can be shared evenly.
-        while self._source is not None and len(self._read) < self._workers * AHEAD:
+        far = self._workers * AHEAD
+        if part is not None and not self._read.has(part):
+            far *= FAR_AHEAD
+        while self._source is not None and len(self._read) < far:
             item = next(self._source, None)
             if item is None:
                 self._source = None
                 return
-            self._read.append(item)
+            self._read.put(*item)
             self._open += 1
+            if len(self._read) >= self._workers * AHEAD and part_of(item[1]) == part:
+                return
 
     def _give_group(self, share: Share[Key]) -> None:
         """The next record, and those after it with the same picture: one worker then encodes it once."""
-        key, input = self._read.popleft()
+        part = self._read.choose(share.part, (other.part for other in self._given if other is not share))
+        if all(other is not share for other in self._given):
+            self._given.append(share)
+        key, input = self._read.take(part)
+        share.part = part
         self._give(share, key, input)
         picture = _first_picture(input)
         if picture is None:
             return
         for _ in range(AHEAD):
-            if not self._read or _first_picture(self._read[0][1]) != picture:
+            following = self._read.peek(part)
+            if following is None or _first_picture(following) != picture:
                 return
-            self._give(share, *self._read.popleft())
+            self._give(share, *self._read.take(part))
 
-    def _give(self, share: Share[Key], key: Key, input: VLMInput) -> None:
+    def _give(self, share: Share[Key], key: Key, input: Asked) -> None:
         share.held[key] = input
         share.unsent.append((key, input))
 
 
-def _first_picture(input: VLMInput) -> Any:
+def _first_picture(input: Asked) -> Any:
+    if not isinstance(input, VLMInput):
+        return None
     if input.images:
         return input.images[0]
     sources = [] if isinstance(input.prompt, str) else image_sources(input.prompt)

@@ -10,8 +10,10 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
-from pixano_vlm.errors import ModelLoadError, RunError
+from pixano_vlm.engines.ray.waiting import Asked
+from pixano_vlm.errors import ManifestError, ModelLoadError, RunError, VLMError
 from pixano_vlm.media.notes import NOTES, FreshNotes
+from pixano_vlm.models.deferred import Deferred, DeferredReader
 from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.registry import CLASSES
@@ -19,8 +21,9 @@ from pixano_vlm.models.vlm import VLMInput, VLMModel, VLMOutput
 
 __all__ = ["Worker"]
 
-Item = tuple[Hashable, VLMInput]
-Answer = tuple[Hashable, VLMOutput | Exception]
+Item = tuple[Hashable, Asked]
+Answer = tuple[Hashable, Any]
+"""A key, and an output or an error; of a deferred request, what its reader makes of these."""
 
 LOW = 32
 """Fewer records than these not yet taken by the model: time to bring more."""
@@ -53,6 +56,13 @@ class Worker:
         self._more = False
         self._answers: list[Answer] = []
         self._failure: Exception | None = None
+        self._reader: DeferredReader | None = None
+        self._deferred: set[Hashable] = set()
+        """Keys of the deferred requests that the model has."""
+
+    def read_with(self, reader: DeferredReader | None) -> None:
+        """Says what reads the deferred requests that come from now on."""
+        self._reader = reader
 
     def load(self) -> dict[str, Any]:
         """Loads the model.
@@ -98,22 +108,32 @@ class Worker:
             while True:
                 with self._changed:
                     self._changed.wait_for(lambda: self._asked)
-                for answer in self._model.stream(self._supply()):
-                    with self._changed:
-                        self._answers.append(answer)
-                        self._changed.notify_all()
-        except (RunError, ModelLoadError) as error:
+                for key, answer in self._model.stream(self._supply()):
+                    self._answer(key, answer)
+        except (ManifestError, ModelLoadError, RunError) as error:
             self._fail(error)
         # Whatever ends the model's thread is told to the next caller, who would wait for ever otherwise.
         except Exception as error:
             self._fail(RunError(f"the model failed: {type(error).__name__}: {error}."))
+
+    def _answer(self, key: Hashable, answer: VLMOutput | VLMError) -> None:
+        if key in self._deferred and self._reader is not None:
+            self._deferred.discard(key)
+            self._hand_over(key, self._reader.conclude(key, answer))
+        else:
+            self._hand_over(key, answer)
+
+    def _hand_over(self, key: Hashable, answer: Any) -> None:
+        with self._changed:
+            self._answers.append((key, answer))
+            self._changed.notify_all()
 
     def _fail(self, error: Exception) -> None:
         with self._changed:
             self._failure = error
             self._changed.notify_all()
 
-    def _supply(self) -> Iterator[Item]:
+    def _supply(self) -> Iterator[tuple[Hashable, VLMInput]]:
         # A model asks for as many as it likes to choose from. Each time that there is none it stands still, so
         # it is told the end instead, finishes those that it has, and begins anew with the next.
         while True:
@@ -121,7 +141,19 @@ class Worker:
                 self._changed.wait_for(lambda: self._asked or not self._more, STARVED)
                 if not self._asked:
                     return
-                item = self._asked.popleft()
+                key, asked = self._asked.popleft()
                 if len(self._asked) < LOW:
                     self._changed.notify_all()
-            yield item
+            input = self._read(key, asked) if isinstance(asked, Deferred) else asked
+            if input is not None:
+                yield key, input
+
+    def _read(self, key: Hashable, deferred: Deferred) -> VLMInput | None:
+        """A deferred request's input; None: it has an error, which is its answer."""
+        assert self._reader is not None, "it is said before the first of them comes"
+        input = self._reader.read(key, deferred)
+        if input is None:
+            self._hand_over(key, self._reader.conclude(key, None))
+        else:
+            self._deferred.add(key)
+        return input
