@@ -37,8 +37,8 @@ def ask(image: Image.Image, **settings: Any) -> VLMInput:
 BUDGETS: list[tuple[str, int, dict[str, Any]]] = [
     ("qwen2_5_vl", 64 * 48, {"size": {"shortest_edge": 32 * 32, "longest_edge": 64 * 48}}),
     ("qwen3_vl", 64 * 48, {"size": {"shortest_edge": 32 * 32, "longest_edge": 64 * 48}}),
-    ("smolvlm", 64 * 64, {"size": {"longest_edge": 64}}),
-    ("idefics3_tiles", 64 * 64, {"size": {"longest_edge": 64}}),
+    ("smolvlm", 32 * 32, {"size": {"longest_edge": 32}}),
+    ("idefics3_tiles", 32 * 32, {"size": {"longest_edge": 32}}),
     ("internvl", 32 * 32, {"min_patches": 1, "max_patches": 1}),
 ]
 """Architecture, most pixels, and the processor's own options for them."""
