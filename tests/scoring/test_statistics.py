@@ -31,7 +31,7 @@ def test_a_share_has_wilsons_interval():
 
 def test_shares_and_means_and_differences_cover_in_93_to_97_percent_of_simulations():
     random = numpy.random.default_rng(17)
-    times, covered = 2000, {"share": 0, "difference": 0}
+    times, covered = 1000, {"share": 0, "difference": 0}
     for _ in range(times):
         p, n = random.uniform(0.3, 0.9), 120
         found = share(int(random.binomial(n, p)), n)

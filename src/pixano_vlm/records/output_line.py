@@ -23,9 +23,9 @@ from pixano_vlm.records.result import Result
 
 __all__ = ["VERSION", "LineError", "LineUsage", "OutputLine", "error_message", "relabelled", "render", "says"]
 
-VERSION = "1.3"
+VERSION = "1.4"
 """1.0: the first version. 1.1: `images` also lists the images in chat messages. 1.2: `pages_not_read`.
-1.3: `prompt` and `reasoning`."""
+1.3: `prompt` and `reasoning`. 1.4: `raw_confidence`."""
 
 
 class LineUsage(BaseModel):
@@ -85,6 +85,9 @@ class OutputLine(BaseModel):
     pages_not_read: int | None = Field(
         default=None,
         description="Pages of the record's image files that nobody asked for and the model did not see.",
+    )
+    raw_confidence: float | None = Field(
+        default=None, description="The confidence before `--calibration` was applied to it."
     )
 
 
@@ -152,6 +155,8 @@ def _values(result: Result, model: str) -> dict[str, Any]:
         return values
     if result.pages_not_read:
         values["pages_not_read"] = result.pages_not_read
+    if result.raw_confidence is not None:
+        values["raw_confidence"] = result.raw_confidence
     for name in _ANSWERED:
         values[name] = getattr(output, name)
     usage = output.usage

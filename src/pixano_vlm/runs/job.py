@@ -15,6 +15,7 @@ from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput, VLMModel, VLMOutput, checked_answer
 from pixano_vlm.outputs.sink import Sink
 from pixano_vlm.prompts.response_format import parse_json
+from pixano_vlm.records.calibration import Calibration
 from pixano_vlm.records.request import Request
 from pixano_vlm.records.result import Result
 from pixano_vlm.runs.flags import flags_of, other_settings
@@ -42,18 +43,20 @@ class Job:
         grace: For how many seconds after `stop` it may; what takes longer is left for another run.
         retry_flagged: Ask once more, with other settings, where the answer is flagged; the answer with fewer
             flags counts.
+        calibration: Applied to each confidence.
     """
 
     def __init__(
         self, remaining: Remaining, model: VLMModel | Callable[[], VLMModel], sink: Sink, *,
         stop: threading.Event | None = None, grace: float = GRACE_SECONDS, retry_flagged: bool = False,
+        calibration: Calibration | None = None,
     ) -> None:  # fmt: skip
         self.summary = Summary(reused=remaining.reused, reused_failed=remaining.reused_failed)
         self._remaining, self._requests, self._sink = remaining, iter(remaining), sink
         self._model = model
         self._stop, self._grace = stop or threading.Event(), grace
         self._in_flight: dict[int, Request] = {}
-        self._retry_flagged = retry_flagged
+        self._retry_flagged, self._calibration = retry_flagged, calibration
         self._again: deque[tuple[Result, VLMInput]] = deque()
         """Flagged answers, and what to ask next."""
         self._flagged: dict[int, Result] = {}
@@ -196,10 +199,13 @@ class Job:
             asked = None if request.input is None else request.input.response_format
             if asked is not None and answer.parsed is None:  # a model class need not look at what it wrote
                 answer = answer.model_copy(update={"parsed": parse_json(answer.generated_text)})
+            raw = None
+            if self._calibration is not None and (raw := getattr(answer, "confidence", None)) is not None:
+                answer = answer.model_copy(update={"confidence": self._calibration.apply(raw)})
             noted, pages_not_read = image_flags(request.input)
             result = Result(
                 request, output=answer, flags=flags_of(answer, asked), image_flags=noted,
-                pages_not_read=pages_not_read,
+                pages_not_read=pages_not_read, raw_confidence=raw,
             )  # fmt: skip
         first = self._flagged.pop(request.index, None)
         if first is not None:

@@ -26,6 +26,7 @@ from pixano_vlm.outputs.stream import StreamSink
 from pixano_vlm.outputs.table_columns import Given
 from pixano_vlm.prompts.response_format import schema_of
 from pixano_vlm.records.result import Result
+from pixano_vlm.runs.changes import CALIBRATION
 from pixano_vlm.runs.events import RunEvents
 from pixano_vlm.runs.job import Job
 from pixano_vlm.runs.model import LazyModel
@@ -157,7 +158,12 @@ class Run:
             return loaded
 
         job = Job(
-            opened.remaining, load, opened.sink, stop=self._stop, retry_flagged=options.opening.retry_flagged
+            opened.remaining,
+            load,
+            opened.sink,
+            stop=self._stop,
+            retry_flagged=options.opening.retry_flagged,
+            calibration=options.calibration,
         )
         self.summary = job.summary
         self.summary.passed_over.update(self.passed_over)
@@ -209,13 +215,18 @@ class Run:
             output,
             self.manifest,
             model=name,
-            fingerprint=options.model.fingerprint(),
+            fingerprint=self._fingerprint(),
             options=opening,
             facts={key: asked[key] for key in ("prompt", "source") if asked.get(key)},
         )
         if options.sidecars is None:
             return opened
         return opened.with_sidecars(options.sidecars, self.manifest.rules.base_dir, name)
+
+    def _fingerprint(self) -> str:
+        """What distinguishes this run's answers from others: the model, and what is done with its confidences."""
+        found, calibration = self._options.model.fingerprint(), self._options.calibration
+        return found if calibration is None else f"{found}{CALIBRATION}{calibration.digest}"
 
     def _run_file(self) -> RunFile | None:
         options, output = self._options, self._options.output
@@ -232,6 +243,7 @@ class Run:
             settings=self.manifest.rules.settings.model_dump(exclude_none=True)
             | {
                 "run_seed": options.run_seed,
+                **({} if options.calibration is None else {"calibration": options.calibration.model_dump()}),
                 "source": {key: value for key, value in asked.items() if value is not None},
             },
             manifest=options.source.name or self.manifest.rules.name,
