@@ -71,5 +71,5 @@ def test_a_run_resumes_under_its_own_calibration_and_says_when_that_changed(mani
 def test_an_output_of_before_calibrations_still_resumes(manifest, tmp_path):
     run(manifest, tmp_path)
     journal = next(path for path in tmp_path.iterdir() if path.name.endswith("journal"))
-    assert b"calibration" not in journal.read_bytes()
+    assert b" calibration " not in journal.read_bytes()
     assert run(manifest, tmp_path, resume=True)[1].asked == []
