@@ -21,6 +21,7 @@ from pixano_vlm.cli.list import list_models
 from pixano_vlm.cli.load import load
 from pixano_vlm.cli.ray import CommandWithRay
 from pixano_vlm.cli.report import report
+from pixano_vlm.cli.score import score
 
 __all__ = ["app", "main"]
 
@@ -79,6 +80,16 @@ app.command(
         "pixano-vlm report before.jsonl after.jsonl -o changes.html",
     ),
 )(report)
+app.command(
+    "score",
+    cls=PlainCommand,
+    help=help_text(score),
+    epilog=epilog(
+        "pixano-vlm score answers.jsonl --truth label",
+        "pixano-vlm score answers.jsonl --truth truth.csv --accept 0.99",
+        "pixano-vlm score before.jsonl after.jsonl --truth label --by kind",
+    ),
+)(score)
 app.command(
     "check",
     cls=PlainCommand,

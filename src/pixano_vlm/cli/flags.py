@@ -171,6 +171,15 @@ DryRun = Annotated[
         "write nothing.",
     ),
 ]
+CalibrationFlag = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        metavar="FILE",
+        help="Write confidences as this file of score --calibrate has them; the engine's own is raw_confidence.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Resume = Annotated[
     bool,
     typer.Option(

@@ -57,6 +57,7 @@ def generate(
     shard_size: flags.ShardSize = None,
     sidecar: flags.SidecarFlag = None,
     with_prompt: flags.WithPrompt = False,
+    calibration: flags.CalibrationFlag = None,
     dry_run: flags.DryRun = False,
     resume: flags.Resume = False,
     retry_failed: flags.RetryFailed = False,
@@ -115,6 +116,7 @@ def generate(
         from pixano_vlm.inputs.open import open_source, read_share
         from pixano_vlm.inputs.template import read_template
         from pixano_vlm.outputs.exports import split_outputs
+        from pixano_vlm.records.calibration import read_calibration
         from pixano_vlm.runs.open import OpenOptions, Sidecars
         from pixano_vlm.runs.options import RunOptions
 
@@ -150,6 +152,7 @@ def generate(
             least_confidence=flag_below,
             system=given_text("--system", system),
             with_prompt=with_prompt,
+            calibration=None if calibration is None else read_calibration(calibration),
             run_seed=seed,
             limits=Limits(
                 image_root=image_root,

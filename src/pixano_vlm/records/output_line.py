@@ -26,7 +26,8 @@ __all__ = ["VERSION", "LineError", "LineUsage", "OutputLine", "error_message", "
 
 VERSION = "1.4"
 """1.0: the first version. 1.1: `images` also lists the images in chat messages. 1.2: `pages_not_read`.
-1.3: `prompt` and `reasoning`. 1.4: `regions` and `image_sizes`; `confidence`, `logprobs` and `probabilities`."""
+1.3: `prompt` and `reasoning`. 1.4: `regions` and `image_sizes`; `confidence`, `raw_confidence`, `logprobs` and
+`probabilities`."""
 
 
 class LineUsage(BaseModel):
@@ -98,6 +99,9 @@ class OutputLine(BaseModel):
     pages_not_read: int | None = Field(
         default=None,
         description="Pages of the record's image files that nobody asked for and the model did not see.",
+    )
+    raw_confidence: float | None = Field(
+        default=None, description="The confidence before `--calibration` was applied to it."
     )
     regions: list[Region] | None = Field(
         default=None,
@@ -202,6 +206,8 @@ def _values(result: Result, model: str) -> dict[str, Any]:
         return values
     if result.pages_not_read:
         values["pages_not_read"] = result.pages_not_read
+    if result.raw_confidence is not None:
+        values["raw_confidence"] = result.raw_confidence
     usage = output.usage
     values["generated_text"] = output.generated_text
     values["usage"] = {

@@ -24,6 +24,8 @@ class Result:
     """What is out of the ordinary about its images; see `runs.image_flags`. Asking again does not help."""
     pages_not_read: int = 0
     """Pages of its image files that nobody asked for."""
+    raw_confidence: float | None = None
+    """The confidence before the run's calibration; None where there is none."""
     attempts: int = 1
     """How often it was asked."""
 

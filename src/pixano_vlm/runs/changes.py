@@ -13,6 +13,8 @@ __all__ = ["AT_MOST", "changes", "is_guarded", "what_holds"]
 
 AT_MOST = 10
 """So many answers may be asked again without --force, whatever part of all they are."""
+CALIBRATION = " calibration "
+"""What parts a run's calibration from its model's fingerprint."""
 SHOWN = 60
 """Longest text that is shown of a prompt."""
 
@@ -62,7 +64,13 @@ def changes(
     if old.get("model") != new.get("model"):
         found.append(_was("the model", old.get("model"), new.get("model")))
     elif old.get("fingerprint") != new.get("fingerprint"):
-        found.append("the model's weights, class or parameters changed")
+        was, is_now = str(old.get("fingerprint")), str(new.get("fingerprint"))
+        only_calibration = was.partition(CALIBRATION)[0] == is_now.partition(CALIBRATION)[0]
+        found.append(
+            "the calibration changed"
+            if only_calibration
+            else "the model's weights, class or parameters changed"
+        )
     found += _settings(old.get("settings"), new.get("settings"))
     if old.get("run_seed") != new.get("run_seed"):
         found.append(_was("seed", old.get("run_seed"), new.get("run_seed")))

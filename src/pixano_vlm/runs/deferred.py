@@ -20,10 +20,11 @@ from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput, VLMModel, VLMOutput
 from pixano_vlm.outputs import journal as journals
 from pixano_vlm.outputs.jsonl import JsonlSink
+from pixano_vlm.records.calibration import Calibration
 from pixano_vlm.records.content_key import record_keys
 from pixano_vlm.records.request import Line, Request
 from pixano_vlm.records.result import Result
-from pixano_vlm.runs.answered import result_of
+from pixano_vlm.runs.answered import AnswerRules, result_of
 from pixano_vlm.runs.open import Opened
 from pixano_vlm.runs.regions import RegionReader
 from pixano_vlm.runs.remaining import Remaining
@@ -39,7 +40,10 @@ def defer(
     manifest: Manifest,
     model: VLMModel,
     limit: int | None,
+    *,
+    fingerprint: str,
     least_confidence: float | None = None,
+    calibration: Calibration | None = None,
 ) -> Opened:
     """The same place for results, its records read where they are answered; as it was where that cannot be.
 
@@ -53,8 +57,8 @@ def defer(
         return opened
     rules = manifest.rules
     reader = _AnswerReader(
-        ShardReader(rows, rules), rows.starts(), model.fingerprint(), rules.run_seed, rules.limits,
-        type(model).__name__, RegionReader(model, rules.limits), least_confidence,
+        ShardReader(rows, rules), rows.starts(), fingerprint, rules.run_seed, rules.limits,
+        type(model).__name__, AnswerRules(RegionReader(model, rules.limits), least_confidence, calibration),
     )  # fmt: skip
     model.read_with(reader)
     remaining = _DeferredRemaining(opened.remaining, manifest, rows, sink, model.parts_at_once, limit)
@@ -72,12 +76,11 @@ class _AnswerReader(DeferredReader):
         run_seed: int,
         limits: Limits,
         model: str,
-        regions: RegionReader,
-        least_confidence: float | None,
+        answers: AnswerRules,
     ) -> None:
         self._reader, self._starts = reader, starts
         self._fingerprint, self._run_seed, self._limits, self._model = fingerprint, run_seed, limits, model
-        self._regions, self._least_confidence = regions, least_confidence
+        self._answers = answers
         self._requests: dict[Hashable, Request] = {}
 
     def read(self, key: Hashable, deferred: Deferred) -> VLMInput | None:
@@ -93,7 +96,7 @@ class _AnswerReader(DeferredReader):
         if answer is None:
             return Result(request, error=request.error)
         who = f"{self._model}.stream answered with"
-        result = result_of(request, answer, who, self._regions, self._least_confidence)
+        result = result_of(request, answer, who, self._answers)
         keys = record_keys(request, self._fingerprint, self._run_seed, self._limits)
         return replace(result, request=replace(request, input=None, keys=keys))
 

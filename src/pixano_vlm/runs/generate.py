@@ -19,6 +19,7 @@ from pixano_vlm.models.generation import SETTINGS, GenerationSettings
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput, VLMModel
 from pixano_vlm.outputs.exports import split_outputs
+from pixano_vlm.records.calibration import read_calibration
 from pixano_vlm.runs.events import RunEvents
 from pixano_vlm.runs.model import load_weights
 from pixano_vlm.runs.open import OpenOptions, Sidecars
@@ -48,6 +49,7 @@ def generate(
     sidecar: Literal["txt", "json", "yolo"] | None = None,
     system: str | None = None,
     with_prompt: bool = False,
+    calibration: str | Path | None = None,
     run_seed: int | None = None,
     limits: Limits | None = None,
     pages: Pages = "first",
@@ -83,6 +85,7 @@ def generate(
         sidecar: Also write each answer beside its image; `yolo`: the boxes of `regions=True`.
         system: A system turn for every record that has none of its own.
         with_prompt: Also write what was asked into the output's lines.
+        calibration: A file of `pixano-vlm score --calibrate`, applied to each confidence.
         run_seed: Seeds of sampled records that give none are derived from it.
         limits: What a record may open and how large it may be.
         pages: What is read of an image with several pages (TIFF, PDF, an animation) that does not name one: the
@@ -112,6 +115,7 @@ def generate(
             settings=asked.over(instance.config.generation),
             system=system,
             with_prompt=with_prompt,
+            calibration=None if calibration is None else read_calibration(Path(calibration)),
             run_seed=run_seed,
             limits=limits or Limits(),
             pages=pages,

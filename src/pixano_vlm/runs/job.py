@@ -16,9 +16,10 @@ from pixano_vlm.models.fault import raised
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput, VLMModel, VLMOutput
 from pixano_vlm.outputs.sink import Sink
+from pixano_vlm.records.calibration import Calibration
 from pixano_vlm.records.request import Request
 from pixano_vlm.records.result import Result
-from pixano_vlm.runs.answered import result_of
+from pixano_vlm.runs.answered import AnswerRules, result_of
 from pixano_vlm.runs.flags import other_settings
 from pixano_vlm.runs.regions import RegionReader
 from pixano_vlm.runs.remaining import Remaining
@@ -47,12 +48,14 @@ class Job:
         retry_flagged: Ask once more, with other settings, where the answer is flagged; the answer with fewer
             flags counts.
         least_confidence: Flag answers of less; see `flags_of`.
+        calibration: Applied to each confidence.
     """
 
     def __init__(
         self, remaining: Remaining, model: VLMModel | Callable[[], VLMModel], sink: Sink, *,
         stop: threading.Event | None = None, grace: float = GRACE_SECONDS, retry_flagged: bool = False,
         least_confidence: float | None = None,
+        calibration: Calibration | None = None,
     ) -> None:  # fmt: skip
         self.summary = Summary(reused=remaining.reused, reused_failed=remaining.reused_failed)
         self._remaining, self._requests, self._sink = remaining, iter(remaining), sink
@@ -60,7 +63,7 @@ class Job:
         self._stop, self._grace = stop or threading.Event(), grace
         self._in_flight: dict[int, Request] = {}
         self._retry_flagged = retry_flagged
-        self._least_confidence = least_confidence
+        self._rules = AnswerRules(None, least_confidence, calibration)
         self._again: deque[tuple[Result, VLMInput]] = deque()
         """Flagged answers, and what to ask next."""
         self._flagged: dict[int, Result] = {}
@@ -72,7 +75,6 @@ class Job:
         self._most_new_tokens = Limits().max_new_tokens
         self._answers_with = "the model answered with"
         """How the error of an answer that is none begins."""
-        self._regions: RegionReader | None = None
         self._failure: BaseException | None = None
         self._writing = threading.Lock()
 
@@ -111,7 +113,7 @@ class Job:
                 loaded = self._model if isinstance(self._model, VLMModel) else self._model()
                 self._most_new_tokens = loaded.limits.max_new_tokens
                 self._answers_with = f"{type(loaded).__name__}.stream answered with"
-                self._regions = RegionReader(loaded, loaded.limits)
+                self._rules = replace(self._rules, regions=RegionReader(loaded, loaded.limits))
                 ready = time.monotonic()
                 try:
                     yield from self._through(loaded, first)
@@ -211,18 +213,18 @@ class Job:
             self._failure = error
 
     def _refusal(self, input: VLMInput | None) -> VLMError | None:
-        return None if self._regions is None or input is None else self._regions.refusal(input)
+        regions = self._rules.regions
+        return None if regions is None or input is None else regions.refusal(input)
+
+    def _result_of(self, request: Request, answer: VLMOutput | VLMError) -> Result:
+        return result_of(request, answer, self._answers_with, self._rules)
 
     def _answered(self, request: Request, answer: VLMOutput | VLMError | Result) -> None:
         """Writes a record's answer, unless it is to be asked once more.
 
         A deferred request's is a result already, unless nobody came to read it.
         """
-        result = (
-            answer
-            if isinstance(answer, Result)
-            else result_of(request, answer, self._answers_with, self._regions, self._least_confidence)
-        )
+        result = answer if isinstance(answer, Result) else self._result_of(request, answer)
         if request.deferred is not None:
             for settled in self._remaining.settle(result):
                 self._finish(settled)

@@ -12,6 +12,7 @@ from pixano_vlm.inputs.pages import Pages
 from pixano_vlm.models.generation import GenerationSettings
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMModel
+from pixano_vlm.records.calibration import Calibration
 from pixano_vlm.runs.open import OpenOptions, Sidecars
 
 __all__ = ["RunOptions"]
@@ -45,6 +46,8 @@ class RunOptions:
     limits: Limits = field(default_factory=Limits)
     pages: Pages = "first"
     """What is read of an image with several pages that does not name one."""
+    calibration: Calibration | None = None
+    """What confidences are worth; None: they are written as the engine gives them."""
     command: tuple[str, ...] = ()
     """The command line, for the run file."""
     asked: Mapping[str, Any] = field(default_factory=dict)

@@ -28,6 +28,7 @@ from pixano_vlm.outputs.stream import StreamSink
 from pixano_vlm.outputs.table_columns import Given
 from pixano_vlm.prompts.response_format import keys_of
 from pixano_vlm.records.result import Result
+from pixano_vlm.runs.changes import CALIBRATION
 from pixano_vlm.runs.deferred import defer
 from pixano_vlm.runs.events import RunEvents
 from pixano_vlm.runs.job import Job
@@ -177,6 +178,7 @@ class Run:
             stop=self._stop,
             retry_flagged=options.opening.retry_flagged,
             least_confidence=options.least_confidence,
+            calibration=options.calibration,
         )
         self.summary = job.summary
         self.summary.passed_over.update(self.passed_over)
@@ -258,18 +260,24 @@ class Run:
             output,
             self.manifest,
             model=name,
-            fingerprint=options.model.fingerprint(),
+            fingerprint=self._fingerprint(),
             options=opening,
             facts={key: asked[key] for key in ("prompt", "source") if asked.get(key)},
         )
         if options.sidecars is None:
             # Asking once more, with other settings, takes a request's input, which is elsewhere then.
-            return (
-                opened
-                if opening.retry_flagged
-                else defer(opened, self.manifest, options.model, opening.limit, options.least_confidence)
-            )
+            if opening.retry_flagged:
+                return opened
+            return defer(
+                opened, self.manifest, options.model, opening.limit, fingerprint=self._fingerprint(),
+                least_confidence=options.least_confidence, calibration=options.calibration,
+            )  # fmt: skip
         return opened.with_sidecars(options.sidecars, self.manifest.rules.base_dir, name)
+
+    def _fingerprint(self) -> str:
+        """What distinguishes this run's answers from others: the model, and what is done with its confidences."""
+        found, calibration = self._options.model.fingerprint(), self._options.calibration
+        return found if calibration is None else f"{found}{CALIBRATION}{calibration.digest}"
 
     def _run_file(self) -> RunFile | None:
         options, output = self._options, self._options.output
@@ -286,10 +294,11 @@ class Run:
             settings=self.manifest.rules.settings.model_dump(exclude_none=True)
             | {
                 "run_seed": options.run_seed,
+                **({} if options.calibration is None else {"calibration": options.calibration.model_dump()}),
                 "source": {key: value for key, value in asked.items() if value is not None},
             },
             manifest=options.source.name or self.manifest.rules.name,
-            inputs=kept(inputs_of(options, self.manifest, options.model.fingerprint())),
+            inputs=kept(inputs_of(options, self.manifest, self._fingerprint())),
             resumed=options.opening.resume,
         )
 
