@@ -1,4 +1,4 @@
-"""Every failure this package raises, as one tree, and nothing else.
+"""Every failure this package raises, as one tree, and the hint of those that end a run.
 
     PixanoVLMError
     ├── UsageError                  what was asked for cannot be done as asked        exit 2
@@ -10,7 +10,7 @@
     │   └── OutputError             the output exists, or cannot be opened
     ├── ModelLoadError              the model cannot be loaded                        exit 3
     │   └── MissingPackageError     ... because a package is missing or broken
-    ├── RunError                    the run cannot go on (disk full, model gone)      exit 3
+    ├── RunError                    the run cannot continue (disk full, model gone)   exit 3
     └── VLMError                    one record failed: a result, never the run's end  exit 1
         ├── RecordError             its manifest line is wrong
         ├── ImageError              an image or video of it cannot be read or used
@@ -41,6 +41,9 @@ __all__ = [
     "UsageError",
     "VLMError",
 ]
+
+RESUME = "Resume it: the same command with --resume."
+"""The hint of a run that ended early, in one wording everywhere."""
 
 
 class PixanoVLMError(Exception):
@@ -104,11 +107,11 @@ class MissingPackageError(ModelLoadError):
 
 
 class RunError(PixanoVLMError):
-    """The run cannot go on; what was written so far is intact."""
+    """The run cannot continue; what was written so far is intact."""
 
 
 class VLMError(PixanoVLMError):
-    """One record failed. `stream` answers with it in place of a `VLMOutput`; the run goes on."""
+    """One record failed. `stream` answers with it instead of a `VLMOutput`; the run continues."""
 
     exit_code = 1
 

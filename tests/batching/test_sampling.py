@@ -1,4 +1,4 @@
-"""Sampling: transformers' definitions, each record's own random numbers, and logits that are no numbers."""
+"""Sampling: transformers' definitions, each record's own random numbers, and logits that are not finite numbers."""
 
 from __future__ import annotations
 

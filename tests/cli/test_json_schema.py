@@ -128,7 +128,7 @@ class TestFlag:
             ("nowhere.py:Count", "there is no file nowhere.py"),
             ("no_such_module:Count", "there is no module 'no_such_module'"),
             ("list.json", "it must be an object"),
-            ("bad.json", "--json-schema bad.json has an unusable schema, at properties.a.type: 'text' is no type"),
+            ("bad.json", "--json-schema bad.json has an unusable schema, at properties.a.type: 'text' is not a type"),
             ("torn.json", "torn.json is not JSON, at line 1"),
             ('{"type": ', "--json-schema is not JSON, at line 1"),
         ],

@@ -233,7 +233,7 @@ def test_a_missing_adapter_is_told_before_the_base_is_read(
         pytest.fail("gigabytes were read for nothing")
 
     monkeypatch.setattr("transformers.AutoModelForImageTextToText.from_pretrained", read)
-    with pytest.raises(ModelLoadError, match=r"is no folder here"):
+    with pytest.raises(ModelLoadError, match=r"is not a folder here"):
         open_model(base, adapter=str(tmp_path / "misspelt"))
 
 

@@ -152,7 +152,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_device_that_is_none_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'abacus' is no device"):
+    with pytest.raises(ConfigError, match="'abacus' is not a device"):
         loading.choose_device("abacus")
 
 

@@ -441,7 +441,7 @@ class TestTrouble:
             ScriptedServer(always=stop_after_thirty, port=port).__enter__()
             lost = cli(*run)
             assert lost.code == 3
-            assert "Start the server again, and resume with the same command and --resume." in lost.err
+            assert "Start the server again. Resume it: the same command with --resume." in lost.err
             with ScriptedServer(port=port) as server:
                 assert cli(*run, "--resume").code == 0
             assert 0 < len(server.bodies) < 80

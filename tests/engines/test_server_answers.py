@@ -63,10 +63,10 @@ BROKEN = {
     "object error": ({"object": "error", "message": "engine is dead", "code": 500}, "engine is dead"),
     "detail": ({"detail": "worker lost"}, "worker lost"),
     "success false": ({"success": False, "errors": [{"message": "over capacity"}]}, "over capacity"),
-    "no choices": ({**completion("x"), "choices": []}, "is no chat completion"),
-    "null choices": ({**completion("x"), "choices": None}, "is no chat completion"),
+    "no choices": ({**completion("x"), "choices": []}, "is not a chat completion"),
+    "null choices": ({**completion("x"), "choices": None}, "is not a chat completion"),
     "choices of nothing": ({**completion("x"), "choices": [{}]}, "holds no message"),
-    "a list": ([1, 2], "is no chat completion"),
+    "a list": ([1, 2], "is not a chat completion"),
 }
 
 

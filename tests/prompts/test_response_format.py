@@ -58,10 +58,10 @@ class TestForm:
             ({"type": "yaml"}, "has the type 'yaml'"),
             ({"type": "json_schema"}, "has no schema; the form is"),
             (form(True), "has no schema"),
-            (form({"type": "strin"}), "at type: 'strin' is no type; types are array, boolean"),
+            (form({"type": "strin"}), "at type: 'strin' is not a type; types are array, boolean"),
             (
                 form({"properties": {"a": {"items": {"type": "text"}}}}),
-                "at properties.a.items.type: 'text' is no type",
+                "at properties.a.items.type: 'text' is not a type",
             ),
             (form({"required": "a"}), "at required: 'a' is not of type 'array'"),
             (

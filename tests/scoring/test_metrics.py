@@ -77,7 +77,7 @@ def test_a_number_may_be_off_by_the_tolerance(answer, truth, tolerance, right):
 
 @pytest.mark.parametrize("text", ["much", "-1", "nan", "inf%"])
 def test_a_tolerance_that_is_none_is_refused(text):
-    with pytest.raises(UsageError, match="is no tolerance"):
+    with pytest.raises(UsageError, match="is not a tolerance"):
         Tolerance.read(text)
 
 

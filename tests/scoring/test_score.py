@@ -89,7 +89,7 @@ def test_a_truth_may_be_a_parquet_file(output, tmp_path):
         ("t.jsonl", '{"truth": 1}\n', "has no column id"),
         ("t.jsonl", '{"id": "a", "x": 1, "y": 2}\n', "which column of t.jsonl is the truth"),
         ("t.jsonl", "{\n", r"t\.jsonl:1 is not JSON"),
-        ("t.jsonl", "[1]\n", r"t\.jsonl:1 is no JSON object"),
+        ("t.jsonl", "[1]\n", r"t\.jsonl:1 is not a JSON object"),
         ("t.jsonl", '{"id": "a", "truth": 1}\n{"id": "a", "truth": 2}\n', "two truths for id 'a'"),
         ("t.jsonl", "\n", "holds no truth"),
         ("t.csv", 'id,truth\na,"b"c\n', r"t\.csv:2: not CSV"),
@@ -108,7 +108,7 @@ def test_a_file_that_tells_no_truth_is_refused_by_name(output, tmp_path, name, t
         ({"truth": "lable"}, "no record of .* has a truth in lable"),
         ({"truth": "no.csv"}, "there is no truth no.csv"),
         ({"metric": "bleu"}, "there is no metric 'bleu'"),
-        ({"accept": 99}, "--accept 99 is no share"),
+        ({"accept": 99}, "--accept 99 is not a share"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(output, options, why):
@@ -123,7 +123,7 @@ def test_accept_needs_confidences(tmp_path):
 
 
 def test_another_file_is_no_output_and_half_a_line_is_one_that_is_being_written(output, tmp_path):
-    with pytest.raises(UsageError, match=r"bad\.jsonl:1 is no line of an output"):
+    with pytest.raises(UsageError, match=r"bad\.jsonl:1 is not a line of an output"):
         score(write(tmp_path / "bad.jsonl", [{"x": 1}]))
     with output.open("a") as file:
         file.write('{"id": "f", "sta')

@@ -26,7 +26,7 @@ from pixano_vlm.batching.sampling import choose
 from pixano_vlm.batching.scheduler import Scheduler
 from pixano_vlm.batching.sequence import Prompt, Sequence
 from pixano_vlm.batching.stop_criteria import StopCriteria
-from pixano_vlm.errors import GenerationError, RunError, VLMError
+from pixano_vlm.errors import RESUME, GenerationError, RunError, VLMError
 from pixano_vlm.models.generation import settings_used
 from pixano_vlm.models.vlm import UsageInfo, VLMInput, VLMOutput
 from pixano_vlm.prompts.response_format import parsed_answer
@@ -471,7 +471,7 @@ class Failure:
         if isinstance(error, DEVICE_ERRORS) or "CUDA error" in str(error):
             raise RunError(
                 f"the device failed: {' '.join(str(error).split())[:300]}",
-                hint="Nothing more can be computed in this process. Go on with --resume.",
+                hint=f"Nothing more can be computed in this process. {RESUME}",
             )
         if isinstance(error, VLMError):
             return cls(False, error)

@@ -155,7 +155,8 @@ class LabelScores:
         ]
         if any(map(math.isnan, of_labels)):
             raise GenerationError(
-                "the model's scores for the labels are no numbers.", hint="Try dtype float32 or bfloat16."
+                "the model's scores for the labels are not finite numbers.",
+                hint="Try dtype float32 or bfloat16.",
             )
         shares = torch.softmax(torch.tensor(of_labels, dtype=torch.float64), dim=0).tolist()
         return dict(zip(self._tree.labels, shares, strict=True))

@@ -25,7 +25,7 @@ CANDIDATES = 256
 
 
 def draw(scores: Tensor, sequences: list[Sequence]) -> list[int | Exception]:
-    """A token for each row, or the error of a row whose scores are no numbers.
+    """A token for each row, or the error of a row whose scores are not finite numbers.
 
     Args:
         scores: `[rows, vocabulary]`, float32; minus infinity is never drawn.
@@ -108,8 +108,8 @@ def _top_p(input: VLMInput) -> float:
 
 
 def no_numbers() -> GenerationError:
-    """What a record is answered with whose scores are not numbers."""
+    """What a record is answered with whose scores are not finite numbers."""
     return GenerationError(
-        "the model's scores for the next token are no numbers.",
-        hint="Numbers may have become too large for the dtype: try dtype float32, or bfloat16 in place of float16.",
+        "the model's scores for the next token are not finite numbers.",
+        hint="Numbers may have become too large for the dtype: try dtype float32, or bfloat16 instead of float16.",
     )

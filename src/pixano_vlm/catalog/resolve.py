@@ -106,7 +106,7 @@ def resolve_model(name: str, catalog: ModelRegistry) -> ModelDeploymentConfig:
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UnknownModelError(
-                f"the folder {name} is no checkpoint: it holds no config.json.",
+                f"the folder {name} is not a checkpoint: it holds no config.json.",
                 hint="Name the folder that save_pretrained wrote, or a model that `pixano-vlm list` shows.",
             )
         regions = _regions_of(catalog, architecture=_architecture(folder))

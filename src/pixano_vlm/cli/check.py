@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pixano_vlm.cli.options import Device, Plugin, Traceback
-from pixano_vlm.errors import UsageError
+from pixano_vlm.errors import RESUME, UsageError
 
 if TYPE_CHECKING:
     from pixano_vlm.inputs.manifest import Manifest
@@ -225,7 +225,7 @@ def _repair(
     is_done = plan.is_needed and (yes or (sys.stdin.isatty() and typer.confirm("Repair it?", err=True)))
     if is_done:
         repair(output, records, recorded, write=True)
-        shown.say("Repaired." + (" Resume it: the same command with --resume." if plan.asked_again else ""))
+        shown.say("Repaired." + (f" {RESUME}" if plan.asked_again else ""))
     elif plan.is_needed:
         shown.say("Nothing was changed.\nhint: --yes repairs it without asking")
     return {**asdict(plan), "done": is_done}

@@ -291,6 +291,6 @@ def _check_source(source: Path) -> None:
             f"there is no manifest {source}.", hint="Give a JSONL file, or - for standard input."
         )
     if source.is_dir():
-        raise ManifestError(f"{source} is a folder.", hint="Give a JSONL file, one record a line.")
+        raise ManifestError(f"{source} is a folder.", hint="Give a JSONL file, one record per line.")
     if not os.access(source, os.R_OK):
         raise ManifestError(f"{source} may not be read.", hint="Check its permissions.")

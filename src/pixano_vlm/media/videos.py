@@ -124,7 +124,7 @@ def load_video(source: Source, choose: Choose, limits: Limits) -> LoadedVideo:
 
 def _facts(container: Any, name: str, size: int) -> VideoFacts:
     if not container.streams.video:
-        raise ImageError(f"{name} has no pictures, only sound.", hint="Name a video.")
+        raise ImageError(f"{name} has no images, only sound.", hint="Name a video.")
     stream = container.streams.video[0]
     frames = int(stream.frames)
     if not frames:  # some containers do not say: their packets are counted, without decoding

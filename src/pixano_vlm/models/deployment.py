@@ -100,7 +100,8 @@ class TransformersParams(BaseModel):
         default_factory=dict, description="Options of the processor, such as min_pixels and max_pixels."
     )
     engine: Literal["auto", "in-flight", "static"] = Field(
-        default="auto", description="`auto`: in-flight batching where the model allows it, else static."
+        default="auto",
+        description="`auto`: continuous (in-flight) batching where the model allows it, else static.",
     )
     max_batch_size: int = Field(default=64, ge=1, description="Most records decoded together.")
     max_batch_tokens: int | None = Field(

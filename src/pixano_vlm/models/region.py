@@ -59,7 +59,7 @@ class RegionConvention(BaseModel):
     )
     scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["pixels", "resized"] = Field(
         default="pixels",
-        description="The number that stands for the image's whole width and height; `pixels`: coordinates are pixels "
+        description="The number that means the image's whole width and height; `pixels`: coordinates are pixels "
         "of the image, `resized`: of what the model looked at.",
     )
     order: Literal["xy", "yx"] = Field(

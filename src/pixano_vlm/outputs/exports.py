@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from pixano_vlm.errors import OutputError, RunError, UsageError
+from pixano_vlm.errors import RESUME, OutputError, RunError, UsageError
 from pixano_vlm.outputs.dataset_folder import SHARDS
 from pixano_vlm.outputs.forms import Answers, Form, Lines, check_ending, endings, form_of, without_ending
 from pixano_vlm.outputs.shard_names import existing_shards, is_sharded
@@ -213,5 +213,5 @@ def write_exports(
         except OSError as error:
             raise RunError(
                 f"{path} cannot be written: {error.strerror or error}. {output} holds every result.",
-                hint="Make room, then run the same command with --resume.",
+                hint=f"Make room. {RESUME}",
             ) from error

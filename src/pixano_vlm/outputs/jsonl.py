@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
-from pixano_vlm.errors import RunError
+from pixano_vlm.errors import RESUME, RunError
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.outputs import journal as journals
 from pixano_vlm.outputs.disk import Disk, FileReader
@@ -285,7 +285,7 @@ class JsonlSink(Sink):
         raise RunError(
             f"{self.path} or its journal was removed while the run was writing; {' and '.join(saved)} was put "
             "back with every result.",
-            hint="Resume it: the same command with --resume.",
+            hint=RESUME,
         )
 
     def _vanished(self) -> RunError:
@@ -311,7 +311,7 @@ class JsonlSink(Sink):
             self._disk.truncate(self._fd, self._end)  # what a full disk took of the last line
         return RunError(
             f"{self.path} cannot be written: {error.strerror or error}. Every result written before is safe.",
-            hint="Make room, then resume: the same command with --resume.",
+            hint=f"Make room. {RESUME}",
         )
 
     # --- ending ---
@@ -345,7 +345,7 @@ class JsonlSink(Sink):
                 raise RunError(
                     f"{self.path} holds every result, but could not be put into the manifest's order: "
                     f"{error.strerror or error}.",
-                    hint=f"Make room for {self._end:,} bytes beside it, then resume: the same command with --resume.",
+                    hint=f"Make room for {self._end:,} bytes beside it. {RESUME}",
                 ) from error
 
     def _put_in_order(self) -> None:

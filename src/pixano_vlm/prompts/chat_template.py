@@ -298,7 +298,9 @@ class ChatTemplateRenderer:
                 hint="Give frames as images, or use a model that takes video.",
             )
         if not self.has_template:
-            raise PromptError("this model has no chat template, and videos stand in chat messages.")
+            raise PromptError(
+                "this model has no chat template, and a video needs one: it is part of a chat message."
+            )
 
 
 def _text_content(

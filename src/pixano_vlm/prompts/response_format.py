@@ -183,7 +183,7 @@ def _wrong_with(schema_text: str) -> str | None:
         path = list(error.absolute_path)
         # The library says of a misspelt type that none of two ways to write one fits.
         is_type = path[-1:] == ["type"] and isinstance(error.instance, str)
-        why = f"{error.instance!r} is no type; types are {_TYPES}" if is_type else _sentence(error.message)
+        why = f"{error.instance!r} is not a type; types are {_TYPES}" if is_type else _sentence(error.message)
         return f"has an unusable schema, at {_place(path)}: {why}"
     for place, reference in _references(schema, ()):
         if unknown := _unresolvable(schema, reference):

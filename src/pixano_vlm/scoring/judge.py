@@ -92,7 +92,7 @@ def read_lines(output: Path) -> Iterator[OutputLine]:
     """The lines of an output, one at a time.
 
     Raises:
-        UsageError: When there is none, or a line is no line of an output.
+        UsageError: When there is none, or a line is not one of an output.
     """
     try:
         with output.open("rb") as file:
@@ -106,7 +106,7 @@ def read_lines(output: Path) -> Iterator[OutputLine]:
                     if not text.endswith(b"\n"):
                         return  # a run is writing it, or was when it was killed
                     raise UsageError(
-                        f"{output}:{number} is no line of an output of `pixano-vlm generate`.",
+                        f"{output}:{number} is not a line of an output of `pixano-vlm generate`.",
                         hint="Give the JSONL file that `generate` wrote.",
                     ) from None
     except FileNotFoundError:

@@ -52,7 +52,7 @@ class Tolerance:
         except ValueError:
             value = math.nan
         if not (math.isfinite(value) and value >= 0):
-            raise UsageError(f"--tolerance {text} is no tolerance.", hint="Write 0.5, or 5% of the truth.")
+            raise UsageError(f"--tolerance {text} is not a tolerance.", hint="Write 0.5, or 5% of the truth.")
         return cls(relative=value / 100) if text.endswith("%") else cls(absolute=value)
 
     def admits(self, value: float, truth: float) -> bool:

@@ -244,7 +244,7 @@ def score_outputs(options: ScoreOptions) -> Scores:
         )
     if options.accept is not None and not 0 < options.accept < 1:
         raise UsageError(
-            f"--accept {options.accept:g} is no share.", hint="Write a number between 0 and 1: 0.99."
+            f"--accept {options.accept:g} is not a share.", hint="Write a number between 0 and 1: 0.99."
         )
     for module in ("numpy", "scipy.stats", "sklearn"):
         import_extra(module, extra="score", purpose="`pixano-vlm score`")

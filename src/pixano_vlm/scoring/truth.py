@@ -163,7 +163,7 @@ def _json_lines(file: InputFile) -> Iterator[tuple[int, dict[str, Any]]]:
                     ) from None
                 if not isinstance(row, dict):
                     raise UsageError(
-                        f"{file.name}:{number} is no JSON object.",
+                        f"{file.name}:{number} is not a JSON object.",
                         hint='Write lines such as {"id": "1", "truth": "cat"}.',
                     )
                 yield number, row

@@ -262,8 +262,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--seed", type=int, default=0, help="of weights, pictures and questions (%(default)s)"
     )
-    parser.add_argument("--state", type=Path, help="the file to go on from (DIR.state.pt)")
-    parser.add_argument("--resume", action="store_true", help="go on from the state's file")
+    parser.add_argument("--state", type=Path, help="the file to resume from (DIR.state.pt)")
+    parser.add_argument("--resume", action="store_true", help="resume from the state's file")
     parser.add_argument("--note", default="", help="put into the card: what the options do not say")
     parser.add_argument("--pictures", type=int, default=PICTURES_A_BATCH, help="per batch (%(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw batches (%(default)s)")

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from pixano_vlm.engines.openai.failure import Failure
-from pixano_vlm.errors import RunError
+from pixano_vlm.errors import RESUME, RunError
 
 __all__ = ["Blame"]
 
@@ -59,7 +59,7 @@ class Blame:
         """
         self._row[_status_of(failure)] += 1
         if self._row[_status_of(failure)] >= ROW:
-            raise RunError(f"{failure.message}.", hint="Resume later with the same command and --resume.")
+            raise RunError(f"{failure.message}.", hint=f"Wait a while. {RESUME}")
 
     async def judge(self, failure: Failure, witness: Witness, plainest: Witness | None = None) -> None:
         """Returns where the refusal is the record's own.

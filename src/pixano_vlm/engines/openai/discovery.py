@@ -117,7 +117,7 @@ async def _try_to_list(server: ChatServer, *, is_optional: bool) -> list[str] | 
             if names is not None:
                 is_page = isinstance(answer, dict) and answer.get("has_more")
                 return [] if is_page and is_optional else names  # a page of a longer list rules no name out
-            message = f"what the server at {server.base_url} answered is no list of models"
+            message = f"what the server at {server.base_url} answered is not a list of models"
             return Failure("refused", message, run_hint=ADDRESS_HINT, status=200)
         failed += 1
         wait = server.retry.wait(min(failed, 4), answer.wait)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pixano_vlm.engines.openai.event_stream import read_events
+from pixano_vlm.errors import RESUME
 from pixano_vlm.retry import retry_after
 
 __all__ = [
@@ -38,7 +39,7 @@ ADDRESS_HINT = (
     "Is this the address of the API? It should end with /v1: --base-url, or `base_url` in the config."
 )
 MODEL_HINT = "Check the model's name there, and the address, which should end with /v1."
-ACCOUNT_HINT = "Fill the account, and resume with the same command and --resume."
+ACCOUNT_HINT = f"Fill the account. {RESUME}"
 LENGTH_HINT = (
     "The prompt, its images and `max_new_tokens` together are more than the model takes there: lower "
     "`max_new_tokens`, shorten the prompt, or set `max_image_side` in the model's config."
@@ -167,9 +168,7 @@ def incomplete(body: Any, key: str | None) -> Failure | None:
     """Why an answer of `/chat/completions` is none, although nothing in it says error; None: it is one."""
     choices = body.get("choices") if isinstance(body, dict) else None
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        message = (
-            f"the server's answer is no chat completion: {shown(json.dumps(body, ensure_ascii=False), key)}"
-        )
+        message = f"the server's answer is not a chat completion: {shown(json.dumps(body, ensure_ascii=False), key)}"
         return Failure("passing", message, run_hint=ADDRESS_HINT, status=200, words="no choices")
     choice = choices[0]
     reason = finish_of(choice)

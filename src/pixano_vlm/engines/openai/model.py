@@ -101,9 +101,9 @@ class OpenAIVLMModel(EngineModel):
         if not (key.isascii() and key.isprintable()) or " " in key:
             # Refused here, for what builds the request would say so with the key in its words.
             raise ModelLoadError(
-                f"model {self.model_name!r} takes its key from the environment variable {name}, whose value is no "
-                "key: it holds a space, a line's end, or a character that is not ASCII.",
-                hint=f"Set it anew, to the key alone: export {name}=...",
+                f"model {self.model_name!r} takes its key from the environment variable {name}, whose value is not "
+                "a key: it holds a space, a line's end, or a character that is not ASCII.",
+                hint=f"Set it again, to the key alone: export {name}=...",
             )
         return key
 

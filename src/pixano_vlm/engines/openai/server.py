@@ -20,7 +20,7 @@ from pixano_vlm.engines.openai.concurrency import Gate, Pass
 from pixano_vlm.engines.openai.dialect import Dialect, other_dialect, refused_settings
 from pixano_vlm.engines.openai.failure import Failure, incomplete, read_response, shown
 from pixano_vlm.engines.openai.request import ChatRequest, plain_request, plainest_request
-from pixano_vlm.errors import GenerationError, RunError
+from pixano_vlm.errors import RESUME, GenerationError, RunError
 from pixano_vlm.extras import import_extra
 from pixano_vlm.retry import RetryPolicy
 
@@ -338,7 +338,7 @@ class ChatServer:
             await asyncio.sleep(FIRST_WAIT / 10)
         raise RunError(
             f"{failure.message}, for {away:.0f} s now.",
-            hint="Start the server again, and resume with the same command and --resume. Where it goes down over one "
+            hint=f"Start the server again. {RESUME} Where it goes down over one "
             "image, `concurrency: 1` in the model's config finds out which.",
         )
 

@@ -20,7 +20,15 @@ from typing import Any, Generic
 from pixano_vlm.engines.base import EngineModel
 from pixano_vlm.engines.ray.shares import Share, Shares
 from pixano_vlm.engines.ray.worker import Worker
-from pixano_vlm.errors import ConfigError, GenerationError, ModelLoadError, PixanoVLMError, RunError, VLMError
+from pixano_vlm.errors import (
+    RESUME,
+    ConfigError,
+    GenerationError,
+    ModelLoadError,
+    PixanoVLMError,
+    RunError,
+    VLMError,
+)
 from pixano_vlm.extras import import_extra
 from pixano_vlm.media.notes import NOTES
 from pixano_vlm.models.deferred import DeferredReader, TakesDeferred
@@ -302,7 +310,7 @@ class RayVLMModel(EngineModel, TakesDeferred):
             hint = error.hint if isinstance(error, PixanoVLMError) else None
             raise RunError(
                 f"every worker failed {FAILURES} times with no answer between, the last time: {_line(error)}.",
-                hint=hint or "Ray's logs say why; go on with the same command and --resume.",
+                hint=hint or f"Ray's logs say why. {RESUME}",
             ) from error
 
     # --- facts ---

@@ -146,7 +146,7 @@ def _from_hub(params: TransformersParams, *, download: bool) -> Path | None:
         if not download:
             return None
         raise ModelLoadError(
-            f"the adapter {params.adapter!r} is no folder here, and cannot be fetched: "
+            f"the adapter {params.adapter!r} is not a folder here, and cannot be fetched: "
             f"{' '.join(str(error).split())[:300]}",
             hint="It is not on this machine, and local_files_only is set."
             if params.local_files_only

@@ -40,7 +40,7 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"{name!r} is no device.", hint="Use auto, cpu, cuda, cuda:1 or mps.") from error
+        raise ConfigError(f"{name!r} is not a device.", hint="Use auto, cpu, cuda, cuda:1 or mps.") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             f"device {name!r} was asked for, but this torch sees no GPU.", hint="Use --device cpu."

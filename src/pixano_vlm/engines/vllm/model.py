@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pixano_vlm.engines.base import EngineModel, read_parameters, refuse_prompt_limit
 from pixano_vlm.engines.vllm.request import NO_BUDGET, RequestMaker, VLLMRequest
 from pixano_vlm.errors import (
+    RESUME,
     ConfigError,
     GenerationError,
     ModelLoadError,
@@ -273,7 +274,7 @@ class VLLMVLMModel(EngineModel):
             outputs = self._engine.step()
         except Exception as error:
             self._raise_if_dead(error)
-            raise RunError(f"vLLM failed: {type(error).__name__}: {error}.", hint=GO_ON) from error
+            raise RunError(f"vLLM failed: {type(error).__name__}: {error}.", hint=RESUME) from error
         for output in outputs:
             if output.finished:
                 key, input = flow.running.pop(output.request_id)
@@ -297,11 +298,11 @@ class VLLMVLMModel(EngineModel):
 
     def _raise_if_dead(self, error: Exception) -> None:
         if _is_out_of_memory(error):
-            raise RunError(f"out of memory: {str(error)[:300]}", hint=f"{LESS_MEMORY} {GO_ON}") from error
+            raise RunError(f"out of memory: {str(error)[:300]}", hint=f"{LESS_MEMORY} {RESUME}") from error
         if type(error).__name__ == "EngineDeadError":
             raise RunError(
                 "vLLM's engine has died; its own log, above, says of what.",
-                hint=f"If of memory: {LESS_MEMORY} {GO_ON}",
+                hint=f"If of memory: {LESS_MEMORY} {RESUME}",
             ) from error
 
     def _batch_size(self) -> int:
@@ -374,7 +375,6 @@ def _entry(one: Any) -> dict[str, Any]:
 
 
 PROMPT_LIMIT = "Set max_model_len in engine_args: vLLM refuses longer prompts."
-GO_ON = "Go on with the same command and --resume."
 LESS_MEMORY = (
     "Lower max_batch_size, or max_model_len or gpu_memory_utilization in engine_args "
     "(on a CPU the environment variable VLLM_CPU_KVCACHE_SPACE, in GiB)."
