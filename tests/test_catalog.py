@@ -130,11 +130,11 @@ class TestBuiltInModels:
             expected = needed.get(model.name, needed[model.architecture])
             assert ("torchvision" in model.description) == expected, model.name
 
-    def test_each_says_how_large_it_is_and_under_which_licence(self) -> None:
+    def test_each_says_how_large_it_is_and_under_which_license(self) -> None:
         for model in load_catalog():
             assert model.parameters, model.name
             assert model.memory_gb == 2 * model.parameters, "bfloat16: two bytes a parameter"
-            assert re.fullmatch(r"[A-Z][\w.-]+( [\w.()'-]+)*|see the model card", model.licence), model.name
+            assert re.fullmatch(r"[A-Z][\w.-]+( [\w.()'-]+)*|see the model card", model.license), model.name
 
     def test_the_parameters_are_those_that_the_name_says(self) -> None:
         """A name counts its language model, or all of it, rounded: never less than there is by much."""
@@ -168,6 +168,20 @@ class TestBuiltInModels:
 
 
 class TestConfigFiles:
+    @pytest.mark.parametrize("key", ["license", "licence"])
+    def test_both_spellings_of_license_are_read(self, write: Write, key: str) -> None:
+        file = write("my.yaml", f"models: [{{name: mine, {key}: MIT, model_params: {{path: me/mine}}}}]")
+        mine = load_catalog([file]).get("mine")
+        assert mine is not None
+        assert mine.license == "MIT"
+        assert mine.model_dump()["license"] == "MIT"
+
+    def test_one_license_is_given_not_two(self, write: Write) -> None:
+        file = write(
+            "my.yaml", "models: [{name: mine, license: MIT, licence: BSD, model_params: {path: a/b}}]"
+        )
+        assert "licence" in config_error(file)
+
     def test_a_file_adds_models_to_the_built_in_ones(self, write: Write) -> None:
         file = write("my.yaml", "models: [{name: mine, model_params: {path: me/mine}}]")
         catalog = load_catalog([file])

@@ -37,9 +37,9 @@ def test_json_has_every_field(cli: Callable[..., Any]) -> None:
     seven = models["qwen2.5-vl-7b-instruct"]
     assert seven["path"] == "Qwen/Qwen2.5-VL-7B-Instruct"
     assert seven["memory_gb"] == 2 * seven["parameters"]
-    assert seven["licence"] == "Apache-2.0"
+    assert seven["license"] == "Apache-2.0"
     assert set(models["shapes"]) == {
-        "name", "model_class", "path", "architecture", "parameters", "memory_gb", "licence", "on_disk",
+        "name", "model_class", "path", "architecture", "parameters", "memory_gb", "license", "on_disk",
         "description", "generation", "gated",
     }  # fmt: skip
 

@@ -95,14 +95,14 @@ def _show(models: Sequence[ModelDeploymentConfig], catalog: ModelRegistry) -> No
                 model.name,
                 _gigabytes(model.memory_gb),
                 ON_DISK[weights_on_disk(model)],
-                _licence(model),
+                _license(model),
                 model.description,
             )
             for model in group
         ]
         for _, group in groupby(models, key=file)
     ]
-    draw_groups(("name", "memory", "here", "licence", "what it is good for"), groups)
+    draw_groups(("name", "memory", "here", "license", "what it is good for"), groups)
 
 
 def _print(models: Sequence[ModelDeploymentConfig]) -> None:
@@ -115,16 +115,16 @@ def _print(models: Sequence[ModelDeploymentConfig]) -> None:
             fact["path"] or "-",
             _gigabytes(fact["memory_gb"]),
             ON_DISK[fact["on_disk"]],
-            f"{fact['licence'] or '-'}{', gated' if fact['gated'] else ''}",
+            f"{fact['license'] or '-'}{', gated' if fact['gated'] else ''}",
             fact["description"],
         )
         for fact in facts
     ]
-    print_table(("name", "class", "path", "memory", "on disk", "licence", "what it is"), rows)
+    print_table(("name", "class", "path", "memory", "on disk", "license", "what it is"), rows)
 
 
-def _licence(model: ModelDeploymentConfig) -> str:
-    return f"{model.licence or '-'}{', gated' if model.gated else ''}"
+def _license(model: ModelDeploymentConfig) -> str:
+    return f"{model.license or '-'}{', gated' if model.gated else ''}"
 
 
 def _gigabytes(memory: float | None) -> str:
@@ -144,7 +144,7 @@ def _facts(model: ModelDeploymentConfig) -> dict[str, Any]:
         "architecture": model.architecture or None,
         "parameters": model.parameters,
         "memory_gb": model.memory_gb,
-        "licence": model.licence or None,
+        "license": model.license or None,
         "gated": model.gated,
         "on_disk": weights_on_disk(model),
         "description": model.description,

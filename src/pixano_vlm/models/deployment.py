@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from pixano_vlm.models.generation import GenerationSettings
 from pixano_vlm.models.region import Convention
@@ -30,7 +30,11 @@ class ModelDeploymentConfig(BaseModel):
     parameters: float | None = Field(
         default=None, gt=0, description="Billions of parameters, of all its parts together."
     )
-    licence: str = Field(default="", description="The weights' licence, as far as it was looked up.")
+    license: str = Field(
+        default="",
+        validation_alias=AliasChoices("license", "licence"),
+        description="The weights' license, as far as it was looked up.",
+    )
     gated: bool = Field(
         default=False,
         description="Whether the hub wants an account and an agreement before it gives the weights.",

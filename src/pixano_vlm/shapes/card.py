@@ -32,7 +32,7 @@ Idefics3 (`Idefics3ForConditionalGeneration`) with {parameters:,} parameters, sm
 a Python wheel: its purpose is that everything around a model can be tried, tested and measured offline, on
 any machine, with answers that are right or wrong.
 
-- **Licence:** Apache-2.0, weights included. No other model's weights or data went into it.
+- **License:** Apache-2.0, weights included. No other model's weights or data went into it.
 - **Input:** a picture of any size, squeezed into one 64 x 64 tile (8-pixel patches, pixel shuffle by 2: 16
   image tokens), and a question after it, in the chat template's layout.
 - **Output:** one short answer, ended by `<end_of_utterance>`.
