@@ -1,4 +1,4 @@
-"""`generate --base-url`: a model behind a server, without a config file."""
+"""`generate --base-url` and `ask --base-url`: a model behind a server, without a config file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from tests.engines.scripted_server import ScriptedServer, status, where
 from tests.engines.served import impatient
 
@@ -78,6 +79,31 @@ def test_the_key_is_the_variables_and_nobody_else_sees_it(
     written = b"".join(file.read_bytes() for file in tmp_path.iterdir() if file.is_file())
     assert "very-secret" not in ran.out + ran.err
     assert b"very-secret" not in written
+
+
+@pytest.fixture
+def ask(cli: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    return lambda *flags: cli("ask", tmp_path / "a.png", "What?", *flags)
+
+
+def test_ask_asks_a_server_and_sends_it_the_image_and_the_key(
+    ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-very-secret")
+    with ScriptedServer() as server:
+        ran = ask("--base-url", server.url, "--api-key-env", "MY_KEY")
+        assert (ran.code, ran.out) == (0, "What?\n"), ran.err
+        assert ask("--base-url", server.url, "-m", "mine", "--server-model", "toy").code == 0
+    assert [body["model"] for body in server.bodies] == ["toy", "toy"]
+    assert server.headers[0]["authorization"] == "Bearer sk-very-secret"
+    assert "data:image/" in json.dumps(server.bodies[0])
+
+
+def test_ask_refuses_a_flag_about_a_server_that_is_not_named(ask: Any) -> None:
+    ran = ask("--server-model", "a")
+    assert ran.code == 2
+    assert "--server-model is about a server" in ran.err
 
 
 @pytest.mark.parametrize(

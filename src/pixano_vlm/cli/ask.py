@@ -24,6 +24,7 @@ from pixano_vlm.cli.options import (
     complete_model,
     given_text,
 )  # fmt: skip
+from pixano_vlm.cli.server import ApiKeyEnv, BaseUrl, ServerModel, choose_server
 from pixano_vlm.cli.setting_flags import with_setting_flags
 from pixano_vlm.cli.verbosity import hide_bars, set_verbosity
 from pixano_vlm.errors import UsageError
@@ -72,6 +73,9 @@ def ask(
     device: Device = None,
     dtype: Dtype = None,
     adapter: Adapter = None,
+    base_url: BaseUrl = None,
+    server_model: ServerModel = None,
+    api_key_env: ApiKeyEnv = None,
     choices_file: flags.ChoicesFile = None,
     json_schema: flags.JsonSchema = None,
     concise_schema: flags.ConciseSchema = None,
@@ -95,10 +99,13 @@ def ask(
     set_verbosity(verbose=verbose)
     with Progress() as progress:
         images, questions = _told_apart(what)
-        chosen = choose_model(
-            model or _only_model(config or []), config, plugin, device=device, dtype=dtype, adapter=adapter
-        )
+        if model is None and base_url is server_model is api_key_env is None:
+            model = _only_model(config or [])
         progress.phase("starting")
+        served = choose_server(base_url, server_model, api_key_env, model, None)
+        chosen = choose_model(
+            model, config, plugin, served=served, device=device, dtype=dtype, adapter=adapter
+        )
         from pixano_vlm.cli.run import Watched
         from pixano_vlm.inputs.objects import open_objects
         from pixano_vlm.inputs.open import Source

@@ -98,7 +98,7 @@ def generate(
 ) -> None:
     """Run every record of a manifest, or every image of a folder, through a model.
 
-    A record is one JSON object a line: {"prompt": "What is this?", "images": ["a.jpg"]}. Its answer is one
+    A record is one JSON object per line: {"prompt": "What is this?", "images": ["a.jpg"]}. Its answer is one
     line of the output, in the manifest's order; a record that fails gets a line that says why.
 
     Exits with 0 when all records are ok, 1 when some failed, 2 on wrong use, 3 when the model could not be
@@ -137,7 +137,7 @@ def generate(
         if model is not None and (note := registered_as(model, _asked(context.params), config)):
             progress.say(f"note: {note}.\nhint: --model NAME, with that name, takes them")
         if manifest[0] == "-" and sys.stdin.isatty():
-            progress.say("reading records from the terminal, one JSON object a line; Ctrl-D ends them.")
+            progress.say("reading records from the terminal, one JSON object per line; Ctrl-D ends them.")
         template = read_template(prompt, prompt_file)
         naming = Naming(tuple(image_column or ()), prompt_column, id_column)
         source = open_source(manifest, template, recursive=recursive, naming=naming, share=read_share(shard))
