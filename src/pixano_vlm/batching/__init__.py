@@ -1,1 +1,1 @@
-"""In-flight batching of one transformers model. Importing it imports torch; nothing light may."""
+"""Continuous (in-flight) batching of one transformers model. Importing it imports torch; nothing light may."""

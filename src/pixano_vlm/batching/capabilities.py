@@ -2,7 +2,7 @@
 
 The trial is the proof: a few prompts through the model's own `generate`, each alone, and through the engine
 together; where the logits agree, the engine may be used. Everything that a left-padded, shared or split prefill
-could break (bidirectional prompts, states that are no keys and values, positions that cannot be given) shows
+could break (bidirectional prompts, states that are not keys and values, positions that cannot be given) shows
 there as a difference.
 """
 
@@ -53,9 +53,9 @@ CACHED = frozenset(
         "DummyLayer",
     }
 )
-"""Layers of transformers' cache that a `SlotCache` stands in for. The last keeps nothing: it uses another's."""
+"""Layers of transformers' cache that a `SlotCache` replaces. The last keeps nothing: it uses another's."""
 WAYS = ((True, True), (False, True), (False, False))
-"""What is tried, the best first: whether prompts are prefilled together and from shared beginnings, and whether
+"""What is tried, the best first: whether prompts are prefilled together and from shared prefixes, and whether
 images are encoded apart from them."""
 ROUGH = 0.08
 """In bfloat16, rounding alone moves logits by one to four percent; a wrong mask moves them by tens."""
@@ -80,7 +80,7 @@ class Capabilities:
 
 
 def obstacle(model: Any) -> str | None:
-    """What in a model's structure rules out in-flight batching, or None."""
+    """What in a model's structure rules out continuous batching, or None."""
     if getattr(model.config, "is_encoder_decoder", False):
         return "it is an encoder-decoder"
     arguments = inspect.signature(model.forward).parameters
@@ -172,7 +172,7 @@ class Trial:
     def __init__(self, model: Any, maker: PromptMaker, stop: StopCriteria) -> None:
         self._model = model
         self._maker = maker
-        self._stop = stop.endless()  # records go on past end tokens
+        self._stop = stop.endless()  # records continue past end tokens
         self.kinds = layer_kinds(model)
         self.has_states = any(kind.states for kind in self.kinds)
         self.tolerance = TOLERANCE.get(model.dtype, ROUGH)
@@ -248,7 +248,7 @@ class Trial:
             if not bool(torch.isfinite(got).any()):
                 return float("inf")
             if expected[1][step] != tokens[step]:
-                break  # from here on the two go on from different tokens
+                break  # from here on the two continue from different tokens
         return worst
 
 
@@ -298,7 +298,7 @@ def trial_picture() -> str:
 
 
 def _picture(size: tuple[int, int], shade: int) -> str:
-    """A small picture with something to see in it, as a data URL."""
+    """A small image with something to see in it, as a data URL."""
     import base64
     import io
 

@@ -1,4 +1,4 @@
-"""In-flight batching of one transformers model: admit, prefill, decode, retire.
+"""Continuous (in-flight) batching of one transformers model: admit, prefill, decode, retire.
 
 A record that ends leaves its row at once and a waiting one is admitted. What a record gets does not depend on
 what else is in flight. Knows no file, no text layout (`prepare`), no tensor's shape (`runner`) and no
@@ -129,7 +129,7 @@ class Engine:
         if not scheduler.active and not scheduler.waiting:
             wait = None
         elif len(scheduler.waiting) < scheduler.free_rows:
-            # Rows stand empty and more is under way: a step's time is better spent waiting for it.
+            # Rows are empty and more is under way: a step's time is better spent waiting for it.
             wait = self._step_seconds
         else:
             wait = 0.0
@@ -238,7 +238,7 @@ class Engine:
         return self._plan.shared_prefill and all(s.features is not None for s in group)
 
     def _compute(self, group: list[Sequence], *, together: bool) -> Tensor:
-        """The logits after a group's prompts, which stand in rows of their own then."""
+        """The logits after a group's prompts, which are in rows of their own then."""
         cache = self.runner.cache
         rows = len(cache.lengths)
         later = [*self.scheduler.waiting, *self._next_calls]

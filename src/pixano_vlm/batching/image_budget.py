@@ -43,7 +43,7 @@ class ImageBudget:
 
     @property
     def refusal(self) -> str | None:
-        """Why it cannot; the text goes on from the words that name the setting. None: it can."""
+        """Why it cannot; the text continues the words that name the setting. None: it can."""
         return UNABLE if self._way is None else None
 
     def options(self, least: int | None, most: int | None, sizes: Sequence[Size]) -> Options:

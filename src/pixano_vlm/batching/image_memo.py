@@ -25,8 +25,8 @@ DIGEST = "pixano_vlm_digest"
 class ImageProcessorMemo:
     """A model's image processor that remembers what it made of each image alone.
 
-    Stands in the processor's `image_processor`, so that the processor's own code lays out the text. A picture
-    that several records ask about is processed once; a record with several pictures yields each of them alone
+    Lives in the processor's `image_processor`, so that the processor's own code lays out the text. An image
+    that several records ask about is processed once; a record with several images yields each of them alone
     as well, which is what the vision encoder's cache is keyed by.
     """
 
@@ -88,7 +88,7 @@ class ImageProcessorMemo:
                 self._kept.move_to_end(key)
                 return self._kept[key]
             turn = self._under_way.setdefault(key, threading.Lock())
-        # Records about one picture come one after the other, so several threads often want the same at once.
+        # Records about one image come one after the other, so several threads often want the same at once.
         with turn:
             with self._lock:
                 if key in self._kept:

@@ -150,7 +150,7 @@ class SlotCache:
             begin: First column it writes; [start, begin) is its past.
             end: One past the last column it writes.
             valid: `[rows, 1, end - begin, 1]`, false where a row's column is padding of this call and what
-                stands there must stay. None: all are written.
+                is there must stay. None: all are written.
         """
         self._window.focus(rows, start, begin, end, valid)
         return self._window

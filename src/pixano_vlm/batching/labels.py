@@ -1,7 +1,7 @@
 """Labels as tokens: the tree of all of them after one prompt, and what its probabilities say of each label.
 
 The probability of a label is that of its tokens and of an end of the turn after them, whichever of the model's end
-tokens; normalised over the labels. So a label that begins another is no trap. Outer white space is no part of an
+tokens; normalised over the labels. So a label that begins another does no harm. Outer white space is not part of an
 answer's text: where a prompt does not end in any, a label counts with and without a space before it. Knows no engine
 and no cache.
 """
@@ -25,7 +25,7 @@ TAIL = 32
 
 @dataclass(frozen=True, slots=True)
 class LabelTree:
-    """Tokens of all labels, shared beginnings once, in an order in which parents come first."""
+    """Tokens of all labels, shared prefixes once, in an order in which parents come first."""
 
     labels: tuple[str, ...]
     tokens: tuple[int, ...]

@@ -97,7 +97,7 @@ class Oracle:
 
     @property
     def framing(self) -> frozenset[int]:
-        """Tokens that are no text of an answer: those that frame turns, and special ones that prompts are made of."""
+        """Tokens that are not an answer's text: those that frame turns, and special ones that prompts are made of."""
         return self._framing | self._prompted
 
     @cached_property

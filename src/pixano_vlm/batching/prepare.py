@@ -380,7 +380,7 @@ class Preparer:
             images = tuple(map(_asked_about, input.images or ()))
             with self._lock:
                 if images in self._followers:
-                    # Threads that want the same picture would wait for one another; meanwhile they do another.
+                    # Threads that want the same image would wait for one another; meanwhile they do another.
                     self._followers[images].append((key, input))
                     continue
                 if images:

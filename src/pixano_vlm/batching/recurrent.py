@@ -1,4 +1,4 @@
-"""What recurrent layers keep of the rows in flight: a state for each row, in place of keys and values.
+"""What recurrent layers keep of the rows in flight: a state for each row, instead of keys and values.
 
 A state is overwritten by every token, so that a forward call that fails half way leaves some layers a token ahead
 of others. A call therefore works on copies, and `commit` puts them back when the whole of it has succeeded. Knows

@@ -344,6 +344,6 @@ def _next_positions(sequences: list[Sequence]) -> Tensor:
 
 
 def _padding(ids: NDArray[Any], image_token: int | None) -> int:
-    """A token to pad with: any of the prompt's own that is no placeholder for an image."""
+    """A token to pad with: any of the prompt's own that is not a placeholder for an image."""
     words = ids[ids != image_token] if image_token is not None else ids
     return int(words[0]) if len(words) else 0

@@ -17,7 +17,7 @@ PATIENCE = 512
 """A record that this many later ones have overtaken goes first."""
 
 FILL_SHARE = 8
-"""Rows are filled when this part of them stands empty: 8 is an eighth."""
+"""Rows are filled when this part of them is empty: 8 is an eighth."""
 
 
 class Span(NamedTuple):
@@ -99,7 +99,7 @@ class Scheduler:
         return max(1, min(self.max_rows, self.max_tokens // Span.of(sequences).columns))
 
     def put_back(self, sequences: Iterable[Sequence]) -> None:
-        """Queues admitted records again, to begin anew."""
+        """Queues admitted records again, to begin again."""
         for sequence in sequences:
             sequence.restart()
             self.waiting.append(sequence)

@@ -52,7 +52,7 @@ class Start(LogitsProcessor):
 
 
 class Constrained(LogitsProcessor):
-    """Leaves one token: the one that this record, by its schema and its sampling, goes on with."""
+    """Leaves one token: the one that this record, by its schema and its sampling, continues with."""
 
     def __init__(self, model: Any, sequence: Sequence, stop: StopCriteria, listener: Listener) -> None:
         self._stop = stop

@@ -189,11 +189,11 @@ def stream_tokens(stop: StopCriteria, stream: Stream, inputs: list[VLMInput]) ->
     return {index: recorded.get(index, []) for index in range(len(inputs))}
 
 
-def trial_conversations(picture: str, max_new_tokens: int) -> dict[str, list[VLMInput]]:
+def trial_conversations(image: str, max_new_tokens: int) -> dict[str, list[VLMInput]]:
     """Conversations of each kind, with string and with list contents.
 
     Args:
-        picture: An image, as a path or URL.
+        image: An image, as a path or URL.
         max_new_tokens: Of each request.
     """
 
@@ -229,7 +229,7 @@ def trial_conversations(picture: str, max_new_tokens: int) -> dict[str, list[VLM
         "a list": [([("user", text("Name a colour."))], 0)],
     }
     asked = {
-        kind: [_ask(turns, picture, count, max_new_tokens) for turns, count in held]
+        kind: [_ask(turns, image, count, max_new_tokens) for turns, count in held]
         for kind, held in kinds.items()
     }
     call = {"type": "function", "id": "call00001", "function": {"name": "measure", "arguments": {}}}
@@ -248,9 +248,9 @@ def trial_conversations(picture: str, max_new_tokens: int) -> dict[str, list[VLM
     return asked
 
 
-def _ask(turns: list[tuple[str, Any]], picture: str, images: int, max_new_tokens: int) -> VLMInput:
+def _ask(turns: list[tuple[str, Any]], image: str, images: int, max_new_tokens: int) -> VLMInput:
     messages = [{"role": role, "content": content} for role, content in turns]
-    return VLMInput(prompt=messages, images=[picture] * images, max_new_tokens=max_new_tokens, temperature=0)
+    return VLMInput(prompt=messages, images=[image] * images, max_new_tokens=max_new_tokens, temperature=0)
 
 
 def _first_difference(first: list[int], second: list[int]) -> int:

@@ -25,7 +25,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 FILE_KEYS = ("models",)
 LOCAL_PATHS = ("path", "adapter")
-"""Parameters that may be relative to the file they stand in."""
+"""Parameters that may be relative to the file they are in."""
 
 
 def read_config(file: Path) -> Iterator[tuple[int, ModelDeploymentConfig]]:

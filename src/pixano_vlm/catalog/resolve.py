@@ -159,7 +159,7 @@ def create_model(config: ModelDeploymentConfig) -> VLMModel:
 
     Raises:
         UnknownModelError: When no such class is registered.
-        ConfigError: When the class is no `VLMModel`, or refuses its parameters.
+        ConfigError: When the class is not a `VLMModel`, or refuses its parameters.
         PluginError: When importing the class fails.
     """
     cls = CLASSES.get(config.model_class)

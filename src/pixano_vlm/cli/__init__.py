@@ -132,7 +132,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """The `pixano-vlm` command. Ends the process with the command's exit code.
 
     0: every record is ok. 1: some failed. 2: wrong use or configuration. 3: the model could not be loaded, or
-    the run could not go on. 130: interrupted.
+    the run could not continue. 130: interrupted.
 
     Args:
         args: The arguments after the command's name; by default the process's own.

@@ -26,7 +26,7 @@ def read_schema_flags(json_schema: str | None, concise: str | None) -> tuple[dic
     """The `response_format` that the flags ask for, None where none is given, and what messages call it.
 
     Raises:
-        UsageError: When both are given, or what is given is no schema.
+        UsageError: When both are given, or what is given is not a schema.
     """
     if json_schema is not None and concise is not None:
         raise UsageError(
@@ -51,7 +51,7 @@ def read_json_schema(spec: str) -> dict[str, Any]:
             a Pydantic class, or any other type that Pydantic knows; or the schema itself, which begins with a brace.
 
     Raises:
-        UsageError: When there is no such file or class, or it is no schema.
+        UsageError: When there is no such file or class, or it is not a schema.
     """
     name = "answer"
     if spec.lstrip().startswith("{"):
@@ -136,7 +136,7 @@ def _from_class(spec: str, module: str, name: str) -> dict[str, Any]:
 def closed(schema: Any) -> Any:
     """A class's schema without room for keys that the class does not have.
 
-    Pydantic passes over such keys when it reads; a model that may write them goes on and on. A class that says
+    Pydantic passes over such keys when it reads; a model that may write them never stops. A class that says
     `extra="allow"` keeps them.
     """
     if isinstance(schema, list):

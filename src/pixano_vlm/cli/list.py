@@ -106,7 +106,7 @@ def _show(models: Sequence[ModelDeploymentConfig], catalog: ModelRegistry) -> No
 
 
 def _print(models: Sequence[ModelDeploymentConfig]) -> None:
-    """For programs: one line a model, every column."""
+    """For programs: one line per model, every column."""
     facts = map(_facts, models)
     rows = [
         (

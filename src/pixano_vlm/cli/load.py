@@ -1,4 +1,4 @@
-"""`pixano-vlm load`: fetches and loads one model, and tells what it is."""
+"""`pixano-vlm load`: fetches and loads one model, and prints what it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`generate` and its kin on a terminal: shows how a run goes on, stops it on Ctrl-C, and reports how it went."""
+"""`generate` and its kin on a terminal: shows how far a run is, stops it on Ctrl-C, and reports how it went."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def print_table(
 def draw_groups(
     columns: Sequence[str], groups: Sequence[Sequence[Sequence[str]]], *, file: TextIO | None = None
 ) -> None:
-    """A table whose rows stand in groups, for a terminal; on a narrow one, long last cells stand below their rows."""
+    """A table whose rows are in groups, for a terminal; on a narrow one, long last cells are below their rows."""
     from rich.console import Console
 
     file = file or sys.stdout

@@ -24,7 +24,7 @@ _DELIMITERS = ",;\t|"
 
 
 class CsvTable:
-    """The cells of a CSV file. Blank lines are no rows.
+    """The cells of a CSV file. Blank lines are not rows.
 
     Args:
         file: The file: UTF-8, its first line the columns' names.

@@ -1,7 +1,7 @@
-"""Pictures of a folder, of a glob or named one by one, under one prompt -> rows.
+"""Images of a folder, of a glob or named one by one, under one prompt -> rows.
 
-Pictures are known by their suffix; what is in them is found out when their turn comes. Folders are read one at a
-time, each sorted by name, so the order is the same each time and no list of all pictures is kept.
+Images are known by their suffix; what is in them is found out when their turn comes. Folders are read one at a
+time, each sorted by name, so the order is the same each time and no list of all images is kept.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _TEXT_ENDINGS = (".txt", ".caption")
 
 
 class FolderRows(Rows):
-    """One row a picture. Its id is its path from the folder; so are its image and, for `{folder}`, its parent.
+    """One row per image. Its id is its path from the folder; so are its image and, for `{folder}`, its parent.
 
     Args:
-        sources: A folder, a glob, or pictures.
+        sources: A folder, a glob, or images.
         template: The prompt. Its fields are `name`, `stem`, `folder`, `txt` and those of the metadata file.
-        recursive: Also the pictures of folders below; links to folders are not followed.
+        recursive: Also the images of folders below; links to folders are not followed.
 
     Raises:
-        ManifestError: When there is no such folder, or no picture in it.
+        ManifestError: When there is no such folder, or no image in it.
         UsageError: When the prompt has a placeholder that nothing can fill.
     """
 
@@ -172,7 +172,7 @@ class FolderRows(Rows):
         return None
 
     def _said_of(self, name: str) -> dict[str, Any]:
-        """The fields of the nearest metadata file that knows the picture, in its folder or one above."""
+        """The fields of the nearest metadata file that knows the image, in its folder or one above."""
         for folder in _with_folders_above(os.path.dirname(name)):  # noqa: PTH120 - a hot path
             metadata = self._metadata_of(folder)
             if metadata is not None and (known := metadata.of(name[len(folder) :].lstrip("/"))):

@@ -75,7 +75,7 @@ _CONVERSIONS = {
     ".xml": ("an XML file", 'Write JSONL: {"prompt": "...", "images": ["a.jpg"]}, one per line.'),
     ".html": ("an HTML page", 'Write JSONL: {"prompt": "...", "images": ["a.jpg"]}, one per line.'),
 }
-"""What is no manifest, by suffix: what it is, and what to do."""
+"""What is not a manifest, by suffix: what it is, and what to do."""
 _MAGIC = {
     b"PAR1": ".parquet",
     b"PK\x03\x04": ".xlsx or .zip",

@@ -20,4 +20,4 @@ def is_glob(source: str) -> bool:
 def glob_folder(pattern: str) -> str:
     """The part of a pattern before its first magic character: the folder that its matches lie in."""
     head = pattern[: MAGIC.search(pattern).start()]  # type: ignore[union-attr]  # a glob has one
-    return os.path.dirname(head) or "."  # noqa: PTH120 - a piece of a pattern is no path
+    return os.path.dirname(head) or "."  # noqa: PTH120 - a piece of a pattern is not a path

@@ -1,6 +1,6 @@
 """A table of 64-bit hashes that may outgrow memory: past a few megabytes it lives in a file.
 
-Knows nothing of what is hashed. A manifest of a hundred million ids costs disk (16 to 64 bytes an id in an
+Knows nothing of what is hashed. A manifest of a hundred million ids costs disk (16 to 64 bytes per id in an
 unnamed temporary file), not memory.
 """
 

@@ -239,7 +239,7 @@ def _is_value(line: bytes) -> bool:
 
 
 def _is_indented(text: bytes) -> bool:
-    """Whether what begins as an object goes on as one over several lines, as far as can be seen."""
+    """Whether what begins as an object continues as one over several lines, as far as can be seen."""
     string = text.decode("utf-8", "replace")
     try:
         _, end = _DECODER.raw_decode(string)

@@ -20,7 +20,7 @@ _FIRST_ID = re.compile(rb'\s*\{\s*"id"\s*:\s*("(?:[^"\\]|\\.){0,1024}"|\d{1,15})
 
 
 class JsonlRows(Rows):
-    """A JSONL file. Its rows are called by their line, from 1; blank lines are no rows.
+    """A JSONL file. Its rows are called by their line, from 1; blank lines are not rows.
 
     Args:
         file: The file.

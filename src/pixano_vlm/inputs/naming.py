@@ -35,7 +35,7 @@ class Naming:
         return images + [(flag, name) for flag, name in others if name is not None]
 
     def renamed(self, values: dict[str, Any]) -> dict[str, Any]:
-        """A line's values under the tool's own names, in place of what was under those. Twice is the same as once."""
+        """A line's values under the tool's own names, instead of what was under those. Twice is the same as once."""
         found = dict(values)
         if any(name in found for name in self.images):
             images: list[Any] = []

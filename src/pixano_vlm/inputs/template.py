@@ -85,7 +85,7 @@ class Template:
         """The prompt of one record.
 
         Args:
-            values: Field -> its value; what is no string is written as JSON.
+            values: Field -> its value; what is not a string is written as JSON.
 
         Raises:
             RecordError: When a field is missing or null.

@@ -44,7 +44,7 @@ class Notes:
         return bool(self._entries)
 
     def put(self, source: ImageSource, note: Note) -> None:
-        """Keeps what was noticed, in place of what was before."""
+        """Keeps what was noticed, instead of what was before."""
         key = _key(source)
         if key is None:
             return

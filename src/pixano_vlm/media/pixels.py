@@ -74,7 +74,7 @@ def decode_page(data: bytes, limits: Limits, name: str, page: int = 1) -> Decode
 
 _END_OF_IMAGE = b"\xff\xd9"
 _ANYTHING = b"\xa5\x5a\x3c\xc3" * 4_000
-"""What no picture goes on with."""
+"""What no image continues with."""
 
 
 def _unterminated(format: Format, data: bytes, limits: Limits, name: str) -> Decoded | None:

@@ -39,11 +39,11 @@ class DeferredReader(ABC):
 
     @abstractmethod
     def conclude(self, key: Hashable, answer: VLMOutput | VLMError | None) -> Any:
-        """What whoever reads the stream gets under `key`, in place of an output or an error."""
+        """What whoever reads the stream gets under `key`, instead of an output or an error."""
 
 
 class TakesDeferred(ABC):
-    """A model whose `stream` takes `Deferred` in place of inputs."""
+    """A model whose `stream` takes `Deferred` instead of inputs."""
 
     @property
     @abstractmethod

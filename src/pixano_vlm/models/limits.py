@@ -34,7 +34,7 @@ class Limits:
     max_prompt_tokens: int | None = None
     """Longest prompt in tokens, image tokens included; None: what the model's context admits."""
     max_new_tokens: int = 65_536
-    """Most new tokens a record may ask for."""
+    """Most new tokens that a record may ask for."""
     fetch_timeout: float = 30.0
     """Seconds that fetching one URL may take in all."""
     fetch_attempts: int = 4

@@ -152,7 +152,7 @@ CLASSES = ClassRegistry(BUILT_IN_CLASSES, ENTRY_POINT_GROUP)
 def register_model(name: str | type[InferenceModel] | None = None) -> Callable[[ModelClass], ModelClass]:
     """Class decorator that registers a model class under `name`, or under the class's own name.
 
-    A class that is defined anew, in a module that is reloaded or a notebook's cell that is run again, takes its own
+    A class that is defined again, in a module that is reloaded or a notebook's cell that is run again, takes its own
     place: of the same module and qualified name, the latest counts. Any other class under a taken name is refused.
 
     Raises:
@@ -162,7 +162,7 @@ def register_model(name: str | type[InferenceModel] | None = None) -> Callable[[
 
     def decorate(cls: ModelClass) -> ModelClass:
         if not (isinstance(cls, type) and issubclass(cls, InferenceModel)):
-            raise TypeError(f"@register_model goes on a subclass of InferenceModel, not on {cls!r}")
+            raise TypeError(f"@register_model decorates a subclass of InferenceModel, not on {cls!r}")
         CLASSES.register(name if isinstance(name, str) else cls.__name__, cls)
         return cls
 

@@ -220,15 +220,15 @@ class VLMModel(InferenceModel):
     def cannot_follow(self, response_format: dict[str, Any]) -> str | None:
         """Why no answer of this model can be held to a `response_format`; None: it can, or nobody knows yet.
 
-        Needs no loaded model: a run that asks it of every record is refused before anything is loaded. The text goes
-        on from the words that name the schema.
+        Needs no loaded model: a run that asks it of every record is refused before anything is loaded. The text
+        continues the words that name the schema.
         """
         return None
 
     def cannot_budget_images(self) -> str | None:
         """Why no image can be held to `min_pixels` and `max_pixels`; None: it can, or nobody knows before loading.
 
-        The text goes on from the words that name the setting.
+        The text continues the words that name the setting.
         """
         return None
 

@@ -64,7 +64,7 @@ class Slot(NamedTuple):
     state: bytes
     """Stamps of its image files."""
     crc: int = 0
-    """CRC-32 of all of the above as it was read; `pack` computes it anew."""
+    """CRC-32 of all of the above as it was read; `pack` computes it again."""
 
     def at(self, offset: int) -> Slot:
         """The slot of the same line, which is at another offset."""
@@ -158,7 +158,7 @@ class Journal:
                 yield make(Slot, fields) if fields[-1] == crc32(view[start : start + _BODY_BYTES]) else None
                 start += SLOT_BYTES
             offset += len(view)
-            if torn:  # the last slot of a journal that was cut off; what follows, if ever, stands behind it
+            if torn:  # the last slot of a journal that was cut off; what follows, if ever, is behind it
                 yield None
                 offset += SLOT_BYTES
 

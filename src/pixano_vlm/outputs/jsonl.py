@@ -183,7 +183,7 @@ class JsonlSink(Sink):
         return self._stale > 0
 
     def drop(self, length: int) -> None:
-        """A line of `length` bytes that was there counts no longer: its record is done again."""
+        """A line of `length` bytes that was there counts no longer: its record is asked again."""
         self._live -= length
 
     def _begin(self) -> None:

@@ -19,7 +19,7 @@ def check_choices(value: Any) -> list[str]:
     """Labels as a list.
 
     Raises:
-        ValueError: When it is no list of different texts that can be seen; says which one is wrong.
+        ValueError: When it is not a list of different texts that can be seen; says which one is wrong.
     """
     if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
         raise ValueError('must be a list of labels, such as ["cat", "dog", "neither"]')

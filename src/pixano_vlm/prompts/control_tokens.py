@@ -1,7 +1,7 @@
 """Control tokens that a user's text spells out: they reach the model as text, never as the tokens themselves.
 
 A control token frames prompts: the chat template writes it, or the processor puts it around images, or the tokenizer
-names it (beginning, end, padding). Tokens that answers and questions are made of (`<loc_5>`, `<|grounding|>`) are no
+names it (beginning, end, padding). Tokens that answers and questions are made of (`<loc_5>`, `<|grounding|>`) are not
 control tokens, and stay what they are.
 
 Marking happens before the template is rendered and puts a character of no text into the token, so that neither the

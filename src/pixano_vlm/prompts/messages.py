@@ -148,7 +148,7 @@ def count_places(messages: list[dict[str, Any]], bare: int, images: int) -> int 
 
 
 def image_sources(messages: list[dict[str, Any]]) -> list[str]:
-    """The images that stand in the messages, in order; frames of videos are none."""
+    """The images in the messages, in order; frames of videos are none."""
     found: list[str] = []
 
     def note(source: str) -> str:

@@ -50,7 +50,7 @@ def schema_of(response_format: dict[str, Any]) -> dict[str, Any] | None:
     """The JSON schema that is asked for; None for free text.
 
     Raises:
-        ValueError: When the form is not OpenAI's; its text goes on from the words `response_format`.
+        ValueError: When the form is not OpenAI's; its text continues the words `response_format`.
     """
     kind = response_format.get("type")
     if kind == "text":
@@ -70,7 +70,7 @@ def check_response_format(value: Any) -> dict[str, Any]:
     """The value, found to be one that can be asked for.
 
     Raises:
-        ValueError: Naming the part that is wrong; its text goes on from the words `response_format`.
+        ValueError: Naming the part that is wrong; its text continues the words `response_format`.
     """
     if not isinstance(value, dict):
         raise ValueError(f"must be an object, not {_short(value)}; the form is {FORM}")  # noqa: TRY004 - bad data

@@ -43,7 +43,7 @@ class ContentKey:
     Args:
         request: One that has an input.
         fingerprint: What distinguishes the model's answers from another's.
-        run_seed: Stands for the seed where that hangs on the line number.
+        run_seed: Takes the seed's place where that depends on the line number.
     """
 
     def __init__(self, request: Request, fingerprint: str, run_seed: int) -> None:
@@ -115,7 +115,7 @@ def record_keys(request: Request, fingerprint: str, run_seed: int, limits: Limit
     Args:
         request: One that has an input.
         fingerprint: What distinguishes the model's answers from another's.
-        run_seed: Stands for the seed where that hangs on the line number.
+        run_seed: Takes the seed's place where that depends on the line number.
         limits: What may be opened.
     """
     keys = ContentKey(request, fingerprint, run_seed)

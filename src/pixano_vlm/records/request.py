@@ -13,7 +13,7 @@ from pixano_vlm.models.vlm import VLMInput
 
 
 class Problem(NamedTuple):
-    """Why something is no usable record, and what to do about it."""
+    """Why something is not a usable record, and what to do about it."""
 
     message: str
     hint: str | None = None
@@ -51,9 +51,9 @@ class Line(NamedTuple):
     """Without surrounding white space; of one with a problem, what is known of it."""
     raw_hash: bytes
     offset: int
-    """Where the line starts in the file, in bytes; of a manifest that is no JSONL file, the same as `record`."""
+    """Where the line starts in the file, in bytes; of a manifest that is not a JSONL file, the same as `record`."""
     problem: Problem | None = None
-    """Why it is no usable record, where that is known before it is decoded."""
+    """Why it is not a usable record, where that is known before it is decoded."""
     name: str | None = None
     """The id of a record that has none of its own; None: its number."""
     origin: Origin | None = None

@@ -210,7 +210,7 @@ class _Checking:
         self.named = HashTable()
         """Ids of the records whose line or slot is damaged, as hashes: what is left of them is not reported twice."""
         self.changed = HashTable(values=True)
-        """Records of which another line stands in the journal: their line's hash -> their place, counted from 1."""
+        """Records of which another line is in the journal: their line's hash -> their place, counted from 1."""
 
     def close(self) -> None:
         for table in (self.table, self.claimed, self.answered, self.named, self.changed):

@@ -1,4 +1,4 @@
-"""What a run reports while it goes on: the seam between a run and whoever shows it."""
+"""What a run reports while it works: the seam between a run and whoever shows it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["RunEvents"]
 
 
 class RunEvents:
-    """What a run reports while it goes on. Every method does nothing here; override what is of interest."""
+    """What a run reports while it works. Every method does nothing here; override what is of interest."""
 
     def opened(self, count: int | None, notice: str | None) -> None:
         """The output is open: how many records are to be done (None: unknown), and what holds no longer."""

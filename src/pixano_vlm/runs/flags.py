@@ -1,4 +1,4 @@
-"""Doubts about an answer that can be seen in the answer alone. Knows texts and settings; no model, no file.
+"""Quality flags of an answer that can be seen in the answer alone. Knows texts and settings; no model, no file.
 
 `cut_off`: it reached `max_new_tokens`. `empty`: it holds no visible character. `repetition`: it ends in a loop.
 `only_thinking`: all its tokens went into thoughts, and the answer never came.
@@ -7,7 +7,7 @@
 `low_confidence`: the model found it less likely than the run asks for; only in runs that ask.
 
 The rule for a loop: take the end of the text in lower case, white space collapsed, with and without what follows the
-last letter or digit. It loops when some stretch of up to 1,000 characters stands there four times in a row and these
+last letter or digit. It loops when some stretch of up to 1,000 characters is there four times in a row and these
 are at least 60 characters in all. So a word is repeated about a dozen times before it counts, a sentence four times;
 a list whose items differ in a single character does not. It needs neither words nor tokens, so it holds for any
 language.
@@ -34,7 +34,7 @@ WRAPPED_JSON = "wrapped_json"
 LOW_CONFIDENCE = "low_confidence"
 
 TIMES = 4
-"""How often a stretch stands in a row, at least."""
+"""How often a stretch is there in a row, at least."""
 LEAST = 60
 """Length of all its repeats together, at least, in characters."""
 LONGEST = 1_000
@@ -49,7 +49,7 @@ def flags_of(
     response_format: dict[str, Any] | None = None,
     least_confidence: float | None = None,
 ) -> tuple[str, ...]:
-    """The doubts about one answer, none for a normal one.
+    """The quality flags of one answer, none for a normal one.
 
     Args:
         output: The answer.
@@ -88,7 +88,7 @@ def ends_in_a_loop(text: str) -> bool:
 
 
 def _loops(tail: str) -> bool:
-    # A stretch of p characters that stands there four times shows its last 15 again p characters earlier.
+    # A stretch of p characters that is there four times shows its last 15 again p characters earlier.
     probe = LEAST // TIMES
     start = len(tail) - probe
     place = tail.rfind(tail[start:], 0, len(tail) - 1) if start > 0 else -1
@@ -101,7 +101,7 @@ def _loops(tail: str) -> bool:
 
 
 def other_settings(input: VLMInput, flags: tuple[str, ...], most_new_tokens: int) -> VLMInput | None:
-    """The request to try in place of one whose answer was flagged; None when no other settings help.
+    """The request to try instead of one whose answer was flagged; None when no other settings help.
 
     A loop or an empty answer is tried with a repetition penalty of at least 1.1 and, if it is sampled, another seed;
     one that was cut off with twice as many new tokens; one that is not the JSON that was asked for, and nothing else,

@@ -91,7 +91,7 @@ def generate(
         pages: What is read of an image with several pages (TIFF, PDF, an animation) that does not name one: the
             `first`, which flags the answer; `all`, as images of the record; or `each`, as a record of its own.
         model_params: Parameters of the model's class over the config's own, for a model that is given by name.
-        events: Told how the run goes on.
+        events: Told how far the run is.
         **settings: Settings of generation by name (`temperature=0`, `max_new_tokens=64`); a record's own win, and the
             model's own hold for what is left out.
 

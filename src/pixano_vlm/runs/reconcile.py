@@ -29,7 +29,7 @@ from pixano_vlm.records.request import Line, Request, hash_id, place
 
 _UNUSUAL = journals.ERROR | journals.LINE_ERROR | journals.FILES | journals.FLAGGED
 _MOVED = 0
-"""In place of a slot's checksum: its offset is not the one that was read."""
+"""Instead of a slot's checksum: its offset is not the one that was read."""
 
 
 @dataclass(slots=True)
@@ -118,7 +118,7 @@ class _Reconciliation:
         self.output, self.disk = output, disk
         self.model, self.fingerprint = model, fingerprint
         self.again = again
-        """Slots with one of these flags are done again."""
+        """Slots with one of these flags are asked again."""
         self.limit = float("inf") if limit is None else limit
         self.found = Reconciled()
         self.left_over = 0

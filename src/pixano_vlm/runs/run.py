@@ -51,7 +51,7 @@ class Run:
 
     Args:
         options: What to do.
-        events: Told how it goes on.
+        events: Told how far it is.
 
     Attributes:
         summary: Counts and rates so far; final once the run has ended.

@@ -68,7 +68,7 @@ def words(text: str) -> str:
         character if place in kept or _is_of_word(character) else " " for place, character in enumerate(text)
     )
     found = [_NUMBER_WORDS.get(word, word) for word in text.split()]
-    # The answer "a", to a question with lettered choices, is no article.
+    # The answer "a", to a question with lettered choices, is not an article.
     found = [word for word in found if word not in _ARTICLES] or found
     joined = " ".join(found)
     return _WHOLE.get(joined, joined)

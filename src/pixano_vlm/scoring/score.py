@@ -326,7 +326,7 @@ def _trusted(tally: _Tally, judge: Judge, wanted: float | None) -> Trust | None:
 
 
 def _confusion(pairs: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
-    """Truth -> answer -> count. Answers that are no label of the truth are one column."""
+    """Truth -> answer -> count. Answers that are not a label of the truth are one column."""
     sizes: Counter[str] = Counter()
     for (truth, _), count in pairs.items():
         sizes[truth] += count

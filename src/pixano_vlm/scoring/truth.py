@@ -22,7 +22,7 @@ from pixano_vlm.records.output_line import OutputLine
 __all__ = ["MISSING", "Truth", "open_truth"]
 
 MISSING = object()
-"""In place of a truth that nobody gave. `null` is one that was not given, too."""
+"""Instead of a truth that nobody gave. `null` is one that was not given, too."""
 
 COLUMNS = ("truth", "answer", "answers", "label", "ground_truth")
 IDS = ("id", "record_id", "question_id", "uid")

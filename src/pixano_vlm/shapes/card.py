@@ -127,7 +127,7 @@ def write_card(folder: Path, facts: TrainingFacts) -> None:
 
 
 def write_accuracy(folder: Path, measured: str) -> None:
-    """Put what was `measured` (Markdown) into a folder's card, in place of what stood there."""
+    """Put what was `measured` (Markdown) into a folder's card, instead of what was there."""
     card = folder / "README.md"
     before, rest = card.read_text(encoding="utf-8").split(_ACCURACY_BEGINS, 1)
     _, after = rest.split(_ACCURACY_ENDS, 1)
@@ -136,7 +136,7 @@ def write_accuracy(folder: Path, measured: str) -> None:
 
 
 def _wrapped(text: str) -> str:
-    """The card with its plain paragraphs filled anew: what was put into them changed their lines' lengths."""
+    """The card with its plain paragraphs filled again: what was put into them changed their lines' lengths."""
     paragraphs = text.rstrip().split("\n\n")
     filled = (
         textwrap.fill(paragraph, 100, break_on_hyphens=False) if paragraph[:1].isalpha() else paragraph
@@ -146,7 +146,7 @@ def _wrapped(text: str) -> str:
 
 
 def _wordings(kind: str) -> str:
-    # The colour of a red star is no question.
+    # The colour of a red star is not a question.
     the = "the star" if kind == "colour" else "the red star"
     subject = {"a": "a red star", "the": the, "many": "red shapes"}
     return f"- `{kind}`: " + " ".join(wording.format(**subject) for wording in WORDINGS[kind])

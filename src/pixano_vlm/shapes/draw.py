@@ -27,7 +27,7 @@ COLOURS: Final[dict[str, RGB]] = {
 }
 KINDS: Final = ("circle", "square", "triangle", "star")
 CELLS: Final = ("top left", "top right", "bottom left", "bottom right")
-"""The cells in reading order: cell `i` stands in row `i // 2`, column `i % 2`."""
+"""The cells in reading order: cell `i` is in row `i // 2`, column `i % 2`."""
 
 SMALLEST_EDGE: Final = 96
 LARGEST_EDGE: Final = 320

@@ -2,10 +2,10 @@
 
 Each picture comes with a conversation of several questions, and only the answers count in the loss: asked
 one question a picture, the model stalls at 82 % and never learns to single out one shape. Every batch follows
-from the seed and the step alone, so a run that goes on with `--resume` sees the batches it would have seen.
+from the seed and the step alone, so a run that continues with `--resume` sees the batches it would have seen.
 
 The checkpoint folder DIR is written every `CHECKPOINT_STEPS` steps, each file in one move, so that it can be
-used while training goes on; what else is needed to go on lies in a file of its own, by default DIR.state.pt.
+used during training; what else is needed to resume lies in a file of its own, by default DIR.state.pt.
 How well a checkpoint answers is logged and chooses nothing: what is shipped is the last one.
 """
 
@@ -206,7 +206,7 @@ class Trainer:
         report(f"checkpoint {self.step}: {shares}")
 
     def resume(self) -> None:
-        """Go on from the last checkpoint's state."""
+        """Resume from the last checkpoint's state."""
         state = torch.load(self.state_file, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -18,7 +18,7 @@ _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 def read_events(text: str) -> dict[str, Any] | None:
     """The answer that a text of server-sent events holds: whole, or an error object. None: it holds neither.
 
-    A stream that ended in the middle has no `[DONE]` and no `finish_reason`, and is no answer.
+    A stream that ended in the middle has no `[DONE]` and no `finish_reason`, and is not an answer.
     """
     events = [line[len(_DATA) :].strip() for line in text.splitlines() if line.startswith(_DATA)]
     chunks = []

@@ -33,7 +33,7 @@ _GREYS = frozenset({"1", "L", "LA", "La", "I", "F"})
 _QUALITIES = (95, 90, 85, 80)
 """Tried in turn for an image of another lossy format: a worse one would show, whatever it saves."""
 _COARSER = (1.0, 1.1, 1.25, 1.5, 2.0)
-"""How much coarser than a JPEG's own its quantization tables become, until it is no larger than it was."""
+"""How much coarser than a JPEG's own its quantization tables become, until it is not larger than it was."""
 _COARSEST = 255
 _SIDE = 8
 """Rows and columns of a quantization table."""

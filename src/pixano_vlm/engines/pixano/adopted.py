@@ -29,7 +29,7 @@ UNKNOWN_THERE = tuple(
     if name not in {"max_new_tokens", "temperature", "seed"} and not setting.is_the_runs
 )
 """Settings of a `VLMInput` that the server's own has no place for. So it is with `seed`, but a run gives each
-record one that nobody asked for, and that is no reason to refuse it."""
+record one that nobody asked for, and that does not refuse it."""
 
 
 class AdoptedModel(VLMModel):

@@ -227,7 +227,7 @@ class RayVLMModel(EngineModel, TakesDeferred):
 
     def _clear_seat(self, seat: _Seat[Any]) -> None:
         if seat.actor is not None:
-            # One that is only out of reach must not go on beside its successor.
+            # One that is only out of reach must not work beside its successor.
             self._ray.kill(seat.actor)
         seat.actor = seat.call = None
         seat.share = Share()
@@ -295,7 +295,7 @@ class RayVLMModel(EngineModel, TakesDeferred):
     def _replace(
         self, shares: Shares[Key], seat: _Seat[Key], error: Exception
     ) -> Iterator[tuple[Key, VLMError]]:
-        """A new worker for a lost one, whose records are done again."""
+        """A new worker for a lost one, whose records are asked again."""
         if len(seat.share.held) == 1 and shares.is_suspect(key := next(iter(seat.share.held))):
             workers = shares.losses(key) + 1
             shares.answered(seat.share, key)

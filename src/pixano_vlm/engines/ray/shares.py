@@ -1,4 +1,4 @@
-"""The records of one stream, shared out among workers: who has which, and what of a lost worker is done again.
+"""The records of one stream, shared out among workers: who has which, and what of a lost worker is asked again.
 
 Plain Python: knows neither Ray nor models.
 """
@@ -134,7 +134,7 @@ class Shares(Generic[Key]):
                 return
 
     def _give_group(self, share: Share[Key]) -> None:
-        """The next record, and those after it with the same picture: one worker then encodes it once."""
+        """The next record, and those after it with the same image: one worker then encodes it once."""
         part = self._read.choose(share.part, (other.part for other in self._given if other is not share))
         if all(other is not share for other in self._given):
             self._given.append(share)

@@ -135,7 +135,7 @@ class Worker:
 
     def _supply(self) -> Iterator[tuple[Hashable, VLMInput]]:
         # A model asks for as many as it likes to choose from. Each time that there is none it stands still, so
-        # it is told the end instead, finishes those that it has, and begins anew with the next.
+        # it is told the end instead, finishes those that it has, and begins again with the next.
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._asked or not self._more, STARVED)

@@ -142,7 +142,7 @@ def _from_hub(params: TransformersParams, *, download: bool) -> Path | None:
                 local_files_only=params.local_files_only or not download,
             )
         )
-    except Exception as error:  # the hub's own errors, those of the network, and names that are no ids
+    except Exception as error:  # the hub's own errors, those of the network, and names that are not ids
         if not download:
             return None
         raise ModelLoadError(

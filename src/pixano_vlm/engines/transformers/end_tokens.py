@@ -81,7 +81,7 @@ def find_end_tokens(model: Any, tokenizer: Any, closing: str) -> EndTokens:
 def framing_ids(
     tokenizer: Any, ends: EndTokens, images: frozenset[str], between_turns: str
 ) -> frozenset[int]:
-    """The tokens that frame turns, and are no part of an answer. An end token that is a plain word is a part of it.
+    """The tokens that frame turns, and are not part of an answer. An end token that is a plain word is a part of it.
 
     Args:
         tokenizer: The model's.

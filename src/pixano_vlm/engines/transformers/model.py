@@ -246,11 +246,11 @@ class TransformersVLMModel(EngineModel):
         """Compares prompts, tokens, ends and text with those of transformers alone; see `Verifier`."""
         loaded = self._require()
         inputs = trial_inputs(VERIFIED_TOKENS)
-        picture = trial_picture()
+        image = trial_picture()
         processor, template = load_untouched(self.params)
         oracle = Oracle(loaded.model, processor, options_for(processor, loaded.model), template)
         verifier = Verifier(oracle, loaded.stop, self.stream, self._prompt_ids)
-        conversations = trial_conversations(picture, VERIFIED_TOKENS) if oracle.template is not None else {}
+        conversations = trial_conversations(image, VERIFIED_TOKENS) if oracle.template is not None else {}
         return verifier.verify(inputs, conversations, expects_template=self._expects_template(loaded))
 
     def show_prompt(self, input: VLMInput) -> dict[str, Any]:

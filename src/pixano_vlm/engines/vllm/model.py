@@ -222,7 +222,7 @@ class VLLMVLMModel(EngineModel):
         self._require()
         refuse_prompt_limit(self, hint=PROMPT_LIMIT)
         flow: _Flow[Key] = _Flow(iter(inputs))
-        with ThreadPoolExecutor(self.params.prepare_workers, thread_name_prefix="pictures") as pool:
+        with ThreadPoolExecutor(self.params.prepare_workers, thread_name_prefix="images") as pool:
             try:
                 while True:
                     yield from self._hand_over(flow, pool)
@@ -238,10 +238,10 @@ class VLLMVLMModel(EngineModel):
 
     def _hand_over(self, flow: _Flow[Key], pool: ThreadPoolExecutor) -> Iterator[tuple[Key, VLMError]]:
         """Gives vLLM what is prepared, as far as it has room, and prepares more; waits only where vLLM would."""
-        # A whole batch and more wait inside vLLM: where all of one end together, there is one to go on with at once.
+        # A whole batch and more wait inside vLLM: where all of one end together, another is ready at once.
         batch = max(4, self._batch_size())
         room = batch + max(batch, 2 * REFILL)
-        # Several at a time: vLLM's model goes on beside this, but while `step` waits for it nothing is added.
+        # Several at a time: vLLM's model works beside this, but while `step` waits for it nothing is added.
         if len(flow.running) > room - REFILL:
             return
         while len(flow.running) < room:

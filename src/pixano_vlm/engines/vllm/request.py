@@ -31,7 +31,7 @@ NO_BUDGET = "cannot be held to for one run or record: vLLM takes it for the mode
 """Why no image is held to a budget of pixels."""
 
 KEPT_PIXELS = 32 * 2**20
-"""Most pixels, of three bytes each, of pictures that are kept opened."""
+"""Most pixels, of three bytes each, of images that are kept opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +85,13 @@ class RequestMaker:
         if rendered.images:
             opened = [self._pictures.open(source, limits) for source in rendered.images]
             prompt["multi_modal_data"] = {"image": [picture for _, picture in opened]}
-            # By these vLLM recognises a picture that it has processed, without hashing its pixels.
+            # By these vLLM recognises an image that it has processed, without hashing its pixels.
             prompt["multi_modal_uuids"] = {"image": [digest.hex() for digest, _ in opened]}
         return VLLMRequest(prompt, sampling(input), {"add_special_tokens": False} if twice else {})
 
 
 class _Pictures:
-    """Opens pictures, and keeps the last ones: several records often ask about one. Safe from many threads."""
+    """Opens images, and keeps the last ones: several records often ask about one. Safe from many threads."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[bytes, int], Image.Image] = OrderedDict()
@@ -99,7 +99,7 @@ class _Pictures:
         self._lock = threading.Lock()
 
     def open(self, source: ImageSource, limits: Limits) -> tuple[bytes, Image.Image]:
-        """The digest of the picture's file, and the picture, upright and RGB.
+        """The digest of the image's file, and the image, upright and RGB.
 
         Raises:
             ImageError: When it cannot be used.

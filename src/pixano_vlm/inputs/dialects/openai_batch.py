@@ -129,7 +129,7 @@ def as_format(schema: Any) -> Values:
 
 
 def _is_neutral(key: str, value: Any) -> bool:
-    # `1 == True` in Python, and neither may stand for the other here.
+    # `1 == True` in Python, and neither may replace the other here.
     return any(
         value == neutral and isinstance(value, bool) == isinstance(neutral, bool)
         for neutral in _NEUTRAL.get(key, ())
