@@ -97,7 +97,7 @@ def faults(text: str) -> list[str]:
 
 
 def literals(text: str) -> Iterator[tuple[int, str]]:
-    """The strings of a module, docstrings too, with their lines; a value inside an f-string is one backtick."""
+    """The strings of a module, docstrings too, with their lines; a value inside an f-string is an X."""
     tree = ast.parse(text)
     strings = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
     pieces = {piece for node in strings for piece in node.values}
@@ -105,7 +105,7 @@ def literals(text: str) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.JoinedStr):
             yield (
                 node.lineno,
-                "".join(str(p.value) if isinstance(p, ast.Constant) else "`" for p in node.values),
+                "".join(str(p.value) if isinstance(p, ast.Constant) else "X" for p in node.values),
             )
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in pieces:
             yield node.lineno, node.value
@@ -153,7 +153,7 @@ def test_the_source_is_written_in_plain_terms_and_every_exception_is_needed() ->
     "text",
     [
         'raise E("this is " "no file")',
-        'raise E(f"{name} is no file")',
+        'raise E(f"{name} is no file of {folder}")',
         "raise E(f\"{x if x else 'it is no file'}\")",
         'def f():\n    """It is\n    no file."""',
         "# it is\n# no file",
