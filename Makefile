@@ -6,11 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCHVISION_PACKAGES := num2words av
-SUITE := -n 2 -m "not slow and not models and not engines and not browser and not images"
+SUITE := -n 2 -m "not slow and not models and not engines and not browser and not images and not tokenizers"
 NEEDING_TORCHVISION := qwen or internvl or smolvlm or onevision or mistral3 or cosmos3 or gemma4 or lfm2 or video
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo next test test-today test-lowest test-versions test-slow test-torchvision test-models test-browser test-images test-engines test-servers lint types docs bench clean
+.PHONY: help install demo next test test-today test-lowest test-versions test-slow test-torchvision test-models test-browser test-images test-engines test-servers lint types docs bench clean test-tokenizers
 
 help:
 	@echo "make demo       install, run the embedded model on examples/shapes, check its answers, make a report"
@@ -25,6 +25,7 @@ help:
 	@echo "make test-images        image files, compared with other decoders (apt-get install imagemagick libheif-examples libjxl-tools)"
 	@echo "make test-engines      vLLM on the CPU, a server, Ray and the Pixano server, in environments of their own (8 GB)"
 	@echo "make test-servers      three real servers: vLLM's, transformers serve, and llama.cpp's, which is built (20 minutes)"
+	@echo "make test-tokenizers   prompts, stops and JSON over the tokenizers of five published families (npm)"
 	@echo "make lint       ruff: rules and format"
 	@echo "make types      mypy, strict"
 	@echo "make docs       the site of the documentation, in build/docs (Python 3.11 or later)"
@@ -148,6 +149,14 @@ test-servers: $(VENV)-engines/.installed $(VENV)-engines/llama/mmproj.gguf
 	$(VENV)-engines/vllm/bin/python -m pytest -m engines -k vllm tests/engines/heavy/test_real_servers.py
 	$(VENV)-engines/ray/bin/python -m pytest -m engines -k "transformers or llama" tests/engines/heavy/test_real_servers.py
 
+$(VENV)-tokenizers/.installed: scripts/tokenizers_env.py
+	$(BIN)/python scripts/tokenizers_env.py $(VENV)-tokenizers
+	touch $@
+
+# Without the tokenizers the tests would be skipped. One process: each family's tokenizer is loaded once.
+test-tokenizers: install $(VENV)-tokenizers/.installed
+	PIXANO_VLM_TOKENIZERS=$(VENV)-tokenizers/3.7.2 $(BIN)/python -m pytest -n 0 -m tokenizers tests/tokenizers
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/python scripts/write_schema.py --check
@@ -169,5 +178,5 @@ bench: install
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf docs/reference/python $(VENV) $(VENV)-torchvision $(VENV)-today $(VENV)-lowest $(VENV)-engines build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demo.outputs.jsonl* demo.report*.html
+	rm -rf docs/reference/python $(VENV) $(VENV)-torchvision $(VENV)-today $(VENV)-lowest $(VENV)-engines $(VENV)-tokenizers build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demo.outputs.jsonl* demo.report*.html
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

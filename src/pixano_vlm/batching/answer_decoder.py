@@ -13,6 +13,9 @@ from pixano_vlm.batching.postprocessor import Postprocessor
 
 __all__ = ["AnswerDecoder"]
 
+_WINDOW = 6
+"""Tokens before one that decide how it is written: some tokenizers drop the blank of the first."""
+
 
 class AnswerDecoder:
     """Decodes answers as one model's processor does.
@@ -67,6 +70,29 @@ class AnswerDecoder:
         """The text of all tokens, those that frame the turn too."""
         return self._decode(list(tokens))
 
+    def pieces(self, tokens: Sequence[int]) -> list[str]:
+        """What each token adds to the text; of the tokens that spell one character, the last one adds it."""
+        pieces: list[str] = []
+        window: list[int] = []
+        before = ""
+        for token in tokens:
+            if self._is_dropped(token):
+                pieces.append("")
+                continue
+            window.append(token)
+            after = self._plain(window)
+            if after.endswith("\ufffd") and len(window) < 2 * _WINDOW:
+                pieces.append("")
+                continue
+            pieces.append(after[len(before) :])
+            window = window[-_WINDOW:]
+            before = self._plain(window)
+        return pieces
+
+    def _plain(self, tokens: list[int]) -> str:
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=False)
+        return text
+
     def _is_dropped(self, token: int) -> bool:
         if self.skip_special_tokens is None:
             return token in self.framing
@@ -76,8 +102,7 @@ class AnswerDecoder:
     def _decode(self, tokens: list[int]) -> str:
         if self._post_process is not None:
             return self._post_process(tokens)
-        text: str = self._tokenizer.decode(tokens, skip_special_tokens=False)
-        return text
+        return self._plain(tokens)
 
 
 def _before(text: str, stops: Sequence[str]) -> str | None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pixano_vlm.batching.field_confidence import field_confidence
 from pixano_vlm.batching.kv_cache import LayerKind
 from pixano_vlm.batching.labels import LabelScores
 from pixano_vlm.batching.likelihood import DIGITS, geometric_mean, written_logs
@@ -29,7 +30,7 @@ from pixano_vlm.batching.stop_criteria import StopCriteria
 from pixano_vlm.errors import RESUME, GenerationError, RunError, VLMError
 from pixano_vlm.models.generation import settings_used
 from pixano_vlm.models.vlm import UsageInfo, VLMInput, VLMOutput
-from pixano_vlm.prompts.response_format import parsed_answer
+from pixano_vlm.prompts.response_format import parsed_answer, schema_of
 
 Answer = tuple[Hashable, VLMOutput | VLMError]
 
@@ -397,8 +398,13 @@ def output(sequence: Sequence, stop: StopCriteria) -> VLMOutput:
     if logs and (asked.logprobs or (asked.logprobs is None and asked.top_logprobs is not None)):
         others = sequence.alternatives[first:]
         written = written_logs(sequence.tokens[first:], logs, others, stop.decoder.whole)
+    of_fields = None
+    if parsed is not None and logs and input.response_format is not None:
+        pieces = stop.decoder.pieces(sequence.tokens[first:])
+        of_fields = field_confidence(text, pieces, logs, schema_of(input.response_format))
     return VLMOutput(
         confidence=geometric_mean(logs),
+        field_confidence=of_fields,
         logprobs=written,
         generated_text=text,
         reasoning=reasoning,

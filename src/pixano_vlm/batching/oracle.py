@@ -107,6 +107,11 @@ class Oracle:
             str(value) for name, value in vars(self._processor).items() if name.endswith(("_token", "_tag"))
         }
         tokens |= {str(getattr(self._processor, "image_token", None))}
+        # A tokenizer names what frames images among its own.
+        named_by_tokenizer = getattr(self._tokenizer, "special_tokens_map", {})
+        tokens |= {
+            str(value) for name, value in named_by_tokenizer.items() if name.endswith(("_token", "_tag"))
+        }
         rendered = ""
         if self.template is not None:
             turns = (("user", "plum"), ("assistant", "peach"), ("user", "pear"))

@@ -97,6 +97,11 @@ class VLMOutput(BaseModel):
         default=None,
         description="0 to 1: the geometric mean of the probabilities that the model gave the answer's tokens.",
     )
+    field_confidence: Any = Field(
+        default=None,
+        description="Of an answer in JSON, how sure the model is of each value: the shape of `parsed`, with 0 to 1 "
+        "for each leaf.",
+    )
     logprobs: dict[str, Any] | None = Field(
         default=None,
         description="The answer's tokens with log-probabilities, in OpenAI's form, where asked for.",

@@ -92,9 +92,11 @@ class ContentStyles:
         with_image = self._rendered(role, [{"type": "image"}, text])
         if without is None or with_image is None or WORD not in with_image:
             return ""
+        if _is_printed_as_data(with_image):
+            return ""
         before, after = without.partition(WORD)[0], with_image.partition(WORD)[0]
         same = next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), len(before))
-        return after[same:].strip() if len(after) > same and not _is_printed_as_data(after) else ""
+        return after[same:].strip() if len(after) > same else ""
 
     def _rendered(self, role: str, content: Any) -> str | None:
         texts = map(self._try, self._conversations(role, content))

@@ -26,8 +26,8 @@ __all__ = ["VERSION", "LineError", "LineUsage", "OutputLine", "error_message", "
 
 VERSION = "1.4"
 """1.0: the first version. 1.1: `images` also lists the images in chat messages. 1.2: `pages_not_read`.
-1.3: `prompt` and `reasoning`. 1.4: `regions` and `image_sizes`; `confidence`, `raw_confidence`, `logprobs` and
-`probabilities`."""
+1.3: `prompt` and `reasoning`. 1.4: `regions` and `image_sizes`; `confidence`, `raw_confidence`, `field_confidence`,
+`logprobs` and `probabilities`."""
 
 
 class LineUsage(BaseModel):
@@ -88,6 +88,10 @@ class OutputLine(BaseModel):
         default=None,
         description="0 to 1: the geometric mean of the probabilities that the model gave the answer's tokens, its "
         "end included and its thoughts left out; under a JSON schema among the tokens that it allows.",
+    )
+    field_confidence: Any = Field(
+        default=None,
+        description="How sure the model is of each value of `parsed`, 0 to 1, in the same shape.",
     )
     logprobs: dict[str, Any] | None = Field(
         default=None,
