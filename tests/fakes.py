@@ -107,6 +107,7 @@ def run(
     rows: Any = None,
     naming: Any = None,
     retry_flagged: bool = False,
+    least_confidence: float | None = None,
     **options: Any,
 ) -> Summary:
     """One whole run, as the command line does it."""
@@ -123,7 +124,10 @@ def run(
     with open_output(
         output, records, model="fake", fingerprint=fingerprint, options=opening, disk=disk
     ) as opened:
-        job = Job(opened.remaining, load, opened.sink, stop=stop, retry_flagged=retry_flagged)
+        job = Job(
+            opened.remaining, load, opened.sink, stop=stop, retry_flagged=retry_flagged,
+            least_confidence=least_confidence,
+        )  # fmt: skip
         summary = job.run(on_result)
         if not summary.interrupted:
             opened.settle()

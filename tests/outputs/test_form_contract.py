@@ -67,7 +67,13 @@ EXAMPLES: dict[str, Callable[[Path], Found]] = {
 TEXTS = ("a cat", 'two\nlines, "quoted"', "Käse, 图, 🙂", "null", " spaced ", "=1+1")
 
 
-@pytest.fixture(params=FORMS, ids=lambda form: form.suffixes[0])
+OF_REGIONS = {".coco.json": "tests/regions/test_run.py"}
+"""Forms of what answers point at, which have nothing of other answers -> the tests that show what they hold."""
+
+OF_ANSWERS = [form for form in FORMS if form.suffixes[0] not in OF_REGIONS]
+
+
+@pytest.fixture(params=OF_ANSWERS, ids=lambda form: form.suffixes[0])
 def form(request: pytest.FixtureRequest) -> Form:
     if (missing := missing_package(request.param)) is not None:
         pytest.skip(str(missing))
@@ -100,7 +106,12 @@ def finished(folder: Path, lines: list[OutputLine]) -> Path:
 
 
 def test_every_form_has_an_example() -> None:
-    assert EXAMPLES.keys() == {form.suffixes[0] for form in FORMS}
+    assert EXAMPLES.keys() | OF_REGIONS.keys() == {form.suffixes[0] for form in FORMS}
+
+
+def test_a_form_of_regions_has_tests_of_its_own(repository: Path) -> None:
+    for suffix, file in OF_REGIONS.items():
+        assert suffix in (repository / file).read_text(encoding="utf-8")
 
 
 def test_each_answer_is_there_once_and_in_order(form: Form, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ BOXES: list[tuple[str, str, Writer]] = [
         lambda box, size: f"<|ref|>a cat<|/ref|><|det|>[{scaled(box, size, 999)}]<|/det|>",
     ),
     ("gemma", "0-1000-yx", gemma),
-    ("paligemma", "paligemma", paligemma),
+    ("location tokens", "location-tokens", paligemma),
     ("lfm2", "0-1", fractions),
 ]
 """Name, convention, and how a model writes a box of an image."""
@@ -92,14 +92,14 @@ BOXES: list[tuple[str, str, Writer]] = [
 POINTS: list[tuple[str, str, Callable[[float, float, ImageSize], str]]] = [
     (
         "molmo",
-        "molmo",
+        "0-100",
         lambda x, y, size: (
             f'<point x="{x / size.width * 100:.1f}" y="{y / size.height * 100:.1f}" alt="a cat">a cat</point>'
         ),
     ),
     (
         "molmo, several",
-        "molmo",
+        "0-100",
         lambda x, y, size: (
             f'<points x1="{x / size.width * 100:.1f}" y1="{y / size.height * 100:.1f}" x2="1" y2="2" '
             'alt="a cat">a cat</points>'
@@ -107,7 +107,7 @@ POINTS: list[tuple[str, str, Callable[[float, float, ImageSize], str]]] = [
     ),
     (
         "molmo2",
-        "molmo2",
+        "0-1000",
         lambda x, y, size: (
             f'<points coords="1 1 {x / size.width * 1000:03.0f} {y / size.height * 1000:03.0f} '
             '2 001 002">a cat</points>'
@@ -230,7 +230,7 @@ def test_a_polygon_keeps_its_corners() -> None:
 
 def test_a_region_says_which_image_it_is_in() -> None:
     other = ImageSize(width=1000, height=1000)
-    regions, flags = found('<points coords="1 1 500 500\t2 1 100 200">cats</points>', "molmo2", [SIZE, other])
+    regions, flags = found('<points coords="1 1 500 500\t2 1 100 200">cats</points>', "0-1000", [SIZE, other])
     assert [(region.image, region.point) for region in regions] == [(0, (100, 50)), (1, (100, 200))]
     regions, flags = found('{"bbox_2d": [1, 2, 3, 4], "image": 3}')
     assert (regions, flags) == ([], ("regions_dropped",))
@@ -253,7 +253,7 @@ def test_what_florence2s_processor_parsed_becomes_regions() -> None:
             "polygons": [[[10.0, 10.0, 60.0, 12.0, 30.0, 50.0]]], "polygons_labels": ["dog"],
         }
     }  # fmt: skip
-    regions, flags = find_regions(output("", parsed=parsed), CONVENTIONS["florence2"], [SIZE])
+    regions, flags = find_regions(output("", parsed=parsed), CONVENTIONS["processor-tasks"], [SIZE])
     assert [(r.label, r.box, r.polygon) for r in regions] == [
         ("cat", (10, 20, 30, 40), None), ("dog", None, [(10, 10), (60, 12), (30, 50)]),
     ]  # fmt: skip
@@ -262,7 +262,7 @@ def test_what_florence2s_processor_parsed_becomes_regions() -> None:
 
 def test_what_kosmos2s_processor_parsed_becomes_regions() -> None:
     parsed = ["a cat and a dog", [["a cat", [0, 5], [[0.1, 0.2, 0.5, 0.6], [0.5, 0.5, 1.0, 1.0]]]]]
-    regions, _ = find_regions(output("", parsed=parsed), CONVENTIONS["kosmos2"], [SIZE])
+    regions, _ = find_regions(output("", parsed=parsed), CONVENTIONS["processor-phrases"], [SIZE])
     assert [(r.label, r.box) for r in regions] == [
         ("a cat", (20, 20, 100, 60)),
         ("a cat", (100, 50, 200, 100)),
@@ -280,6 +280,6 @@ def test_regions_of_a_model_class_are_checked_like_any_other() -> None:
     "text", ["[" * 20_000, '{"' * 20_000, "<box>" * 20_000, "<point x=" * 10_000, "(1," * 9_000]
 )
 def test_hostile_text_is_read_in_little_time(text: str) -> None:
-    for convention in ("0-1000", "paligemma"):
+    for convention in ("0-1000", "location-tokens"):
         regions, _ = found(text[:30_000], convention)
         assert regions == []

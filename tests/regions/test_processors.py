@@ -177,6 +177,6 @@ def test_an_id_or_a_folder_has_the_convention_of_the_registered_models_like_it(t
     registered = resolve_model("Qwen/Qwen2.5-VL-3B-Instruct", catalog)
     assert registered.regions == CONVENTIONS["pixels-of-resized"]
     (tmp_path / "config.json").write_text('{"model_type": "paligemma"}')
-    assert resolve_model(str(tmp_path), catalog).regions == CONVENTIONS["paligemma"]
+    assert resolve_model(str(tmp_path), catalog).regions == CONVENTIONS["location-tokens"]
     (tmp_path / "config.json").write_text('{"model_type": "llava"}')
     assert resolve_model(str(tmp_path), catalog).regions is None

@@ -50,8 +50,8 @@ class Whole:
         return model
 
     def restore(self) -> None:
-        for path in self.folder.glob("o.*"):
-            if path not in self.files:
+        for path in {*self.folder.glob("o[.-]*"), *(self.folder / "o.hf").rglob("*.*")}:
+            if path.is_file() and path not in self.files:
                 path.unlink()
         for path, data in self.files.items():
             if not path.exists() or path.read_bytes() != data:

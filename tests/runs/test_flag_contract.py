@@ -32,6 +32,10 @@ SCHEMA = {
 }
 
 
+LEAST = 0.5
+"""Answers of less confidence are flagged."""
+
+
 def said(text: str, **fields: Any) -> VLMOutput:
     usage = UsageInfo(prompt_tokens=1, completion_tokens=1, total_tokens=2)
     return VLMOutput(**{"generated_text": text, "usage": usage, "finish_reason": "stop", **fields})
@@ -65,6 +69,9 @@ EXAMPLES: dict[str, Example] = {
     "empty": Example(said(" \n")),
     "only_thinking": Example(said("", reasoning="Let me see"), others=("empty",)),
     "invalid_json": Example(said("five"), SCHEMA),
+    "low_confidence": Example(
+        said("a cat", confidence=0.2), is_asked_again=False
+    ),  # greedy: it would say the same
     "wrapped_json": Example(said('```json\n{"n": 5}\n```'), SCHEMA, is_asked_again=False),
     "pages_not_read": Example(image=pages, is_asked_again=False),
     "colours_guessed": Example(image=twelve_bits, is_asked_again=False),
@@ -95,7 +102,7 @@ def test_a_normal_answer_has_none() -> None:
 def test_it_is_found_in_the_answer_alone(name: str) -> None:
     example = EXAMPLES[name]
     assert example.answer is not None
-    assert set(flags_of(example.answer, example.response_format)) == {name, *example.others}
+    assert set(flags_of(example.answer, example.response_format, LEAST)) == {name, *example.others}
 
 
 @pytest.mark.parametrize("name", FLAGS)
@@ -108,7 +115,7 @@ def test_it_is_in_the_line_and_counted_and_a_clean_neighbour_is_not(
         example.image(tmp_path / "a.img")
         record["images"] = ["a.img"]
     manifest = write_lines("m.jsonl", [json.dumps(record)])
-    summary = run(manifest, tmp_path / "out.jsonl", Scripted(example.answer))
+    summary = run(manifest, tmp_path / "out.jsonl", Scripted(example.answer), least_confidence=LEAST)
     (line,) = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
     assert set(line["flags"]) == {name, *example.others}
     assert summary.flags == dict.fromkeys((name, *example.others), 1)
@@ -124,14 +131,14 @@ def test_asked_again_on_request_it_is_with_settings_that_may_help_or_left_as_it_
     example = EXAMPLES[name]
     input = VLMInput(prompt="What?", max_new_tokens=8, temperature=0, response_format=example.response_format)
     if name not in OF_IMAGES and example.answer is not None:
-        found = flags_of(example.answer, example.response_format)
+        found = flags_of(example.answer, example.response_format, LEAST)
         assert (other_settings(input, found, 100) is not None) == example.is_asked_again
     record: dict[str, Any] = {"prompt": "What?", "temperature": 0, "response_format": example.response_format}
     if example.image is not None:
         example.image(tmp_path / "a.img")
-        record["images"] = ["a.img"]
     model = Scripted(example.answer)
-    run(write_lines("m.jsonl", [json.dumps(record)]), tmp_path / "out.jsonl", model, retry_flagged=True)
+    manifest = write_lines("m.jsonl", [json.dumps(record)])
+    run(manifest, tmp_path / "out.jsonl", model, retry_flagged=True, least_confidence=LEAST)
     assert len(model.asked) == 1 + example.is_asked_again
 
 

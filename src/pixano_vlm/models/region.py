@@ -52,10 +52,11 @@ class RegionConvention(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    form: Literal["text", "loc", "florence2", "kosmos2", "own"] = Field(
+    form: Literal["text", "loc", "tasks", "phrases", "own"] = Field(
         default="text",
         description="`text`: JSON, tags, lists and points of many kinds; `loc`: PaliGemma's location tokens; "
-        "`florence2`, `kosmos2`: what their processors read; `own`: the model class gives `regions` in pixels.",
+        "`tasks`, `phrases`: what Florence-2's and Kosmos-2's processors read; `own`: the model class gives "
+        "`regions` in pixels.",
     )
     scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["pixels", "resized"] = Field(
         default="pixels",
@@ -75,11 +76,9 @@ CONVENTIONS: dict[str, RegionConvention] = {
     "0-999": RegionConvention(scale=999),
     "0-1000": RegionConvention(scale=1000),
     "0-1000-yx": RegionConvention(scale=1000, order="yx"),
-    "molmo": RegionConvention(scale=100),
-    "molmo2": RegionConvention(scale=1000),
-    "paligemma": RegionConvention(form="loc", scale=1024, order="yx"),
-    "florence2": RegionConvention(form="florence2", scale="pixels"),
-    "kosmos2": RegionConvention(form="kosmos2", scale=1),
+    "location-tokens": RegionConvention(form="loc", scale=1024, order="yx"),
+    "processor-tasks": RegionConvention(form="tasks", scale="pixels"),
+    "processor-phrases": RegionConvention(form="phrases", scale=1),
     "own": RegionConvention(form="own"),
 }
 """The conventions that have a name."""

@@ -45,9 +45,9 @@ def find_regions(
 
 
 def _candidates(output: VLMOutput, convention: RegionConvention) -> list[Candidate]:
-    if convention.form == "florence2":
+    if convention.form == "tasks":
         return read_florence2(output.parsed)
-    if convention.form == "kosmos2":
+    if convention.form == "phrases":
         return read_kosmos2(output.parsed)
     if convention.form == "loc":
         return read_locations(output.generated_text)

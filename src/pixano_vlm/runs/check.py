@@ -180,6 +180,9 @@ def check_output(
             return
         stack.callback(disk.close, beside)
         journal = Journal.open(disk, beside)
+        if journal is None and not disk.size(beside) and not disk.size(fd):
+            yield from _not_begun(manifest, checked, name)  # a run was killed before its first answer
+            return
         if journal is None:
             checked.found["damaged"] += 1
             yield Finding("damaged", name, name, None, "its header is not that of a journal")
@@ -191,6 +194,13 @@ def check_output(
         for finding in found:
             checked.found[finding.kind] += 1
             yield finding
+
+
+def _not_begun(manifest: Manifest | None, checked: Checked, name: str) -> Iterator[Finding]:
+    for request in manifest or ():
+        checked.records = request.index + 1
+        checked.found["missing"] += 1
+        yield Finding("missing", name, request.where, request.id, "it has no answer")
 
 
 class _Checking:
@@ -240,7 +250,9 @@ class _Checking:
                 self.checked.records = index + 1
             if slot is None:
                 if self.journal.is_damaged(index):
-                    yield self._of_slot(index, line, "damaged", "its entry in the journal is damaged")
+                    # A run that is killed may leave half of its last entry, whose record has no answer then.
+                    kind: Kind = "damaged" if self.is_complete else "missing"
+                    yield self._of_slot(index, line, kind, "its entry in the journal is damaged")
                 elif line is not None:
                     yield self._of_slot(index, line, "missing", "it has no answer")
                 continue
