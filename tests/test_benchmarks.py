@@ -20,7 +20,7 @@ def last_line(*command: str) -> dict[str, object]:
     return figures
 
 
-def test_resident_memory_over_pictures_that_all_differ() -> None:
+def test_resident_memory_over_images_that_all_differ() -> None:
     figures = last_line("benchmarks/memory.py", "--records", "60", "--every", "30")
     assert figures["records"] == 60
     resident = figures["resident_mib"]

@@ -313,7 +313,7 @@ class TestNames:
         assert model.model_params == {"path": str(tmp_path / "checkpoint")}
         assert model.model_class == "TransformersVLMModel"
 
-    def test_a_folder_without_one_is_no_checkpoint(self, tmp_path: Path) -> None:
+    def test_a_folder_without_one_is_not_a_checkpoint(self, tmp_path: Path) -> None:
         with pytest.raises(UnknownModelError, match=r"no config\.json"):
             resolve_model(str(tmp_path), load_catalog())
 
@@ -339,7 +339,7 @@ class TestNames:
         with pytest.raises(UnknownModelError, match="there is no folder"):
             resolve_model(name, load_catalog())
 
-    def test_the_engines_class_alone_is_no_model(self) -> None:
+    def test_the_engines_class_alone_is_not_a_model(self) -> None:
         with pytest.raises(UnknownModelError):
             resolve_model("TransformersVLMModel", load_catalog())
 

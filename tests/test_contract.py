@@ -187,7 +187,7 @@ class TestStream:
             ("c", "c"),
         ]
 
-    def test_a_failed_input_is_answered_with_its_error_and_the_rest_go_on(self) -> None:
+    def test_a_failed_input_is_answered_with_its_error_and_the_rest_continue(self) -> None:
         error = ImageError("not a picture.")
         answers = dict(self.model(b=error).stream(self.inputs("abc")))
         assert answers["b"] is error
@@ -247,7 +247,7 @@ class TestRegistry:
 
         assert CLASSES.get("taken") is First
 
-    def test_a_class_that_is_defined_anew_takes_its_own_place_and_one_of_another_module_does_not(
+    def test_a_class_that_is_defined_again_takes_its_own_place_and_one_of_another_module_does_not(
         self,
     ) -> None:
         text = "@register_model('renewed')\nclass Renewed(Scripted): ..."

@@ -268,7 +268,7 @@ class TestBatches:
             (["a", "b"], "returned a list with a str, and a VLMOutput is needed."),
         ],
     )
-    def test_what_is_no_list_of_answers_blames_the_class(self, returned: Any, said: str) -> None:
+    def test_what_is_not_a_list_of_answers_blames_the_class(self, returned: Any, said: str) -> None:
         class Wrong(InBatches):
             def predict_batch(self, inputs: list[VLMInput]) -> Any:
                 return returned

@@ -329,7 +329,7 @@ def test_the_learning_rate_goes_up_and_then_down_to_nothing() -> None:
     assert rates[0] < rates[50] < max(rates) > rates[500] > rates[1000] == pytest.approx(0)
 
 
-def test_training_writes_a_checkpoint_that_loads_and_goes_on_where_it_stopped(
+def test_training_writes_a_checkpoint_that_loads_and_continues_where_it_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(train, "CHECKPOINT_PICTURES", 2)

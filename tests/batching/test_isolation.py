@@ -54,7 +54,7 @@ def test_a_schema_holds_though_the_likeliest_few_tokens_are_none_of_its(
 
 
 @pytest.mark.parametrize("settings", [{"temperature": 1.0}, {"temperature": 1.0, "top_k": 5}])
-def test_logits_that_are_no_numbers_are_one_records_error(
+def test_logits_that_are_not_finite_are_one_records_error(
     settings: dict[str, float], open_model: Open
 ) -> None:
     """As where float16 overflows: what the ended record leaves in memory spoils no later one in its row either."""

@@ -56,7 +56,7 @@ def test_attention_is_that_of_double_precision_but_for_rounding(
     assert distance(got, exact(query, key, value, mask)) < 0.01
 
 
-def test_a_row_that_sees_nothing_is_no_nan() -> None:
+def test_a_row_that_sees_nothing_is_not_nan() -> None:
     mask = torch.zeros(1, 1, 1, 5, dtype=torch.bool)
     got, _ = attend(MODULE, states(1, 2, 1, 8), states(1, 2, 5, 8), states(1, 2, 5, 8), mask)
     assert bool(torch.isfinite(got).all())

@@ -141,7 +141,7 @@ def test_token_types_are_asked_for_where_the_model_takes_them_and_its_processor_
     assert not asked(object(), _Takes())
 
 
-def test_a_picture_that_several_threads_want_at_once_is_processed_once() -> None:
+def test_an_image_that_several_threads_want_at_once_is_processed_once() -> None:
     picture = Image.new("RGB", (8, 8))
     picture.info[DIGEST] = b"one"
     together, calls = threading.Barrier(3), []
@@ -162,7 +162,7 @@ def test_a_picture_that_several_threads_want_at_once_is_processed_once() -> None
     assert len(calls) == 1
 
 
-def test_a_picture_whose_processing_fails_is_tried_by_each_that_wants_it() -> None:
+def test_an_image_whose_processing_fails_is_tried_by_each_that_wants_it() -> None:
     picture = Image.new("RGB", (8, 8))
     picture.info[DIGEST] = b"one"
     calls = []

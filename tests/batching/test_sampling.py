@@ -104,7 +104,7 @@ def test_the_smallest_temperatures_are_greedy() -> None:
 
 
 @pytest.mark.parametrize("nothing", [math.nan, math.inf])
-def test_scores_that_are_no_numbers_are_an_error_of_their_row(nothing: float) -> None:
+def test_scores_that_are_not_finite_are_an_error_of_their_row(nothing: float) -> None:
     """As a float16 that overflowed gives them, which would else be answered with token 0 for ever."""
     logits = torch.zeros(4, 50)
     logits[:, 7] = 3.0

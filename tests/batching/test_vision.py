@@ -40,5 +40,5 @@ def test_two_images_are_joined_in_the_order_of_their_placeholders(
     torch.testing.assert_close(pooled[0], torch.cat([first.pooled, second.pooled]))
 
 
-def test_no_image_is_no_encoder_output() -> None:
+def test_no_image_gives_no_encoder_output() -> None:
     assert join([]) is None

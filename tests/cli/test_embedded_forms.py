@@ -31,7 +31,7 @@ def fifty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "images"
 
 
-def test_a_folder_is_captioned_into_files_beside_its_pictures(
+def test_a_folder_is_captioned_into_files_beside_its_images(
     cli: Callable[..., Any], fifty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

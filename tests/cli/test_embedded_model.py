@@ -61,7 +61,7 @@ def test_generate_answers_every_record(cli: Callable[..., Any], repository: Path
     assert run["model"]["architecture"] == "Idefics3ForConditionalGeneration"
 
 
-def test_only_what_is_missing_is_done_when_going_on(
+def test_only_what_is_missing_is_done_when_resuming(
     cli: Callable[..., Any], repository: Path, tmp_path: Path
 ) -> None:
     manifest, output = repository / "examples/shapes/manifest.jsonl", tmp_path / "out.jsonl"

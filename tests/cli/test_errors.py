@@ -101,7 +101,7 @@ def test_the_module_is_the_command() -> None:
     )
 
 
-def test_a_reader_that_leaves_is_no_failure_to_talk_about() -> None:
+def test_a_reader_that_leaves_is_not_a_failure_to_talk_about() -> None:
     """`pixano-vlm list | head -1` prints one line and nothing else."""
     command = [sys.executable, "-m", "pixano_vlm", "list", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

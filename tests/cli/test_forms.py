@@ -40,7 +40,7 @@ class TestFolder:
         said = json.loads(Path("photos.outputs.jsonl.run.json").read_text())
         assert said["settings"]["source"] == {"manifest": ["photos"], "prompt": "A {stem}?"}
 
-    def test_it_is_gone_on_with(self, cli: Callable[..., Any], folder: Path) -> None:
+    def test_it_is_resumed(self, cli: Callable[..., Any], folder: Path) -> None:
         assert cli("generate", "photos", *ECHO, *ASK, "--limit", "2").code == 0
         ran = cli("generate", "photos", *ECHO, *ASK, "--resume")
         assert ran.code == 0
@@ -94,7 +94,7 @@ class TestSidecars:
         assert self.run(cli, "--prompt", "B {stem}?", "--overwrite").code == 0
         assert (folder / "3.txt").read_text() == "B 3?\n"
 
-    def test_a_file_of_somebody_else_stays_and_its_picture_is_not_asked_about(
+    def test_a_file_of_somebody_else_stays_and_its_image_is_not_asked_about(
         self, cli: Callable[..., Any], folder: Path
     ) -> None:
         (folder / "2.txt").write_text("by hand")
@@ -116,7 +116,7 @@ class TestSidecars:
         assert cli("generate", "photos", *ECHO, *ASK, "--sidecar", "json").code == 0
         assert json.loads((folder / "0.json").read_text()) == lines()[0]
 
-    def test_two_pictures_with_one_file_are_an_error_for_the_second(
+    def test_two_images_with_one_file_are_an_error_for_the_second(
         self, cli: Callable[..., Any], folder: Path
     ) -> None:
         Image.new("RGB", (8, 8)).save(folder / "0.png")
@@ -124,7 +124,7 @@ class TestSidecars:
         assert "has its answer in" in lines()[1]["error"]["message"]
         assert (folder / "0.txt").read_text() == "A 0?\n"
 
-    def test_an_interrupted_run_that_overwrites_is_gone_on_with_as_one(
+    def test_an_interrupted_run_that_overwrites_is_resumed_as_one(
         self, cli: Callable[..., Any], folder: Path
     ) -> None:
         from pixano_vlm.cli.shown import resume_command
@@ -207,7 +207,7 @@ class TestForms:
         assert second["response"] is None
         assert second["error"]["code"] == "RecordError"
 
-    def test_going_on_writes_them_again_whole(self, cli: Callable[..., Any], manifest: None) -> None:
+    def test_resuming_writes_them_again_whole(self, cli: Callable[..., Any], manifest: None) -> None:
         cli("generate", "m.jsonl", *ECHO, "-o", "a.csv", "--limit", "1")
         assert cli("generate", "m.jsonl", *ECHO, "-o", "a.csv").code == 2
         cli("generate", "m.jsonl", *ECHO, "-o", "a.csv", "--resume")

@@ -105,7 +105,7 @@ class TestHelp:
         )
 
     @pytest.mark.parametrize("name", COMMANDS)
-    def test_it_is_no_wider_than_its_reader(
+    def test_it_is_not_wider_than_its_reader(
         self, name: str, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delenv("COLUMNS")
@@ -256,7 +256,7 @@ class TestMessages:
         registered = cli("generate", "m.jsonl", "--model", "smolvlm-256m-instruct").err
         assert "is also the registered model" not in registered
 
-    def test_a_reader_of_a_run_that_leaves_is_no_error(self, tmp_path: Path) -> None:
+    def test_a_reader_of_a_run_that_leaves_is_not_an_error(self, tmp_path: Path) -> None:
         lines = "".join(json.dumps({"prompt": f"wait {n}"}) + "\n" for n in range(50))
         (tmp_path / "m.jsonl").write_text(lines)
         command = [

@@ -126,7 +126,7 @@ def test_several_adapters_over_one_base_are_entries_of_a_config_file(
 
 
 @needs_peft
-def test_a_run_with_an_adapter_answers_as_the_merged_model_and_is_not_gone_on_with_under_another(
+def test_a_run_with_an_adapter_answers_as_the_merged_model_and_is_not_resumed_under_another(
     base: Path, adapters: list[Path], asked: list[VLMInput], cli: Callable[..., Any], tmp_path: Path
 ) -> None:
     manifest = tmp_path / "m.jsonl"

@@ -233,7 +233,7 @@ def test_a_captioner_without_a_template_is_none(tmp_path: Path) -> None:
     assert open_checkpoint(build("florence2", tmp_path / "florence2")).notices() == []
 
 
-def test_an_error_is_no_answer(tmp_path: Path) -> None:
+def test_an_error_is_not_an_answer(tmp_path: Path) -> None:
     [failed] = answers(
         open_checkpoint(copy_checkpoint(tmp_path / "m")), [VLMInput(prompt="<image>", max_new_tokens=1)]
     )

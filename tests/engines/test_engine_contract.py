@@ -185,7 +185,7 @@ def test_inputs_are_taken_as_they_are_needed_and_what_is_left_is_forgotten(
     assert [key for key, _ in model.stream([("again", ask(image))])] == ["again"]
 
 
-def test_no_inputs_are_no_answers(model: VLMModel) -> None:
+def test_no_inputs_give_no_answers(model: VLMModel) -> None:
     assert list(model.stream([])) == []
 
 

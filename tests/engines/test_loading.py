@@ -57,7 +57,7 @@ def test_a_folder_without_a_config_says_so(copied: Path) -> None:
         load_model(params(copied))
 
 
-def test_an_empty_folder_says_that_it_is_no_model(tmp_path: Path) -> None:
+def test_an_empty_folder_says_that_it_is_not_a_model(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match=r"has no config\.json.*Give the folder of a saved model"):
         load_processor(params(tmp_path))
 
@@ -67,7 +67,7 @@ def test_a_path_that_is_nowhere_is_said_to_be_not_on_this_machine() -> None:
         load_model(params("nobody/no-such-model", local_files_only=True))
 
 
-def test_a_misspelt_local_path_is_no_hub_id(tmp_path: Path) -> None:
+def test_a_misspelt_local_path_is_not_a_hub_id(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match="no such folder"):
         load_model(params(tmp_path / "misspelt"))
 
@@ -86,7 +86,9 @@ def test_a_damaged_weights_file_is_a_failure_to_load(copied: Path) -> None:
         load_model(params(copied))
 
 
-def test_a_checkpoint_of_a_kind_that_is_no_vision_language_model_is_a_failure_to_load(copied: Path) -> None:
+def test_a_checkpoint_of_a_kind_that_is_not_a_vision_language_model_is_a_failure_to_load(
+    copied: Path,
+) -> None:
     (copied / "config.json").write_text(json.dumps({"model_type": "bert"}), encoding="utf-8")
     with pytest.raises(ModelLoadError, match="BertConfig"):
         load_model(params(copied))

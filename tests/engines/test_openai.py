@@ -104,7 +104,7 @@ class TestWhatIsSent:
             connect(server).predict(ask(top_p=0.9, seed=3))
         assert not {"top_p", "seed"} & set(server.bodies[0])
 
-    def test_a_plain_picture_is_sent_as_it_is(self, connect: Any, tmp_path: Path) -> None:
+    def test_a_plain_image_is_sent_as_it_is(self, connect: Any, tmp_path: Path) -> None:
         path = picture(tmp_path / "a.jpg")
         with ScriptedServer() as server:
             connect(server).predict(ask(images=[path]))
@@ -113,7 +113,7 @@ class TestWhatIsSent:
         assert (head, data) == ("data:image/jpeg;base64", path.read_bytes())
         assert text == {"type": "text", "text": "What?"}
 
-    def test_a_picture_that_servers_may_see_differently_is_sent_upright_as_png(
+    def test_an_image_that_servers_may_see_differently_is_sent_upright_as_png(
         self, connect: Any, tmp_path: Path
     ) -> None:
         exif = Image.Exif()
@@ -128,14 +128,14 @@ class TestWhatIsSent:
         assert 0x0112 not in upright.getexif()
         assert sent_picture(second["image_url"]["url"])[2].format == "PNG"
 
-    def test_a_large_picture_is_made_smaller_when_asked(self, connect: Any, tmp_path: Path) -> None:
+    def test_a_large_image_is_made_smaller_when_asked(self, connect: Any, tmp_path: Path) -> None:
         path = picture(tmp_path / "a.jpg", (400, 200))
         with ScriptedServer() as server:
             connect(server, max_image_side=100).predict(ask(images=[path]))
         image, _ = server.bodies[0]["messages"][0]["content"]
         assert sent_picture(image["image_url"]["url"])[2].size == (100, 50)
 
-    def test_pillows_own_limit_of_a_pictures_size_does_not_hold(
+    def test_pillows_own_limit_of_an_images_size_does_not_hold(
         self, connect: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = picture(tmp_path / "a.jpg")
@@ -145,7 +145,7 @@ class TestWhatIsSent:
         image, _ = server.bodies[0]["messages"][0]["content"]
         assert base64.b64decode(image["image_url"]["url"].partition(",")[2]) == path.read_bytes()
 
-    def test_damaged_exif_leaves_the_picture_as_it_is(self, connect: Any, tmp_path: Path) -> None:
+    def test_damaged_exif_leaves_the_image_as_it_is(self, connect: Any, tmp_path: Path) -> None:
         path = picture(tmp_path / "a.png", exif=b"Exif\0\0garbage!")
         with ScriptedServer() as server:
             connect(server).predict(ask(images=[path]))
@@ -233,7 +233,7 @@ class TestWhatComesBack:
         with ScriptedServer(no_text(finish)) as server, pytest.raises(GenerationError, match=says):
             connect(server).predict(ask())
 
-    def test_a_damaged_picture_is_its_records_error_and_is_never_sent(
+    def test_a_damaged_image_is_its_records_error_and_is_never_sent(
         self, connect: Any, tmp_path: Path
     ) -> None:
         (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff nothing")
@@ -419,7 +419,7 @@ class TestTrouble:
             with ScriptedServer(port=port):
                 assert answer.result(60).generated_text == "yes"
 
-    def test_a_run_that_lost_its_server_goes_on_with_resume(
+    def test_a_run_that_lost_its_server_continues_with_resume(
         self, cli: Callable[..., Any], write_lines: Callable[..., Path], tmp_path: Path
     ) -> None:
         asked = [json.dumps({"id": f"r{n}", "prompt": f"p{n}", "max_new_tokens": 8}) for n in range(96)]
@@ -450,7 +450,7 @@ class TestTrouble:
             (f"r{n}", f"p{n}") for n in range(96)
         ]
 
-    def test_a_server_that_stays_away_ends_the_run_and_says_how_to_go_on(self, connect: Any) -> None:
+    def test_a_server_that_stays_away_ends_the_run_and_says_how_to_resume(self, connect: Any) -> None:
         with ScriptedServer() as server:
             model = connect(server, outage=0.5)
         with pytest.raises(RunError, match="cannot be reached") as raised:
@@ -578,7 +578,7 @@ def test_an_identity_stands_for_the_address() -> None:
     assert len(prints) == 1
 
 
-def test_limits_hold_for_pictures(connect: Any, tmp_path: Path) -> None:
+def test_limits_hold_for_images(connect: Any, tmp_path: Path) -> None:
     with ScriptedServer() as server:
         model = connect(server)
         model.limits = Limits(max_image_pixels=10)

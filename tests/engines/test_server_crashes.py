@@ -99,7 +99,7 @@ class TestCrashes:
             answers = dict(model.stream((n, ask("bad" if n == 2 else "p")) for n in range(5)))
         assert failed(answers) == [2]
 
-    def test_a_server_that_drops_every_connection_is_no_records_fault(self, connect: Any) -> None:
+    def test_a_server_that_drops_every_connection_is_not_a_records_fault(self, connect: Any) -> None:
         with ScriptedServer(always=cut) as server, pytest.raises(RunError, match="cut the connection"):
             list(connect(server, outage=0.3).stream((n, ask()) for n in range(20)))
 

@@ -184,7 +184,7 @@ class TestSizes:
         assert len(data) <= path.stat().st_size
         assert difference(sent, path) < 3
 
-    def test_a_jpeg_that_is_made_smaller_is_no_larger_in_bytes(self, connect: Any, tmp_path: Path) -> None:
+    def test_a_jpeg_that_is_made_smaller_is_not_larger_in_bytes(self, connect: Any, tmp_path: Path) -> None:
         path = tmp_path / "coarse.jpg"
         photo((800, 600)).save(path, quality=20)
         _, data, sent = send(connect, path, max_image_side=780)

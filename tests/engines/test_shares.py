@@ -59,7 +59,7 @@ def test_a_short_run_is_shared_evenly_though_one_worker_comes_first(workers: int
     assert max(given) - min(given) <= workers
 
 
-def test_questions_on_one_picture_go_to_one_worker() -> None:
+def test_questions_on_one_image_go_to_one_worker() -> None:
     shares = Shares(records(400, per_picture=4), 2)
     one, other = Share[int](), Share[int]()
     while shares._source is not None or shares._read:
@@ -71,7 +71,7 @@ def test_questions_on_one_picture_go_to_one_worker() -> None:
     assert not {n // 4 for n in one.held} & {n // 4 for n in other.held}
 
 
-def test_a_picture_in_the_messages_counts_as_one() -> None:
+def test_an_image_in_the_messages_counts_as_one() -> None:
     def part(n: int) -> list[dict[str, object]]:
         return [{"role": "user", "content": [{"type": "image", "image": f"{n}.png"}]}]
 

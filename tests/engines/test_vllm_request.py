@@ -20,7 +20,7 @@ def picture(path: Path, color: str) -> Path:
     return path
 
 
-def test_a_picture_that_several_records_ask_about_is_opened_once(tmp_path: Path) -> None:
+def test_an_image_that_several_records_ask_about_is_opened_once(tmp_path: Path) -> None:
     first, copy = picture(tmp_path / "a.png", "red"), picture(tmp_path / "copy.png", "red")
     pictures = _Pictures()
     assert pictures.open(first, Limits())[1] is pictures.open(copy, Limits())[1]
@@ -45,7 +45,7 @@ def test_one_that_is_kept_is_refused_where_limits_have_become_narrower(tmp_path:
         pictures.open(file, Limits(max_image_pixels=10))
 
 
-def test_a_picture_turned_by_its_exif_is_turned_once(tmp_path: Path) -> None:
+def test_an_image_turned_by_its_exif_is_turned_once(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (20, 10)).save(tmp_path / "turned.jpg", exif=exif)

@@ -96,7 +96,7 @@ class TestBlind:
     @pytest.mark.parametrize(
         "value", [{"n": 5}, {"text": "see a.png"}, [{"name": "a.txt"}], {}, {"a": {"b": {"c": {}}}}]
     )
-    def test_what_is_no_image_is_metadata(self, value: Any) -> None:
+    def test_what_is_not_an_image_is_metadata(self, value: Any) -> None:
         assert line({"prompt": WHAT, "view": value}).metadata == {"view": value}
 
 

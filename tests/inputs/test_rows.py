@@ -51,7 +51,7 @@ class TestTemplate:
         template = Template('{{"name": "{name}"}} {stem}')
         assert template.fill({"name": "a.jpg", "stem": "a"}) == '{"name": "a.jpg"} a'
 
-    def test_what_is_no_text_is_written_as_json(self) -> None:
+    def test_what_is_not_text_is_written_as_json(self) -> None:
         assert Template("{n} {tags}").fill({"n": 3, "tags": ["é", None]}) == '3 ["é", null]'
 
     def test_an_unknown_field_is_refused_with_the_nearest(self) -> None:
@@ -88,7 +88,7 @@ class TestTemplate:
 
 
 class TestFolder:
-    def test_pictures_come_sorted_by_suffix_and_hidden_ones_are_none(self, tmp_path: Path) -> None:
+    def test_images_come_sorted_by_suffix_and_hidden_ones_are_none(self, tmp_path: Path) -> None:
         for name in ("b.PNG", "a.jpg", ".hidden.jpg", "._a.jpg"):
             (tmp_path / name).write_bytes(b"")
         (tmp_path / "notes.txt").write_text("")
@@ -112,7 +112,7 @@ class TestFolder:
             f"{tmp_path.name} a", f"{tmp_path.name} b", "cats 1", "cats 2", "deep 0",
         ]  # fmt: skip
 
-    def test_a_glob_and_pictures_by_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_glob_and_images_by_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("a.jpg", "in/b.jpg", "in/c.png"):
             picture(tmp_path / name)
         monkeypatch.chdir(tmp_path)
@@ -150,7 +150,7 @@ class TestFolder:
         with pytest.raises(ManifestError, match=r"metadata.jsonl:2"):
             requests(tmp_path, prompt="{x}")
 
-    def test_a_folder_without_pictures_says_where_there_are_some(self, tmp_path: Path) -> None:
+    def test_a_folder_without_images_says_where_there_are_some(self, tmp_path: Path) -> None:
         with pytest.raises(ManifestError, match=r"no image.*known by their suffix"):
             requests(tmp_path, prompt="x")
         picture(tmp_path / "below" / "a.jpg")
@@ -180,9 +180,7 @@ class TestFolder:
         with pytest.raises(UsageError, match="--recursive goes with a folder"):
             requests(tmp_path / "m.jsonl", recursive=True)
 
-    def test_a_run_on_a_folder_is_gone_on_with_when_pictures_are_added_and_changed(
-        self, tmp_path: Path
-    ) -> None:
+    def test_a_run_on_a_folder_is_resumed_when_images_are_added_and_changed(self, tmp_path: Path) -> None:
         folder, output, model = tmp_path / "photos", tmp_path / "out.jsonl", FakeModel()
         for number in range(4):
             picture(folder / f"{number}.png", (number, 0, 0))
@@ -323,7 +321,7 @@ class TestParquet:
         assert first.metadata == {"score": 1.5}
         assert (second.id, second.line, second.input.images) == ("2", 2, None)
 
-    def test_pictures_kept_in_the_table_as_datasets_does_are_data_urls(self, tmp_path: Path) -> None:
+    def test_images_kept_in_the_table_as_datasets_does_are_data_urls(self, tmp_path: Path) -> None:
         data = picture(tmp_path / "a.png").read_bytes()
         images = [{"bytes": data, "path": "a.png"}, {"bytes": None, "path": "a.png"}]
         path = self.write(tmp_path / "m.parquet", {"image": images, "kind": ["x", "y"]})
@@ -333,7 +331,7 @@ class TestParquet:
         assert str((first.input.images or [""])[0]).startswith("data:")
         assert second.input.images == [str(tmp_path.resolve() / "a.png")]
 
-    def test_what_is_no_parquet_file_is_refused(self, tmp_path: Path) -> None:
+    def test_what_is_not_a_parquet_file_is_refused(self, tmp_path: Path) -> None:
         pytest.importorskip("pyarrow")
         (tmp_path / "m.parquet").write_text("no")
         with pytest.raises(ManifestError, match="cannot be read as Parquet"):
@@ -373,7 +371,7 @@ class TestOpenAIBatch:
             "top_p": 0.9, "seed": 3, "stop": ["."],
         }  # fmt: skip
 
-    def test_pictures_stand_in_the_messages(self, tmp_path: Path) -> None:
+    def test_images_are_in_the_messages(self, tmp_path: Path) -> None:
         url = "data:image/png;base64,AAAA"
         content = [
             {"type": "text", "text": "what?"},

@@ -47,7 +47,7 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # the module ignores it; pytest takes that back
-def test_damaged_exif_leaves_the_picture_as_it_lies() -> None:
+def test_damaged_exif_leaves_the_image_as_it_lies() -> None:
     data = encoded(two_by_one(), "JPEG", exif=b"Exif\0\0MM\0*" + b"\xff" * 40)
     assert load_image(data, Limits()).size == (2, 1)
 
@@ -72,7 +72,7 @@ def test_transparency_is_laid_over_white(mode: str) -> None:
     assert decode_image(encoded(image), Limits(), "x").getpixel((3, 3)) == (255, 255, 255)
 
 
-def test_a_transparent_colour_of_an_rgb_picture_is_laid_over_white() -> None:
+def test_a_transparent_colour_of_an_rgb_image_is_laid_over_white() -> None:
     image = Image.new("RGB", (2, 2), (1, 2, 3))
     assert decode_image(encoded(image, transparency=(1, 2, 3)), Limits(), "x").getpixel((0, 0)) == (
         255,

@@ -221,7 +221,7 @@ class TestHostileFiles:
         file.write_text(f"ffconcat version 1.0\nfile '{clip.name}'\n")
         return file
 
-    def test_a_playlist_is_no_video(self, in_folder: None, playlist: Path) -> None:
+    def test_a_playlist_is_not_a_video(self, in_folder: None, playlist: Path) -> None:
         with pytest.raises(
             ImageError, match=r"playlist\.mp4 is not a video that can be decoded: Invalid argument"
         ):

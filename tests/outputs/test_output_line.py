@@ -66,7 +66,7 @@ def test_a_table_has_a_column_for_every_field() -> None:
     assert {flattened.get(name, name) for name in OutputLine.model_fields} <= COLUMNS.keys()
 
 
-def test_a_key_of_a_later_version_is_no_error_to_a_reader() -> None:
+def test_a_key_of_a_later_version_is_not_an_error_to_a_reader() -> None:
     values = json.loads(render(ANSWER, "m")[0])
     line = OutputLine.model_validate({**values, "of_tomorrow": 1})
     assert line.model_extra == {"of_tomorrow": 1}

@@ -65,7 +65,7 @@ def test_no_secret_of_the_command_line_is_kept(tmp_path: Path, command: list[str
     assert "SECRET" not in run_file_path(tmp_path / "o.jsonl").read_text()
 
 
-def test_a_models_special_tokens_are_no_secrets(tmp_path: Path) -> None:
+def test_a_models_special_tokens_are_not_secrets(tmp_path: Path) -> None:
     facts = write(tmp_path / "o.jsonl", model={"name": "m", "image_token": "<image>", "context_length": 5})
     assert facts["model"]["image_token"] == "<image>"
 

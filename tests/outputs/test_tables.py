@@ -83,7 +83,7 @@ def test_long_answers_and_long_metadata_close_a_row_group_early(
     assert max(groups) <= 10
 
 
-def test_of_a_table_with_pictures_in_it_no_more_is_held_the_longer_it_is(tmp_path: Path) -> None:
+def test_of_a_table_with_images_in_it_no_more_is_held_the_longer_it_is(tmp_path: Path) -> None:
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     most = []
     for groups in (2, 8):

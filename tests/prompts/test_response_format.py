@@ -150,7 +150,7 @@ class TestFollowing:
         assert not follows(text, check_response_format(form(schema)))
 
     @pytest.mark.parametrize("text", ["NaN", "1e999", "{", "[" * 100_000, "cat"])
-    def test_what_is_no_json_is_nothing(self, text: str) -> None:
+    def test_what_is_not_json_is_nothing(self, text: str) -> None:
         assert parse_json(text) is None
 
 
@@ -213,7 +213,7 @@ class TestRun:
         assert (line["parsed"], line["flags"], line["attempts"]) == ({"count": 5}, [], 2)
         assert summary.retried == 1
 
-    def test_another_schema_is_another_question_when_a_run_is_gone_on_with(self, tmp_path: Path) -> None:
+    def test_another_schema_is_another_question_when_a_run_is_resumed(self, tmp_path: Path) -> None:
         records = [{"prompt": "one"}, {"prompt": "[1]", "response_format": form({"type": "array"})}]
         manifest, out = write(tmp_path / "m.jsonl", records), tmp_path / "o.jsonl"
         run(manifest, out, Careless(), settings=self.ASKED)

@@ -97,7 +97,7 @@ class TestImages:
         assert none_is_broken(browser)
         assert browser.run(f"return document.querySelector('{IMAGE}').naturalWidth") == 40
 
-    def test_a_missing_image_says_why_in_place_of_itself(self, browser: Browser, folder: Folder) -> None:
+    def test_a_missing_image_says_why_instead_of_itself(self, browser: Browser, folder: Folder) -> None:
         browser.open(page_with(folder, "gone.png"), "#record=1")
         assert "No such file" in browser.text(".stage .frame")
         assert browser.texts("#detail img, #detail figcaption a") == []

@@ -226,7 +226,7 @@ def contrast(one: str, other: str) -> float:
 
 
 class TestPages:
-    def test_more_records_than_a_page_takes_go_on_in_numbered_pages(
+    def test_more_records_than_a_page_takes_continue_in_numbered_pages(
         self, folder: Folder, data_of: Data
     ) -> None:
         output = folder.run("a", [answer(str(n)) for n in range(1, 8)])

@@ -55,7 +55,7 @@ class TestOutputs:
         ((_, line),) = OutputFile(path)
         assert line.model_extra == {"mood": {"kind": "cat"}}
 
-    def test_a_file_that_is_no_output_is_refused(self, folder: Folder) -> None:
+    def test_a_file_that_is_not_an_output_is_refused(self, folder: Folder) -> None:
         with pytest.raises(UsageError, match="not an output"):
             OutputFile(folder.lines("manifest.jsonl", [{"prompt": "What is this?"}]))
         with pytest.raises(UsageError, match="no output"):

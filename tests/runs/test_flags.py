@@ -144,7 +144,7 @@ class TestRetry:
         assert len(model.asked) == 6
         assert summary.flags == {"repetition": 3, "cut_off": 2}
 
-    def test_going_on_does_those_again_that_are_flagged_and_each_once(
+    def test_resuming_asks_those_again_that_are_flagged_and_each_once(
         self, manifest: Path, tmp_path: Path
     ) -> None:
         out, model = tmp_path / "out.jsonl", Wavering()

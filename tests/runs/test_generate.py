@@ -112,7 +112,7 @@ def test_a_model_that_was_loaded_stays_loaded_and_another_is_loaded_once_and_unl
     assert (fresh.loads, fresh.is_loaded) == (1, False)
 
 
-def test_events_say_how_a_run_goes_on(folder: Path) -> None:
+def test_events_say_how_far_a_run_is(folder: Path) -> None:
     heard: list[Any] = []
 
     class Heard(RunEvents):
@@ -129,7 +129,7 @@ def test_events_say_how_a_run_goes_on(folder: Path) -> None:
     assert heard == [("opened", 3, None), ("loading", "fake"), "loaded"]
 
 
-def test_a_bad_record_is_a_result_and_what_is_no_record_is_refused() -> None:
+def test_a_bad_record_is_a_result_and_what_is_not_a_record_is_refused() -> None:
     results = list(generate([{"prompt": "a"}, {"prompt": "b", "temperature": -1}], FakeModel()))
     assert [result.ok for result in results] == [True, False]
     assert "inputs:2" in str(results[1].error)

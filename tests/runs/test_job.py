@@ -161,7 +161,7 @@ def test_a_bug_in_the_model_ends_the_run_with_everything_written() -> None:
     assert len(job.lines) == 3
 
 
-def test_an_answer_that_is_no_json_is_an_error_record() -> None:
+def test_an_answer_that_is_not_json_is_an_error_record() -> None:
     def odd(model: Odd, inputs: Any) -> Iterator[Any]:
         usage = UsageInfo(prompt_tokens=1, completion_tokens=1, total_tokens=2)
         for key, _ in inputs:

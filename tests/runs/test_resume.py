@@ -89,7 +89,7 @@ def test_a_finished_run_has_nothing_to_do_and_loads_no_model(folder: Path) -> No
     assert (job.summary.ok, job.summary.reused) == (0, 5)
 
 
-def test_edited_prompts_replaced_pictures_and_changed_settings_are_done_again_and_nothing_else(
+def test_edited_prompts_replaced_images_and_changed_settings_are_asked_again_and_nothing_else(
     folder: Path,
 ) -> None:
     rng = random.Random(0)
@@ -117,7 +117,7 @@ def test_edited_prompts_replaced_pictures_and_changed_settings_are_done_again_an
     job.assert_as_if_fresh()
 
 
-def test_a_picture_replaced_with_its_size_and_modification_time_kept_is_noticed(folder: Path) -> None:
+def test_an_image_replaced_with_its_size_and_modification_time_kept_is_noticed(folder: Path) -> None:
     path = folder / "a.bmp"
     picture(path, (1, 2, 3))
     job = Run(folder, [{"prompt": "q", "images": "a.bmp"}])
@@ -132,7 +132,7 @@ def test_a_picture_replaced_with_its_size_and_modification_time_kept_is_noticed(
     job.assert_as_if_fresh()
 
 
-def test_a_picture_that_was_only_touched_is_not_done_again(folder: Path) -> None:
+def test_an_image_that_was_only_touched_is_not_asked_again(folder: Path) -> None:
     picture(folder / "a.png", (1, 2, 3))
     job = Run(folder, [{"prompt": "q", "images": "a.png"}])
     job()
@@ -140,7 +140,7 @@ def test_a_picture_that_was_only_touched_is_not_done_again(folder: Path) -> None
     assert job().asked == []
 
 
-def test_a_picture_that_moved_is_not_done_again_and_its_new_path_is_written(folder: Path) -> None:
+def test_an_image_that_moved_is_not_asked_again_and_its_new_path_is_written(folder: Path) -> None:
     picture(folder / "a.png", (1, 2, 3))
     job = Run(folder, [{"prompt": "q", "images": "a.png"}])
     job()
@@ -150,7 +150,7 @@ def test_a_picture_that_moved_is_not_done_again_and_its_new_path_is_written(fold
     assert read(job.output)[0]["images"] == ["b.png"]
 
 
-def test_a_picture_inside_messages_counts_by_its_bytes_too(folder: Path) -> None:
+def test_an_image_inside_messages_counts_by_its_bytes_too(folder: Path) -> None:
     picture(folder / "a.png", (1, 2, 3))
     messages = [
         {"role": "user", "content": [{"type": "image", "path": "a.png"}, {"type": "text", "text": "q"}]}
@@ -322,7 +322,7 @@ def test_the_manifest_itself_is_refused_as_the_output(folder: Path) -> None:
     assert len(read(manifest)) == 1
 
 
-def test_a_damaged_line_in_the_output_is_done_again(folder: Path) -> None:
+def test_a_damaged_line_in_the_output_is_asked_again(folder: Path) -> None:
     job = Run(folder, numbered(5))
     job()
     data = bytearray(job.output.read_bytes())
@@ -479,7 +479,7 @@ def test_a_missing_folder_is_refused(folder: Path) -> None:
 # --- interruption ---
 
 
-def test_a_stop_keeps_what_is_done_and_the_next_run_goes_on(folder: Path) -> None:
+def test_a_stop_keeps_what_is_done_and_the_next_run_continues(folder: Path) -> None:
     job, stop = Run(folder, numbered(20)), threading.Event()
 
     def halfway(input: Any) -> None:

@@ -122,7 +122,7 @@ def test_accept_needs_confidences(tmp_path):
         score(write(tmp_path / "o.jsonl", lines), accept=0.9)
 
 
-def test_another_file_is_no_output_and_half_a_line_is_one_that_is_being_written(output, tmp_path):
+def test_another_file_is_not_an_output_and_half_a_line_is_one_that_is_being_written(output, tmp_path):
     with pytest.raises(UsageError, match=r"bad\.jsonl:1 is not a line of an output"):
         score(write(tmp_path / "bad.jsonl", [{"x": 1}]))
     with output.open("a") as file:

@@ -172,7 +172,7 @@ def test_confidences_of_0_and_1_have_a_calibrated_one():
     assert 1 - 1e-8 < fitted.apply(1.0) < 1
 
 
-def test_a_file_that_is_no_calibration_is_refused(tmp_path):
+def test_a_file_that_is_not_a_calibration_is_refused(tmp_path):
     (tmp_path / "c.json").write_text('{"slope": -1}')
     with pytest.raises(UsageError, match=r"c\.json is not a calibration"):
         read_calibration(tmp_path / "c.json")

@@ -72,7 +72,7 @@ def name(request: pytest.FixtureRequest) -> str:
     return builder.name
 
 
-def test_the_answer_depends_on_the_picture(
+def test_the_answer_depends_on_the_image(
     name: str, answer: Callable[[str, str, int], tuple[int, ...]]
 ) -> None:
     """At least two of four pictures get different answers to the same prompt."""
@@ -97,7 +97,7 @@ def test_the_answer_has_several_tokens(name: str, answer: Callable[[str, str, in
     assert len({token for found in answers for token in found}) > PICTURES
 
 
-def test_a_prompt_without_a_picture(name: str, loaded: Callable[[str], Loaded]) -> None:
+def test_a_prompt_without_an_image(name: str, loaded: Callable[[str], Loaded]) -> None:
     """An architecture that is said to take text alone does."""
     if ARCHITECTURES[name].min_images:
         pytest.skip(f"{name} wants a picture")
@@ -112,7 +112,7 @@ def test_the_checkpoint_has_the_template_it_is_said_to_have(
     assert ARCHITECTURES[name].chat == bool(getattr(processor, "chat_template", None))
 
 
-def test_two_pictures_of_different_sizes(name: str, loaded: Callable[[str], Loaded]) -> None:
+def test_two_images_of_different_sizes(name: str, loaded: Callable[[str], Loaded]) -> None:
     """An architecture that is said to take several pictures does, and the second one counts."""
     if ARCHITECTURES[name].max_images == 1:
         pytest.skip(f"{name} takes one picture")

@@ -232,7 +232,7 @@ def attend(
             module, query, key, value, attention_mask, scaling=scaling, is_causal=is_causal, **options
         )
         return output
-    # Head by head in memory: else the products copy what they are given, each time again.
+    # Head by head in memory: else the products copy what they are given, every time.
     queries = (query * scale).reshape(batch * heads, tokens, dim).contiguous()
     keys = key.reshape(batch * heads, -1, dim).contiguous().transpose(1, 2)
     values = value.reshape(batch * heads, -1, value.shape[-1]).contiguous()

@@ -200,10 +200,10 @@ def trial_conversations(image: str, max_new_tokens: int) -> dict[str, list[VLMIn
     def text(said: str) -> list[dict[str, Any]]:
         return [{"type": "text", "text": said}]
 
-    image = {"type": "image"}
+    placeholder = {"type": "image"}
     kinds: dict[str, list[tuple[list[tuple[str, Any]], int]]] = {
         "a system turn": [
-            ([("system", content), ("user", [image, *text("What is this?")])], 1)
+            ([("system", content), ("user", [placeholder, *text("What is this?")])], 1)
             for content in (
                 "Answer briefly.",
                 text("Answer briefly."),
@@ -213,7 +213,7 @@ def trial_conversations(image: str, max_new_tokens: int) -> dict[str, list[VLMIn
         "an assistant turn": [
             (
                 [
-                    ("user", [image, *text("What is this?")]),
+                    ("user", [placeholder, *text("What is this?")]),
                     ("assistant", content),
                     ("user", text("And where?")),
                 ],
@@ -222,7 +222,7 @@ def trial_conversations(image: str, max_new_tokens: int) -> dict[str, list[VLMIn
             for content in ("A square.", text("A square."))
         ],
         "a begun answer": [
-            ([("user", [image, *text("What is this?")]), ("assistant", content)], 1)
+            ([("user", [placeholder, *text("What is this?")]), ("assistant", content)], 1)
             for content in ("This is a", text("This is a"))
         ],
         "a string": [([("user", "Name a colour.")], 0)],

@@ -1,6 +1,6 @@
 """Fetches one http(s) URL within limits of size and time, from public addresses only.
 
-The host is resolved here and the connection goes to an address that was checked, on every redirect again, so
+The host is resolved here and the connection goes to an address that was checked, on every redirect too, so
 that neither a redirect nor a name server that changes its mind can lead to a private address. Proxies named in
 the environment are not used: behind one, it would be the proxy that resolves. Knows nothing of images.
 """

@@ -280,7 +280,7 @@ class TestOurModelsThere:
         assert (model["name"], model["capability"]) == ("shapes", "vlm")
         assert model["interface"]["prompt"] == ["text", "messages"]
 
-    def test_a_picture_and_a_question_get_the_right_answer(self, server: Server) -> None:
+    def test_an_image_and_a_question_get_the_right_answer(self, server: Server) -> None:
         entry = record(0)
         status, answer = server.ask(**asked_of(entry))
         assert status == 200
@@ -317,7 +317,7 @@ class TestOurModelsThere:
         assert sum(size * count for size, count in sizes.items()) == 12
         assert max(sizes) >= 6
 
-    def test_a_bad_picture_is_told_and_does_not_fail_its_neighbours(self, server: Server) -> None:
+    def test_a_bad_image_is_told_and_does_not_fail_its_neighbours(self, server: Server) -> None:
         entries: list[dict[str, Any]] = [asked_of(record(0)) for _ in range(5)]
         entries[2]["images"] = ["data:image/jpeg;base64,AAAA"]
         entries[4]["images"] = ["/etc/hostname"]

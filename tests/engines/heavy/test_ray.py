@@ -145,7 +145,7 @@ class TestTwoWorkers:
     def test_the_fingerprint_is_the_models_own(self, two: RayVLMModel, shapes: ModelDeploymentConfig) -> None:
         assert two.fingerprint() == create_model(shapes).fingerprint()
 
-    def test_a_killed_workers_records_are_done_again_exactly_once(
+    def test_a_killed_workers_records_are_asked_again_exactly_once(
         self, two: RayVLMModel, asked: Any, alone: Any
     ) -> None:
         many = [(f"{round}/{key}", input) for round in range(8) for key, input in asked]

@@ -120,7 +120,7 @@ class TestTheCommand:
         right = sum(line["generated_text"] == line["metadata"]["answer"] for line in lines)
         assert right >= 90
 
-    def test_ctrl_c_ends_it_in_good_order_and_resume_goes_on(self, tmp_path: Path) -> None:
+    def test_ctrl_c_ends_it_in_good_order_and_resume_continues_it(self, tmp_path: Path) -> None:
         """A terminal sends Ctrl-C to every process of the command, vLLM's own among them."""
         manifest, output = write_manifest(tmp_path, 12), tmp_path / "out.jsonl"
         config = write_config(tmp_path, SHAPES)
@@ -180,7 +180,7 @@ class TestStream:
         answers = dict(model.stream((n, ask(n)) for n in range(20)))
         assert sorted(answers) == list(range(20))
 
-    def test_a_damaged_picture_and_a_prompt_that_is_too_long_fail_alone(
+    def test_a_damaged_image_and_a_prompt_that_is_too_long_fail_alone(
         self, model: VLLMVLMModel, tmp_path: Path
     ) -> None:
         (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff nothing")
@@ -263,7 +263,7 @@ class TestOneRecord:
         with pytest.raises(PromptError, match="video"):
             model.predict(ask(prompt=[{"role": "user", "content": content}], images=None))
 
-    def test_two_pictures_in_one_record(self, model: VLLMVLMModel) -> None:
+    def test_two_images_in_one_record(self, model: VLLMVLMModel) -> None:
         both = [ask(0).images[0], ask(-1).images[0]]  # type: ignore[index]  # they have one each
         one, two = model.predict(ask(0)), model.predict(ask(0, images=both))
         assert two.usage.prompt_tokens > one.usage.prompt_tokens + 3
