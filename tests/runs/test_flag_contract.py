@@ -136,6 +136,7 @@ def test_asked_again_on_request_it_is_with_settings_that_may_help_or_left_as_it_
     record: dict[str, Any] = {"prompt": "What?", "temperature": 0, "response_format": example.response_format}
     if example.image is not None:
         example.image(tmp_path / "a.img")
+        record["images"] = ["a.img"]
     model = Scripted(example.answer)
     manifest = write_lines("m.jsonl", [json.dumps(record)])
     run(manifest, tmp_path / "out.jsonl", model, retry_flagged=True, least_confidence=LEAST)

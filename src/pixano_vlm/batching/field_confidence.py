@@ -11,11 +11,12 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from json.decoder import scanstring
+from json import JSONDecoder
 from typing import Any
 
 __all__ = ["field_confidence"]
 
+_STRING = JSONDecoder().raw_decode
 _SPACE = re.compile(r"[ \t\n\r]*")
 _LITERAL = re.compile(r"-?\d[\d.eE+-]*|true|false|null")
 
@@ -69,7 +70,7 @@ class _Reader:
         if mark == "[":
             return self._list(at + 1)
         if mark == '"':
-            _, end = scanstring(self._text, at + 1)
+            _, end = _STRING(self._text, at)
             # Without its quotes, which say nothing; of an empty text the closing one is all that there is.
             return _Leaf(at + 1, max(end - 1, at + 2), is_string=True), end
         match = _LITERAL.match(self._text, at)
@@ -90,7 +91,7 @@ class _Reader:
         found: dict[str, Any] = {}
         at = self._skip(at)
         while self._text[at] != "}":
-            key, at = scanstring(self._text, at + 1)
+            key, at = _STRING(self._text, at)
             found[key], at = self.value(self._skip(at) + 1)  # behind the colon
             at = self._behind_comma(at)
         return found, at + 1
