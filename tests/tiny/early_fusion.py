@@ -3,6 +3,7 @@
 from tests.tiny.building import Parts, image_processor
 from tests.tiny.layouts import IMAGE_SIZE, PATCH_SIZE, chatml, decoder, encoder, template
 from tests.tiny.tokenizer import tiny_tokenizer
+from tokenizers import AddedToken, Regex, normalizers
 from transformers import (
     AriaConfig,
     AriaProcessor,
@@ -16,8 +17,6 @@ from transformers import (
     IdeficsConfig,
     IdeficsProcessor,
 )
-
-from tokenizers import AddedToken, Regex, normalizers
 
 SQUARE = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
 CODES = 16  # of Chameleon's image vocabulary

@@ -9,9 +9,8 @@ tokenizer.
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-from transformers import PreTrainedTokenizerFast
-
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
 
 VOCABULARY_SIZE = 600  # 256 bytes and 344 merges; special tokens come after these
 
