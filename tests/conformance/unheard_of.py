@@ -37,9 +37,17 @@ TOKENS = 2 * (SIDE // STRIP)
 """Of one picture."""
 
 
+try:  # 5.20 wants one of these; later ones make it of a class, earlier ones do not read it
+    from transformers.configuration_utils import SubConfigSpec
+
+    TEXT: Any = SubConfigSpec(config_class=Qwen3Config)
+except ImportError:
+    TEXT = Qwen3Config
+
+
 class StripsConfig(PreTrainedConfig):
     model_type = "unheard_of"
-    sub_configs_defaults: ClassVar = {"text_config": Qwen3Config}
+    sub_configs_defaults: ClassVar = {"text_config": TEXT}
 
     text_config: Any = None
     vision_width: int = 48
