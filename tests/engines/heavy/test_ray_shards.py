@@ -71,7 +71,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             data = io.BytesIO()
             Image.new("RGB", (1 + part, 1 + row), "red").save(data, "PNG")
             id = None if row % 7 == 0 else "twice" if (part, row) in ((5, 8), (30, 1)) else f"{part}-{row}"
-            prompt = "" if (part, row) == (12, 3) else f"shard {part} row {row}"
+            prompt = None if (part, row) == (12, 3) else f"shard {part} row {row}"
             rows.append({"id": id, "prompt": prompt, "image": {"bytes": data.getvalue(), "path": None}})
         parquet.write_table(arrow.Table.from_pylist(rows), folder / "in" / f"part-{part:03}.parquet")
     (folder / "sized.py").write_text(PLUGIN)
@@ -159,7 +159,8 @@ def test_they_take_whole_shards_and_nobody_reads_all(
         "part-030.parquet",
     }  # for the words about the id that is there twice
     asked = {
-        file.name: Counter(line.split()[1] for line in file.open()) for file in (folder / "log").iterdir()
+        file.name: Counter(line.split()[1] for line in file.read_text().splitlines(keepends=True))
+        for file in (folder / "log").iterdir()
     }
     assert len(asked) == 2
     shared = set.intersection(*map(set, asked.values()))
