@@ -16,6 +16,9 @@ from pixano_vlm.runs.regions import RegionReader
 
 __all__ = ["AnswerRules", "result_of"]
 
+DECIMALS = 6
+"""Of a confidence in an output."""
+
 
 @dataclass(frozen=True, slots=True)
 class AnswerRules:
@@ -57,7 +60,7 @@ def result_of(
         answer = answer.model_copy(update={"parsed": parse_json(answer.generated_text)})
     raw = None if rules.calibration is None else answer.confidence
     if rules.calibration is not None and raw is not None:
-        answer = answer.model_copy(update={"confidence": rules.calibration.apply(raw)})
+        answer = answer.model_copy(update={"confidence": round(rules.calibration.apply(raw), DECIMALS)})
     noted, pages_not_read = image_flags(request.input)
     return Result(
         request,
