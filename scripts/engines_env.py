@@ -10,7 +10,7 @@ pytest; besides
     ray     Ray with Serve, the Pixano server, openai, and the project's own extras `json` and
             `parquet`; torch, transformers and the rest as constraints.txt has them
 
-A second run builds nothing anew. vLLM asks for torchvision, torchaudio and torchcodec too, which the index has as
+A second run does not build it again. vLLM asks for torchvision, torchaudio and torchcodec too, which the index has as
 CUDA builds alone. The last two it imports only where they are, so they are taken out; torchvision it needs, and
 the stand-in of scripts/torchvision_env.py lets that be imported without its compiled operators.
 """

@@ -9,8 +9,8 @@ downloaded, unpacked and built with cmake (20 minutes on 2 cores). In the folder
     model.gguf      the language model of `shapes`
     mmproj.gguf     its vision tower
 
-A second run builds nothing anew. Needs cmake, ninja and a C++ compiler (`apt-get install cmake ninja-build g++`), and
-a Python with torch and transformers for the conversion.
+A second run does not build it again. Needs cmake, ninja and a C++ compiler (`apt-get install cmake ninja-build g++`),
+and a Python with torch and transformers for the conversion.
 """
 
 from __future__ import annotations

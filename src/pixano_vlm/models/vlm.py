@@ -23,6 +23,9 @@ from pixano_vlm.models.region import ImageSize, Region
 
 Key = TypeVar("Key", bound=Hashable)
 
+DECIMALS = 6
+"""Of a confidence in an output."""
+
 
 class UsageInfo(BaseModel):
     """Token counts of one record. Padding is never counted; an end token that was generated counts once."""

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["DISK", "Disk", "FileReader"]
+__all__ = ["DISK", "Disk", "FileReader", "read_lines"]
+
+_PIECE = 1 << 20
 
 
 class Disk:
@@ -85,6 +88,19 @@ class Disk:
 
 
 DISK = Disk()
+
+
+def read_lines(disk: Disk, fd: int) -> Iterator[tuple[int, bytes]]:
+    """Each line of an open file with its line end, and where it starts in bytes; the last may have no line end."""
+    offset, rest, start = 0, b"", 0
+    while data := disk.read(fd, _PIECE, offset):
+        offset += len(data)
+        *whole, rest = (rest + data).split(b"\n")
+        for line in whole:
+            yield start, line + b"\n"
+            start += len(line) + 1
+    if rest:
+        yield start, rest
 
 
 class FileReader:

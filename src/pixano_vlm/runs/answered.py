@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pixano_vlm.errors import VLMError
-from pixano_vlm.models.vlm import VLMOutput, checked_answer
+from pixano_vlm.models.vlm import DECIMALS, VLMOutput, checked_answer
 from pixano_vlm.prompts.response_format import parse_json
 from pixano_vlm.records.calibration import Calibration
 from pixano_vlm.records.request import Request
@@ -15,9 +15,6 @@ from pixano_vlm.runs.image_flags import image_flags
 from pixano_vlm.runs.regions import RegionReader
 
 __all__ = ["AnswerRules", "result_of"]
-
-DECIMALS = 6
-"""Of a confidence in an output."""
 
 
 @dataclass(frozen=True, slots=True)

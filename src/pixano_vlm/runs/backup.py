@@ -14,7 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from pixano_vlm.inputs.hash_table import HashTable
-from pixano_vlm.outputs.disk import Disk
+from pixano_vlm.outputs.disk import Disk, read_lines
 from pixano_vlm.outputs.jsonl import new_path
 
 __all__ = ["Backup", "backup_path"]
@@ -123,11 +123,8 @@ class Backup:
     def _lines(self, path: Path) -> Iterator[dict[str, object]]:
         fd = self._disk.open(path)
         try:
-            offset, rest = 0, b""
-            while data := self._disk.read(fd, _PIECE, offset):
-                offset += len(data)
-                *whole, rest = (rest + data).split(b"\n")
-                for line in whole:
+            for _, line in read_lines(self._disk, fd):
+                if line.endswith(b"\n"):
                     yield json.loads(line)
         finally:
             self._disk.close(fd)

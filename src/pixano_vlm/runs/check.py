@@ -20,7 +20,7 @@ from pixano_vlm.errors import OutputError, VLMError
 from pixano_vlm.inputs.hash_table import HashTable
 from pixano_vlm.inputs.manifest import Manifest
 from pixano_vlm.outputs import journal as journals
-from pixano_vlm.outputs.disk import DISK, Disk, FileReader
+from pixano_vlm.outputs.disk import DISK, Disk, FileReader, read_lines
 from pixano_vlm.outputs.journal import Journal, Slot
 from pixano_vlm.outputs.jsonl import journal_path
 from pixano_vlm.records.content_key import ContentKey, state_of
@@ -30,8 +30,6 @@ from pixano_vlm.runs.open import REPLACEABLE
 __all__ = ["Checked", "Finding", "Kind", "OutputLines", "check_output", "lock_journal"]
 
 Kind = Literal["missing", "stale", "damaged", "extra"]
-
-_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +98,7 @@ class OutputLines:
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         """Each line with its line end, and where it starts in bytes; the last may have none."""
-        offset, rest, start = 0, b"", 0
-        while data := self._disk.read(self._fd, _PIECE, offset):
-            offset += len(data)
-            *whole, rest = (rest + data).split(b"\n")
-            for line in whole:
-                yield start, line + b"\n"
-                start += len(line) + 1
-        if rest:
-            yield start, rest
+        return read_lines(self._disk, self._fd)
 
     def find(self, slot: Slot) -> int | None:
         """Where a slot's line is, at another place than the slot says; None: nowhere."""
