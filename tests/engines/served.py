@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +16,13 @@ from tests.engines.scripted_server import ScriptedServer
 from pixano_vlm.engines.openai import server as chat_server
 from pixano_vlm.engines.openai.model import OpenAIVLMModel
 from pixano_vlm.models import ModelDeploymentConfig, VLMInput
+
+
+@pytest.fixture(autouse=True, scope="module")
+def collected() -> Iterator[None]:
+    """Connections that a test left open are closed within its own module."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)

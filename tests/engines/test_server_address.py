@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import gc
 import socket
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.engines.scripted_server import Action, ScriptedServer, answer, page, raw, says, status
-from tests.engines.served import ask, config, connect, impatient
+from tests.engines.served import ask, collected, config, connect, impatient
 
 from pixano_vlm.engines.openai.discovery import api_address
 from pixano_vlm.engines.openai.model import OpenAIVLMModel
 from pixano_vlm.errors import ModelLoadError, RunError
 
-__all__ = ["connect", "impatient"]  # fixtures
+__all__ = ["collected", "connect", "impatient"]  # fixtures
 
 pytest.importorskip("openai")
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def collected() -> Iterator[None]:
-    yield
-    gc.collect()
 
 
 QUESTION = "Is this the address of the API? It should end with /v1"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +16,7 @@ from tests.engines.scripted_server import (
     raw,
     says,
 )
-from tests.engines.served import ask, connect, impatient
+from tests.engines.served import ask, collected, connect, impatient
 
 from pixano_vlm.engines.openai.answer import read_answer
 from pixano_vlm.engines.openai.request import RequestWriter
@@ -25,16 +24,10 @@ from pixano_vlm.errors import GenerationError
 from pixano_vlm.models import Limits, VLMInput, VLMOutput
 from pixano_vlm.prompts.response_format import find_json, parse_json
 
-__all__ = ["connect", "impatient"]  # fixtures
+__all__ = ["collected", "connect", "impatient"]  # fixtures
 
 pytest.importorskip("openai")
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def collected() -> Iterator[None]:
-    yield
-    gc.collect()
 
 
 def choice(**changes: Any) -> dict[str, Any]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +23,16 @@ from tests.engines.scripted_server import (
     where,
     words,
 )
-from tests.engines.served import ask, connect, impatient
+from tests.engines.served import ask, collected, connect, impatient
 
 from pixano_vlm.engines.openai.concurrency import Gate
 from pixano_vlm.errors import GenerationError, RunError, VLMError
 from pixano_vlm.retry import RetryPolicy, retry_after
 
-__all__ = ["connect", "impatient"]  # fixtures
+__all__ = ["collected", "connect", "impatient"]  # fixtures
 
 pytest.importorskip("openai")
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def collected() -> Iterator[None]:
-    yield
-    gc.collect()
 
 
 class Fragile:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import gc
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 from tests.engines.scripted_server import ScriptedServer, status, where
-from tests.engines.served import impatient
+from tests.engines.served import collected, impatient
 
-__all__ = ["impatient"]  # a fixture
+__all__ = ["collected", "impatient"]  # a fixture
 
 pytest.importorskip("openai")
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def collected() -> Iterator[None]:
-    yield
-    gc.collect()
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,22 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.engines.scripted_server import ScriptedServer, page, status
-from tests.engines.served import ask, connect, impatient, served_image
+from tests.engines.served import ask, collected, connect, impatient, served_image
 
 from pixano_vlm.errors import GenerationError, RunError
 from pixano_vlm.media.pixels import FORMATS, decode_image
 from pixano_vlm.models import Limits
 
-__all__ = ["connect", "impatient"]  # fixtures
+__all__ = ["collected", "connect", "impatient"]  # fixtures
 
 pytest.importorskip("openai")
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def collected() -> Iterator[None]:
-    yield
-    gc.collect()
 
 
 def photo(size: tuple[int, int] = (243, 161)) -> Image.Image:

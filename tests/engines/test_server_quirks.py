@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import gzip
 import json
 import socket
@@ -24,23 +23,17 @@ from tests.engines.scripted_server import (
     where,
     words,
 )
-from tests.engines.served import ask, config, connect, impatient, picture
+from tests.engines.served import ask, collected, config, connect, impatient, picture
 
 from pixano_vlm.engines.openai.discovery import api_address
 from pixano_vlm.engines.openai.model import OpenAIVLMModel
 from pixano_vlm.errors import ConfigError, GenerationError, ModelLoadError, RunError, VLMError
 from pixano_vlm.models import VLMOutput
 
-__all__ = ["connect", "impatient"]  # fixtures
+__all__ = ["collected", "connect", "impatient"]  # fixtures
 
 pytest.importorskip("openai")
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def collected() -> Iterator[None]:
-    yield
-    gc.collect()
 
 
 def choice(**changes: Any) -> dict[str, Any]:

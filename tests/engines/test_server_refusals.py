@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import gc
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 from tests.engines.scripted_server import Action, ScriptedServer, answer, says, status, where, words
-from tests.engines.served import ask, connect, impatient, picture
+from tests.engines.served import ask, collected, connect, impatient, picture
 
 from pixano_vlm.errors import GenerationError, RunError, VLMError
 from pixano_vlm.models import VLMInput, VLMOutput
 
-__all__ = ["connect", "impatient"]  # fixtures
+__all__ = ["collected", "connect", "impatient"]  # fixtures
 
 pytest.importorskip("openai")
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def collected() -> Iterator[None]:
-    yield
-    gc.collect()
 
 
 def bad(act: Action) -> Action:
