@@ -71,6 +71,13 @@ print('HEAVY', sorted(set({HEAVY!r}) & set(sys.modules)))
     assert done.stdout.splitlines()[-1] == "HEAVY []"
 
 
+def test_a_run_by_itself_imports_neither_torch_nor_numpy() -> None:
+    """What a run needs beside its model starts at once, and small: only the model's engine brings the rest."""
+    program = "import sys, pixano_vlm.runs.run; print({'torch', 'transformers', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 def modules() -> list[str]:
     return [
         info.name

@@ -40,10 +40,21 @@ __all__ = [
     "UnknownModelError",
     "UsageError",
     "VLMError",
+    "is_out_of_memory",
 ]
 
 RESUME = "Resume it: the same command with --resume."
 """The hint of a run that ended early, in one wording everywhere."""
+
+_OUT_OF_MEMORY = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+"""In the texts of the plain RuntimeErrors that torch raises for it."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of any library says that memory ran out, on a GPU or on the CPU."""
+    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OUT_OF_MEMORY)
 
 
 class PixanoVLMError(Exception):

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from pixano_vlm.nearest import did_you_mean
 
-__all__ = ["Problem", "first_problem"]
+__all__ = ["Fault", "first_problem"]
 
 SHOWN = 60
 """Longest value that is shown, in characters."""
@@ -51,7 +51,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Fault:
     """One fault in some data."""
 
     key: str
@@ -78,7 +78,7 @@ class Problem:
         return did_you_mean(str(self.location[-1]), known) or f"Known: {', '.join(known)}."
 
 
-def first_problem(error: ValidationError) -> Problem:
+def first_problem(error: ValidationError) -> Fault:
     """The first fault that pydantic found. Where all types of a union were refused, these are one fault."""
     errors = error.errors(include_url=False)
     first = errors[0]
@@ -92,16 +92,16 @@ def first_problem(error: ValidationError) -> Problem:
     same = [other for other in errors if other is first or _is_alternative(first, other)]
     key = ".".join(map(str, location))
     if first["type"] == "extra_forbidden":
-        return Problem(key, "unknown", "is unknown", location)
+        return Fault(key, "unknown", "is unknown", location)
     if first["type"] == "missing":
-        return Problem(key, "missing", "is missing", location)
+        return Fault(key, "missing", "is missing", location)
     own = first.get("ctx", {}).get("error")
     if first["type"] in {"value_error", "assertion_error"} and own is not None:
-        return Problem(key, "wrong", str(own).rstrip("."), location)
+        return Fault(key, "wrong", str(own).rstrip("."), location)
     wanted = list(dict.fromkeys(filter(None, map(_wanted, same)))) or ["of another kind"]
     what = ", ".join(wanted[:-1]) + " or " * (len(wanted) > 1) + wanted[-1]
     text = f"must {what}" if what == EMPTY else f"must be {what}, not {_shown(first['input'])}"
-    return Problem(key, "wrong", text, location)
+    return Fault(key, "wrong", text, location)
 
 
 def _is_tag(step: int | str) -> bool:

@@ -19,7 +19,7 @@ from PIL import Image
 from tests.fakes import FakeModel, run
 
 from pixano_vlm.errors import ManifestError, UsageError
-from pixano_vlm.inputs.forms import FORMS, Form, words
+from pixano_vlm.inputs.forms import FORMS, InputForm, words
 from pixano_vlm.inputs.manifest import Manifest, Request
 from pixano_vlm.inputs.open import Source, open_source
 from pixano_vlm.inputs.template import Template
@@ -108,12 +108,12 @@ def image() -> bytes:
 
 
 @pytest.fixture(params=FORMS, ids=lambda form: form.words)
-def form(request: pytest.FixtureRequest, tmp_path: Path) -> Form:
+def form(request: pytest.FixtureRequest, tmp_path: Path) -> InputForm:
     (tmp_path / "a.png").write_bytes(image())
     return request.param  # type: ignore[no-any-return]
 
 
-def write(form: Form, folder: Path, records: Sequence[Record] = RECORDS, stem: str = "m") -> Path:
+def write(form: InputForm, folder: Path, records: Sequence[Record] = RECORDS, stem: str = "m") -> Path:
     path = folder / f"{stem}{form.suffixes[0]}"
     path.write_bytes(EXAMPLES[form.words](records))
     return path
@@ -143,13 +143,13 @@ def test_no_two_forms_have_a_suffix_in_common() -> None:
     assert all(suffix == suffix.lower() for suffix in suffixes)
 
 
-def test_the_help_text_and_the_page_name_it(form: Form, repository: Path) -> None:
+def test_the_help_text_and_the_page_name_it(form: InputForm, repository: Path) -> None:
     assert form.words in words()
     page = (repository / "docs/reference/inputs.md").read_text(encoding="utf-8")
     assert form.suffixes[0] in page
 
 
-def test_each_record_is_read_rightly(form: Form, tmp_path: Path) -> None:
+def test_each_record_is_read_rightly(form: InputForm, tmp_path: Path) -> None:
     _, found = read(write(form, tmp_path))
     assert [request.error for request in found] == [None] * len(RECORDS)
     for request, record in zip(found, RECORDS, strict=True):
@@ -160,14 +160,14 @@ def test_each_record_is_read_rightly(form: Form, tmp_path: Path) -> None:
         assert form.words in HOLDS_IMAGES or str(source) == str(tmp_path / "a.png")
 
 
-def test_every_suffix_is_known_in_letters_of_any_size(form: Form, tmp_path: Path) -> None:
+def test_every_suffix_is_known_in_letters_of_any_size(form: InputForm, tmp_path: Path) -> None:
     for suffix in form.suffixes:
         path = tmp_path / f"other{suffix.upper()}"
         path.write_bytes(EXAMPLES[form.words](RECORDS))
         assert [request.id for request in read(path)[1]] == [record["id"] for record in RECORDS]
 
 
-def test_its_rows_are_the_same_each_time_and_can_be_passed_over(form: Form, tmp_path: Path) -> None:
+def test_its_rows_are_the_same_each_time_and_can_be_passed_over(form: InputForm, tmp_path: Path) -> None:
     write(form, tmp_path)
     (tmp_path / "folder").mkdir()
     path = write(form, tmp_path / "folder")
@@ -184,7 +184,7 @@ def test_its_rows_are_the_same_each_time_and_can_be_passed_over(form: Form, tmp_
         assert [given.values["note"] for given in rows.given()] == [record["note"] for record in RECORDS]
 
 
-def test_two_files_are_one_manifest_whose_records_keep_their_names(form: Form, tmp_path: Path) -> None:
+def test_two_files_are_one_manifest_whose_records_keep_their_names(form: InputForm, tmp_path: Path) -> None:
     paths = []
     for stem in ("b", "a"):
         records = [{**record, "id": f"{stem}-{record['id']}"} for record in RECORDS]
@@ -194,7 +194,7 @@ def test_two_files_are_one_manifest_whose_records_keep_their_names(form: Form, t
     assert [request.id for request in found] == [f"{stem}-r{n}" for stem in "ba" for n in range(3)]
 
 
-def test_records_without_an_id_are_called_by_their_file_and_place(form: Form, tmp_path: Path) -> None:
+def test_records_without_an_id_are_called_by_their_file_and_place(form: InputForm, tmp_path: Path) -> None:
     if form.words in NAMES_ITS_RECORDS:
         return
     unnamed = [{key: value for key, value in record.items() if key != "id"} for record in RECORDS]
@@ -202,7 +202,7 @@ def test_records_without_an_id_are_called_by_their_file_and_place(form: Form, tm
     assert [request.id for request in read(*paths)[1]] == [f"{stem}:{n}" for stem in "ba" for n in (1, 2, 3)]
 
 
-def test_packed_it_is_read_alike_or_refused(form: Form, tmp_path: Path) -> None:
+def test_packed_it_is_read_alike_or_refused(form: InputForm, tmp_path: Path) -> None:
     path = tmp_path / f"m{form.suffixes[0]}.gz"
     path.write_bytes(gzip.compress(EXAMPLES[form.words](RECORDS)))
     found, refusal = read_or_refused(path)
@@ -212,7 +212,7 @@ def test_packed_it_is_read_alike_or_refused(form: Form, tmp_path: Path) -> None:
         assert [request.id for request in found] == [record["id"] for record in RECORDS]
 
 
-def test_a_prompt_for_all_records_is_taken_or_refused(form: Form, tmp_path: Path) -> None:
+def test_a_prompt_for_all_records_is_taken_or_refused(form: InputForm, tmp_path: Path) -> None:
     unasked = [{key: value for key, value in record.items() if key != "prompt"} for record in RECORDS]
     path = write(form, tmp_path, unasked)
     if not form.takes_prompt:
@@ -227,7 +227,7 @@ def test_a_prompt_for_all_records_is_taken_or_refused(form: Form, tmp_path: Path
 
 @pytest.mark.parametrize("damage", ["cut short", "cut to a few bytes", "empty", "other bytes"])
 def test_damaged_it_is_refused_by_name_or_the_bad_record_is_an_error(
-    form: Form, tmp_path: Path, damage: str
+    form: InputForm, tmp_path: Path, damage: str
 ) -> None:
     path = write(form, tmp_path)
     data = path.read_bytes()
@@ -244,7 +244,7 @@ def test_damaged_it_is_refused_by_name_or_the_bad_record_is_an_error(
     assert all(request.error is not None for request in found[2:])
 
 
-def test_resumed_nothing_is_asked_again_but_what_is_new(form: Form, tmp_path: Path) -> None:
+def test_resumed_nothing_is_asked_again_but_what_is_new(form: InputForm, tmp_path: Path) -> None:
     path, output = write(form, tmp_path), tmp_path / "out.jsonl"
 
     def asked() -> list[str]:

@@ -17,7 +17,7 @@ from tests.outputs.lines import Counted, failed, line
 
 from pixano_vlm.errors import MissingPackageError, RunError
 from pixano_vlm.outputs.exports import export_rows, is_export, split_outputs, write_exports
-from pixano_vlm.outputs.forms import FORMS, Answers, Form, endings
+from pixano_vlm.outputs.forms import FORMS, Answers, OutputForm, endings
 from pixano_vlm.records.output_line import OutputLine
 
 Found = list[tuple[str, str | None]]
@@ -74,13 +74,13 @@ OF_ANSWERS = [form for form in FORMS if form.suffixes[0] not in OF_REGIONS]
 
 
 @pytest.fixture(params=OF_ANSWERS, ids=lambda form: form.suffixes[0])
-def form(request: pytest.FixtureRequest) -> Form:
+def form(request: pytest.FixtureRequest) -> OutputForm:
     if (missing := missing_package(request.param)) is not None:
         pytest.skip(str(missing))
     return request.param  # type: ignore[no-any-return]
 
 
-def missing_package(form: Form) -> MissingPackageError | None:
+def missing_package(form: OutputForm) -> MissingPackageError | None:
     try:
         form.check()
     except MissingPackageError as error:
@@ -114,7 +114,7 @@ def test_a_form_of_regions_has_tests_of_its_own(repository: Path) -> None:
         assert suffix in (repository / file).read_text(encoding="utf-8")
 
 
-def test_each_answer_is_there_once_and_in_order(form: Form, tmp_path: Path) -> None:
+def test_each_answer_is_there_once_and_in_order(form: OutputForm, tmp_path: Path) -> None:
     lines = [line(number, text) for number, text in enumerate(TEXTS)]
     path = tmp_path / f"out{form.suffixes[0]}"
     write_exports(finished(tmp_path, [*lines, failed(6)]), [path])
@@ -122,7 +122,7 @@ def test_each_answer_is_there_once_and_in_order(form: Form, tmp_path: Path) -> N
     assert found == [*((f"r{number}", text) for number, text in enumerate(TEXTS)), ("r6", None)]
 
 
-def test_what_was_written_is_read_back_as_long_as_it_is_the_same(form: Form, tmp_path: Path) -> None:
+def test_what_was_written_is_read_back_as_long_as_it_is_the_same(form: OutputForm, tmp_path: Path) -> None:
     suffix = form.suffixes[0]
     lines = [line(0), line(1, "é"), failed(2)]
     paths = [tmp_path / f"{name}{suffix}" for name in ("a", "b", "c-{shard}")]
@@ -135,13 +135,13 @@ def test_what_was_written_is_read_back_as_long_as_it_is_the_same(form: Form, tmp
     assert [one == other for one, other in zip(found[0], changed, strict=True)] == [True, False, True]
 
 
-def test_a_finished_output_without_a_line_is_a_file_without_a_row(form: Form, tmp_path: Path) -> None:
+def test_a_finished_output_without_a_line_is_a_file_without_a_row(form: OutputForm, tmp_path: Path) -> None:
     path = tmp_path / f"out{form.suffixes[0]}"
     write_exports(finished(tmp_path, []), [path])
     assert EXAMPLES[form.suffixes[0]](path) == []
 
 
-def test_half_a_surrogate_pair_does_not_stop_it(form: Form, tmp_path: Path) -> None:
+def test_half_a_surrogate_pair_does_not_stop_it(form: OutputForm, tmp_path: Path) -> None:
     # UTF-8 has no bytes for it; names of files and JSON escapes may hold one.
     form.write(Answers([line(0, "a \ud83d b"), line(1)]), tmp_path / "out")
     (_, first), (_, second) = EXAMPLES[form.suffixes[0]](tmp_path / "out")
@@ -149,13 +149,13 @@ def test_half_a_surrogate_pair_does_not_stop_it(form: Form, tmp_path: Path) -> N
     assert second == "a cat"
 
 
-def test_it_holds_few_lines_at_once(form: Form, tmp_path: Path) -> None:
+def test_it_holds_few_lines_at_once(form: OutputForm, tmp_path: Path) -> None:
     lines = Counted(2_000)
     form.write(Answers(lines), tmp_path / "out")
     assert lines.most <= 3
 
 
-def test_the_same_answers_are_the_same_bytes(form: Form, tmp_path: Path) -> None:
+def test_the_same_answers_are_the_same_bytes(form: OutputForm, tmp_path: Path) -> None:
     output = finished(tmp_path, [line(0), failed(1)])
     paths = [tmp_path / f"{name}{form.suffixes[0]}" for name in "ab"]
     write_exports(output, paths)
@@ -166,7 +166,7 @@ def test_the_same_answers_are_the_same_bytes(form: Form, tmp_path: Path) -> None
     }
 
 
-def test_its_endings_ask_for_it_and_the_page_names_them(form: Form, repository: Path) -> None:
+def test_its_endings_ask_for_it_and_the_page_names_them(form: OutputForm, repository: Path) -> None:
     for suffix in form.suffixes:
         assert is_export(Path(f"a{suffix.upper()}"))
         own, exports = split_outputs([f"nowhere/a{suffix}"], Path("default.jsonl"))
@@ -177,7 +177,7 @@ def test_its_endings_ask_for_it_and_the_page_names_them(form: Form, repository: 
 
 
 def test_what_cannot_be_written_leaves_nothing_and_what_was_there_stays(
-    form: Form, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: OutputForm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = finished(tmp_path, [line(0)])
     path = tmp_path / f"out{form.suffixes[0]}"
@@ -190,11 +190,11 @@ def test_what_cannot_be_written_leaves_nothing_and_what_was_there_stays(
             yield line(0)
             raise OSError(28, "No space left on device")
 
-    def write(self: Form, answers: Answers, path: Path) -> None:
+    def write(self: OutputForm, answers: Answers, path: Path) -> None:
         real(self, Answers(Full()), path)
 
-    real = Form.write
-    monkeypatch.setattr(Form, "write", write)
+    real = OutputForm.write
+    monkeypatch.setattr(OutputForm, "write", write)
     with pytest.raises(RunError, match="No space left") as caught:
         write_exports(output, [path])
     assert "--resume" in (caught.value.hint or "")
@@ -203,7 +203,7 @@ def test_what_cannot_be_written_leaves_nothing_and_what_was_there_stays(
 
 
 def test_without_its_package_it_says_so_before_the_run(
-    form: Form, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: OutputForm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "pyarrow"]:
         monkeypatch.setitem(sys.modules, name, None)

@@ -12,7 +12,7 @@ from tests.outputs.lines import Counted, failed, line
 
 from pixano_vlm.errors import OutputError, UsageError
 from pixano_vlm.outputs.exports import check_exports, split_outputs, write_exports
-from pixano_vlm.outputs.forms import Answers, Form, form_of
+from pixano_vlm.outputs.forms import Answers, OutputForm, form_of
 from pixano_vlm.outputs.shards import write_shards
 from pixano_vlm.outputs.table_columns import Given
 from pixano_vlm.records.output_line import OutputLine, as_line
@@ -112,7 +112,7 @@ class TestShards:
         with monkeypatch.context() as patch:
             patch.setattr(Path, "replace", dying(Path.replace))
             patch.setattr(Path, "unlink", dying(Path.unlink))
-            patch.setattr(Form, "write", dying(Form.write))
+            patch.setattr(OutputForm, "write", dying(OutputForm.write))
             with pytest.raises(Killed):
                 write_exports(output, pattern, shard_size=1)
         for path in tmp_path.glob("*.parquet"):

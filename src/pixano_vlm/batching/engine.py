@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pixano_vlm.batching.call_failure import CallFailure
 from pixano_vlm.batching.field_confidence import field_confidence
 from pixano_vlm.batching.kv_cache import LayerKind
 from pixano_vlm.batching.labels import LabelScores
@@ -27,7 +28,7 @@ from pixano_vlm.batching.sampling import choose
 from pixano_vlm.batching.scheduler import Scheduler
 from pixano_vlm.batching.sequence import Prompt, Sequence
 from pixano_vlm.batching.stop_criteria import StopCriteria
-from pixano_vlm.errors import RESUME, GenerationError, RunError, VLMError
+from pixano_vlm.errors import VLMError, is_out_of_memory
 from pixano_vlm.models.generation import settings_used
 from pixano_vlm.models.vlm import DECIMALS, UsageInfo, VLMInput, VLMOutput
 from pixano_vlm.prompts.response_format import parsed_answer, schema_of
@@ -183,7 +184,7 @@ class Engine:
             if together or len(group) == 1:
                 logits = self._compute(group, together=together)
         except Exception as error:  # what can fail is the model's code
-            failed = Failure.of(error)
+            failed = CallFailure.of(error)
         if failed is not None:
             # Outside of the handler: the error's frames hold the memory of the call that failed.
             self._recover(group, failed, again=again)
@@ -209,7 +210,7 @@ class Engine:
                     self._trees_are_exact = are_alike(probabilities, plain, self._model.dtype)
                 probabilities = probabilities if self._trees_are_exact else plain
         except Exception as error:  # what can fail is the model's code
-            self._fail(sequence, Failure.of(error))
+            self._fail(sequence, CallFailure.of(error))
         else:
             sequence.probabilities = probabilities
             sequence.finish_reason = "stop"
@@ -274,18 +275,18 @@ class Engine:
         active.clear()
         self.runner.cache.clear()
 
-    def _recover(self, group: list[Sequence], failed: Failure, *, again: bool) -> None:
+    def _recover(self, group: list[Sequence], failed: CallFailure, *, again: bool) -> None:
         """After a failed prefill: smaller groups, then one record later, then that one record's error."""
-        self.stats.out_of_memory += failed.starved
+        self.stats.out_of_memory += failed.is_out_of_memory
         if len(group) > 1:
             middle = len(group) // 2
             self._prefill(group[:middle])
             self._prefill(group[middle:])
-        elif failed.starved and self.scheduler.active:
+        elif failed.is_out_of_memory and self.scheduler.active:
             # Alone it may fit, when those in flight have ended.
             self.scheduler.shrink()
             self.scheduler.put_back(group)
-        elif failed.starved and again:
+        elif failed.is_out_of_memory and again:
             # At once, while nothing else can have taken the memory that is freed here.
             group[0].restart()
             self._free_caches()
@@ -330,21 +331,21 @@ class Engine:
         try:
             return [(first, self.runner.step(active[first:last], slice(first, last)))]
         except Exception as error:  # what can fail is the model's code
-            failed = Failure.of(error)
-        self.stats.out_of_memory += failed.starved
-        if failed.starved and self._free_caches():
+            failed = CallFailure.of(error)
+        self.stats.out_of_memory += failed.is_out_of_memory
+        if failed.is_out_of_memory and self._free_caches():
             return self._step(first, last)
-        if last - first == 1 and failed.starved and again:
+        if last - first == 1 and failed.is_out_of_memory and again:
             return self._step(first, last, again=False)  # others may have given memory back
         if last - first == 1:
             self._fail(active[first], failed)
             return []
-        if failed.starved:
+        if failed.is_out_of_memory:
             self.scheduler.shrink()
         middle = (first + last) // 2
         return self._step(first, middle) + self._step(middle, last)
 
-    def _fail(self, sequence: Sequence, failed: Failure) -> None:
+    def _fail(self, sequence: Sequence, failed: CallFailure) -> None:
         """Answers a record in flight with its error."""
         sequence.finish_reason = "stop"  # leaves its row
         self._failed.append((sequence, failed.answer))
@@ -359,7 +360,7 @@ class Engine:
             return
         for sequence, token in zip(sequences, choose(logits, sequences), strict=True):
             if isinstance(token, Exception):
-                self._fail(sequence, Failure.of(token))
+                self._fail(sequence, CallFailure.of(token))
             else:
                 self._stop.append(sequence, token)
 
@@ -437,50 +438,3 @@ def are_alike(some: dict[str, float], others: dict[str, float], dtype: torch.dty
     """Whether two ways of scoring labels give the same, but for the rounding of a dtype."""
     allowed = 1e-4 if dtype == torch.float32 else 0.1
     return all(abs(some[label] - others[label]) <= allowed for label in others)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on the CPU."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    # Plain RuntimeErrors, of which the text is all there is to tell them by.
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in OUT_OF_MEMORY)
-
-
-OUT_OF_MEMORY = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-DEVICE_ERRORS = tuple(filter(None, [getattr(torch, "AcceleratorError", None)]))
-"""What torch raises, since 2.8, when a kernel has failed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What went wrong in a call of the model, without the frames and the tensors that hang on its exception."""
-
-    starved: bool
-    """Whether memory ran out."""
-    answer: VLMError
-    """What a record is answered with, when it fails alone."""
-
-    @classmethod
-    def of(cls, error: Exception) -> Failure:
-        """Of what a call raised.
-
-        Raises:
-            RunError: When the device can do nothing more in this process.
-        """
-        if is_out_of_memory(error):
-            answer = GenerationError(
-                "memory ran out on this record alone.",
-                hint="Use smaller images, fewer new tokens, or a smaller dtype.",
-            )
-            return cls(True, answer)
-        if isinstance(error, DEVICE_ERRORS) or "CUDA error" in str(error):
-            raise RunError(
-                f"the device failed: {' '.join(str(error).split())[:300]}",
-                hint=f"Nothing more can be computed in this process. {RESUME}",
-            )
-        if isinstance(error, VLMError):
-            return cls(False, error)
-        return cls(
-            False, GenerationError(f"the model failed on this record: {type(error).__name__}: {error}")
-        )

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
-from pixano_vlm.batching.engine import WAITING_BYTES, Answer, Failure, chosen_label, output
+from pixano_vlm.batching.call_failure import CallFailure
+from pixano_vlm.batching.engine import WAITING_BYTES, Answer, chosen_label, output
 from pixano_vlm.batching.listening import Listener
 from pixano_vlm.batching.penalties import processors_of
 from pixano_vlm.batching.plain_scoring import probabilities_plainly
@@ -163,7 +164,7 @@ class StaticBatches:
         try:
             rows, logs = self._generate(batch)
         except Exception as error:  # what can fail is the model's code
-            failed = Failure.of(error)
+            failed = CallFailure.of(error)
         if failed is not None:  # halved until the one record is found that it fails on
             if len(batch) > 1:
                 middle = len(batch) // 2
@@ -193,7 +194,7 @@ class StaticBatches:
         try:
             probabilities = probabilities_plainly(self.model, sequence, self.stop.end_ids)
         except Exception as error:  # what can fail is the model's code
-            return Failure.of(error).answer
+            return CallFailure.of(error).answer
         return chosen_label(sequence, probabilities)
 
     @torch.inference_mode()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pixano_vlm.cli.progress import Progress
     from pixano_vlm.cli.shown import Shown
     from pixano_vlm.records.request import Request
-    from pixano_vlm.runs.estimate import Estimate
+    from pixano_vlm.runs.estimate import RunEstimate
     from pixano_vlm.runs.options import RunOptions
 
 __all__ = ["run_dry"]
@@ -88,7 +88,7 @@ def run_dry(options: RunOptions, shown: Shown, progress: Progress) -> int:
     return 1 if trial.bad else 0
 
 
-def _facts(trial: Estimate, loading: float) -> dict[str, Any]:
+def _facts(trial: RunEstimate, loading: float) -> dict[str, Any]:
     prompts = trial.prompts
     return {
         "records_good": trial.good,

@@ -81,8 +81,8 @@ class CsvTable:
         # What is not UTF-8 is kept as half surrogate pairs, so that it is one row's error and not the file's.
         return io.TextIOWrapper(self.file.open(), encoding="utf-8-sig", errors="surrogateescape", newline="")
 
-    def _reader(self, file: IO[str]) -> tuple[_Lines, Iterator[list[str]]]:
-        lines = _Lines(file)
+    def _reader(self, file: IO[str]) -> tuple[_LimitedLines, Iterator[list[str]]]:
+        lines = _LimitedLines(file)
         return lines, csv.reader(lines, delimiter=self._delimiter, strict=True)
 
 
@@ -138,14 +138,14 @@ class CsvRows(Rows):
         return row
 
 
-class _Lines:
+class _LimitedLines:
     """The file's lines, none longer than the limit. It can be continued behind one that was."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
         self.number = 0
 
-    def __iter__(self) -> _Lines:
+    def __iter__(self) -> _LimitedLines:
         return self
 
     def __next__(self) -> str:

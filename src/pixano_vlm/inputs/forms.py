@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from pixano_vlm.inputs.columns import Reading
     from pixano_vlm.inputs.rows import Rows
 
-__all__ = ["FORMS", "Form", "form_of", "is_manifest", "open_file", "words"]
+__all__ = ["FORMS", "InputForm", "form_of", "is_manifest", "open_file", "words"]
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class InputForm:
     """One form of manifest."""
 
     words: str
@@ -39,15 +39,15 @@ class Form:
         return rows
 
 
-JSONL = Form("JSONL", (".jsonl", ".ndjson", ".jsonlines"), "jsonl_rows:JsonlRows", takes_prompt=False)
-JSON = Form("JSON", (".json",), "json_rows:JsonRows", takes_prompt=False)
+JSONL = InputForm("JSONL", (".jsonl", ".ndjson", ".jsonlines"), "jsonl_rows:JsonlRows", takes_prompt=False)
+JSON = InputForm("JSON", (".json",), "json_rows:JsonRows", takes_prompt=False)
 FORMS = (
     JSONL,
     JSON,
-    Form("CSV", (".csv", ".tsv"), "csv_rows:CsvRows"),
-    Form("Parquet", (".parquet", ".pq"), "parquet_rows:ParquetRows"),
-    Form("Arrow", (".arrow", ".feather", ".ipc"), "arrow_rows:ArrowRows"),
-    Form("WebDataset (.tar)", (".tar",), "tar_rows:TarRows"),
+    InputForm("CSV", (".csv", ".tsv"), "csv_rows:CsvRows"),
+    InputForm("Parquet", (".parquet", ".pq"), "parquet_rows:ParquetRows"),
+    InputForm("Arrow", (".arrow", ".feather", ".ipc"), "arrow_rows:ArrowRows"),
+    InputForm("WebDataset (.tar)", (".tar",), "tar_rows:TarRows"),
 )
 
 _CONVERSIONS = {
@@ -86,7 +86,7 @@ _TEXTS = (JSONL, JSON, FORMS[2])
 _LISTS = frozenset({".txt", ".lst", ".list"})
 
 
-def form_of(file: InputFile) -> Form | None:
+def form_of(file: InputFile) -> InputForm | None:
     """The form that a file's name asks for."""
     return next((form for form in FORMS if file.suffix in form.suffixes), None)
 

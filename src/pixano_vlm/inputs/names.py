@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pixano_vlm.errors import ManifestError, UsageError
 from pixano_vlm.inputs.file import InputFile, store_of
-from pixano_vlm.inputs.forms import Form, form_of, is_manifest
+from pixano_vlm.inputs.forms import InputForm, form_of, is_manifest
 from pixano_vlm.inputs.globs import MAGIC, is_glob
 from pixano_vlm.inputs.image_metadata import METADATA_NAMES
 from pixano_vlm.media.formats import extra_of, is_image_name, readable_suffixes
@@ -127,7 +127,7 @@ def _manifests_in(folder: Path, *, recursive: bool) -> list[InputFile]:
 
 def _chosen(files: Iterable[InputFile], name: str) -> list[InputFile]:
     """The manifests among files, all of one form; what an earlier run wrote is none."""
-    by_form: dict[str, tuple[Form, list[InputFile]]] = {}
+    by_form: dict[str, tuple[InputForm, list[InputFile]]] = {}
     for file in files:
         form = form_of(file)
         if form is None or file.name in METADATA_NAMES or _CACHES.fullmatch(file.name):

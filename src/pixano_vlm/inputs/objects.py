@@ -28,10 +28,10 @@ def open_objects(records: Iterable[Any]) -> IO[bytes]:
     Raises:
         UsageError: When reading meets something else.
     """
-    return io.BufferedReader(_Lines(iter(records)), 1 << 16)
+    return io.BufferedReader(_LinesOfRecords(iter(records)), 1 << 16)
 
 
-class _Lines(io.RawIOBase):
+class _LinesOfRecords(io.RawIOBase):
     def __init__(self, records: Iterator[Any]) -> None:
         self._records = records
         self._number = 0

@@ -18,7 +18,7 @@ from pixano_vlm.inputs.jsonl_rows import JsonlRows
 from pixano_vlm.inputs.names import expand
 from pixano_vlm.inputs.naming import OWN_NAMES, Naming
 from pixano_vlm.inputs.rows import Rows
-from pixano_vlm.inputs.shards import Shards, Share
+from pixano_vlm.inputs.shards import RowsOfShard, Shards
 from pixano_vlm.inputs.template import Template
 
 __all__ = ["Source", "open_source", "read_share"]
@@ -89,7 +89,7 @@ def open_source(
     rows: Rows = FolderRows(found.images, template, recursive=recursive)
     stem = found.stem
     if share is not None:
-        rows, stem = Share(rows, *share), _share_stem(stem, share)
+        rows, stem = RowsOfShard(rows, *share), _share_stem(stem, share)
     return Source(None, rows, stem)
 
 
@@ -128,7 +128,7 @@ def _manifests(
     else:
         rows = Shards(_called(files, stem), files, lambda file: open_file(file, reading), reading.described())
     if share is not None and len(paths or files) < share[1]:
-        rows = Share(rows or JsonlRows(files[0], reading), *share)
+        rows = RowsOfShard(rows or JsonlRows(files[0], reading), *share)
     return Source(path, rows, stem, naming=reading.naming, files=paths)
 
 

@@ -19,7 +19,7 @@ from pixano_vlm.inputs.file import InputFile
 from pixano_vlm.inputs.rows import GivenRow, Layout, Row, Rows
 from pixano_vlm.records.request import Origin
 
-__all__ = ["Shards", "Share"]
+__all__ = ["RowsOfShard", "Shards"]
 
 _AT_A_TIME = 16
 """Files in a store that are looked at at once, to find out how many rows each has."""
@@ -157,7 +157,7 @@ class Shards(Rows):
         return part.count(), part.is_numbered and file.stamp() is not None
 
 
-class Share(Rows):
+class RowsOfShard(Rows):
     """Every n-th row of a source.
 
     Args:

@@ -1,14 +1,13 @@
 """Samples of more than 8 bits, or of numbers of any size -> greys of 8 bits, by the range that is really used.
 
 A scanner of 12 bits writes files of 16 bits whose upper sixteenth alone is used: by the range of the file they would
-be black. Knows arrays and bands, not files.
+be black. Knows arrays and bands, not files. NumPy is imported where it computes: most runs see no such image.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 __all__ = ["greys_of", "stretched"]
@@ -30,6 +29,8 @@ def greys_of(image: Image.Image, bits: int | None = None) -> tuple[Image.Image, 
     Raises:
         ValueError: When no value of it is finite.
     """
+    import numpy as np
+
     values = np.asarray(image)
     if values.dtype.byteorder == ">":
         values = values.astype(values.dtype.newbyteorder("="))
@@ -46,6 +47,8 @@ def greys_of(image: Image.Image, bits: int | None = None) -> tuple[Image.Image, 
 
 
 def _from_floats(values: Any) -> tuple[Image.Image, bool]:
+    import numpy as np
+
     finite = np.isfinite(values)
     if not finite.any():
         raise ValueError("none of its values is a finite number")
@@ -64,6 +67,8 @@ def _from_floats(values: Any) -> tuple[Image.Image, bool]:
 
 
 def _scaled(values: Any, low: float, high: float) -> Image.Image:
+    import numpy as np
+
     span = high - low
     factor = 255 / span if span > 0 else 0.0
     # Single precision is enough for 8 bits, and half the memory; whole numbers of 32 bits need the other.

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pixano_vlm.outputs.forms import Answers, Form, place
+from pixano_vlm.outputs.forms import Answers, OutputForm, place
 from pixano_vlm.outputs.run_file import run_file_path
 from pixano_vlm.outputs.shard_names import existing_shards
 from pixano_vlm.outputs.shards import write_shards
@@ -70,7 +70,7 @@ def dataset_of(answers: Answers, path: Path) -> None:
     without that part is left as it is.
     """
     (path / SHARDS).parent.mkdir(parents=True, exist_ok=True)
-    form = Form((".parquet",), "tables:parquet_of", "tables:parquet_rows")
+    form = OutputForm((".parquet",), "tables:parquet_of", "tables:parquet_rows")
     write_shards(form, answers, path / SHARDS)
     counts: Counter[str] = Counter()
     flags: Counter[str] = Counter()

@@ -14,7 +14,15 @@ from zlib import crc32
 
 from pixano_vlm.errors import RESUME, OutputError, RunError, UsageError
 from pixano_vlm.outputs.dataset_folder import SHARDS
-from pixano_vlm.outputs.forms import Answers, Form, Lines, check_ending, endings, form_of, without_ending
+from pixano_vlm.outputs.forms import (
+    Answers,
+    Lines,
+    OutputForm,
+    check_ending,
+    endings,
+    form_of,
+    without_ending,
+)
 from pixano_vlm.outputs.shard_names import existing_shards, is_sharded
 from pixano_vlm.outputs.shards import write_shards
 from pixano_vlm.outputs.table_columns import Given
@@ -95,7 +103,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 def export_rows(path: Path) -> Iterator[tuple[str, str]]:
-    """Each record's id, and what is written of it, of one export. Raises as `Form.read`."""
+    """Each record's id, and what is written of it, of one export. Raises as `OutputForm.read`."""
     for file in existing_shards(path) if is_sharded(path) else [path]:
         yield from _form(path).read(file)
 
@@ -177,7 +185,7 @@ def check_exports(
         _form(path).check()
 
 
-def _form(path: Path) -> Form:
+def _form(path: Path) -> OutputForm:
     form = form_of(path)
     assert form is not None, "it was told from the tool's own by its form"
     return form

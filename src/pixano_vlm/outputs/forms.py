@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pixano_vlm.outputs.table_columns import Column, Given
     from pixano_vlm.records.output_line import OutputLine
 
-__all__ = ["FORMS", "OWN", "Answers", "Form", "Lines", "check_ending", "endings", "form_of", "place"]
+__all__ = ["FORMS", "OWN", "Answers", "Lines", "OutputForm", "check_ending", "endings", "form_of", "place"]
 
 
 class Lines:
@@ -132,7 +132,7 @@ def place(path: Path, write: Callable[[Path], None]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class OutputForm:
     """One form of output that is made of a finished one."""
 
     suffixes: tuple[str, ...]
@@ -174,19 +174,19 @@ def _named(function: str) -> Callable[..., Any]:
 
 
 FORMS = (
-    Form((".csv",), "tables:csv_of", "tables:csv_rows"),
-    Form((".parquet", ".pq"), "tables:parquet_of", "tables:parquet_rows", pyarrow_parquet),
-    Form(
+    OutputForm((".csv",), "tables:csv_of", "tables:csv_rows"),
+    OutputForm((".parquet", ".pq"), "tables:parquet_of", "tables:parquet_rows", pyarrow_parquet),
+    OutputForm(
         (".arrow", ".feather"),
         "tables:arrow_of",
         "tables:arrow_rows",
         lambda: import_extra("pyarrow", extra="parquet", purpose="an Arrow file"),
     ),
-    Form((".openai.jsonl",), "openai_batch:batch_of", "openai_batch:batch_rows"),
-    Form(
+    OutputForm((".openai.jsonl",), "openai_batch:batch_of", "openai_batch:batch_rows"),
+    OutputForm(
         (".hf",), "dataset_folder:dataset_of", "dataset_folder:dataset_rows", pyarrow_parquet, is_folder=True
     ),
-    Form((".coco.json",), "coco:coco_of", "coco:coco_rows"),
+    OutputForm((".coco.json",), "coco:coco_of", "coco:coco_rows"),
 )
 OWN = (".jsonl", ".ndjson")
 """The endings of the tool's own form, which a run is resumed from; a name without any is one, too."""
@@ -197,13 +197,13 @@ _MEANT: Mapping[str, str] = {
 """What somebody who wants another form may be served with."""
 
 
-_LINES = Form(OWN, "lines:lines_of", "lines:line_rows")
+_LINES = OutputForm(OWN, "lines:lines_of", "lines:line_rows")
 """The tool's own form, as its shards have it."""
 SHARD_SIZE = 100_000
 """How many records a shard has where nobody says."""
 
 
-def form_of(path: Path) -> Form | None:
+def form_of(path: Path) -> OutputForm | None:
     """The form that a name asks for; None for the tool's own, where it is not to be in shards."""
     name = path.name.lower()
     found = next((form for form in FORMS if name.endswith(form.suffixes)), None)

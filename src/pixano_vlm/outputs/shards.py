@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pixano_vlm.outputs.forms import Answers, Form
+from pixano_vlm.outputs.forms import Answers, OutputForm
 from pixano_vlm.outputs.shard_names import existing_shards, shard_name
 
 __all__ = ["write_shards"]
 
 
-def write_shards(form: Form, answers: Answers, path: Path) -> int:
+def write_shards(form: OutputForm, answers: Answers, path: Path) -> int:
     """Writes the shards.
 
     Args:

@@ -20,7 +20,7 @@ from pixano_vlm.records.request import Request
 from pixano_vlm.runs.timing import Timing
 from pixano_vlm.runs.token_counts import TokenCounts
 
-__all__ = ["Estimate", "estimate"]
+__all__ = ["RunEstimate", "estimate"]
 
 SHOWN = 20
 """Bad records that are kept to be listed."""
@@ -28,7 +28,7 @@ _CHUNK = 64
 
 
 @dataclass(slots=True)
-class Estimate:
+class RunEstimate:
     """What was found."""
 
     timing: Timing
@@ -77,7 +77,7 @@ def estimate(
     timing: Timing,
     *,
     on_record: Callable[[bool], None] | None = None,
-) -> Estimate:
+) -> RunEstimate:
     """Prepares every request.
 
     Args:
@@ -86,7 +86,7 @@ def estimate(
         timing: A sample of them, answered.
         on_record: Called after each record with whether it is good.
     """
-    found, failed = Estimate(timing), timing.failed
+    found, failed = RunEstimate(timing), timing.failed
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="estimate") as pool:
         for request, prepared in _inspected(requests, model, pool):
             # The model may fail on what could be prepared.

@@ -14,7 +14,7 @@ from typing import Any
 from pixano_vlm.engines.openai.failure import Failure, is_too_long
 from pixano_vlm.engines.openai.request import LIMIT, ChatRequest
 
-__all__ = ["LIMIT_NAMES", "Dialect", "other_dialect", "refused_settings"]
+__all__ = ["LIMIT_NAMES", "ServerDialect", "other_dialect", "refused_settings"]
 
 LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
 """What servers call the most new tokens; OpenAI's newer models know the second alone."""
@@ -23,7 +23,7 @@ _USED_NAMES = {LIMIT: "max_new_tokens"}
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class ServerDialect:
     """One way to ask."""
 
     limit_name: str = LIMIT_NAMES[0]
@@ -46,7 +46,7 @@ class Dialect:
         return {name: value for name, value in request.used.items() if name not in dropped}
 
 
-def refused_settings(dialect: Dialect, failure: Failure, request: ChatRequest) -> list[str]:
+def refused_settings(dialect: ServerDialect, failure: Failure, request: ChatRequest) -> list[str]:
     """The settings of a request, by their names in `ChatRequest.settings`, that a refusal is about."""
     if is_too_long(failure):  # it names the limit of tokens, which is known to the server
         return []
@@ -56,7 +56,7 @@ def refused_settings(dialect: Dialect, failure: Failure, request: ChatRequest) -
     return [LIMIT if name == dialect.limit_name else name for name in named if name is not None]
 
 
-def other_dialect(dialect: Dialect, refused: list[str], request: ChatRequest) -> Dialect | None:
+def other_dialect(dialect: ServerDialect, refused: list[str], request: ChatRequest) -> ServerDialect | None:
     """Another way to ask, where a server refuses settings; None: there is none that keeps what was asked for."""
     if LIMIT in refused and dialect.may_rename:
         other = next(name for name in LIMIT_NAMES if name != dialect.limit_name)

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from pixano_vlm.engines.base import EngineModel, read_parameters, refuse_prompt_limit
 from pixano_vlm.engines.openai.answer import read_answer
-from pixano_vlm.engines.openai.dialect import Dialect
+from pixano_vlm.engines.openai.dialect import ServerDialect
 from pixano_vlm.engines.openai.discovery import api_address, find_model
 from pixano_vlm.engines.openai.params import OpenAIParams
 from pixano_vlm.engines.openai.request import NO_BUDGET, RequestWriter
@@ -77,7 +77,7 @@ class OpenAIVLMModel(EngineModel):
             outage=params.outage,
         )
         name = params.limit_name
-        dialect = Dialect() if name is None else Dialect(name, may_rename=False)
+        dialect = ServerDialect() if name is None else ServerDialect(name, may_rename=False)
         server = ChatServer(api_address(params.base_url), self._key(), params.concurrency, patience, dialect)
         try:
             server.model = self._served_name = server.submit(

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from pixano_vlm.engines.openai.blame import Blame
 from pixano_vlm.engines.openai.client import connection_hint, open_client, without_query
 from pixano_vlm.engines.openai.concurrency import Gate, Pass
-from pixano_vlm.engines.openai.dialect import Dialect, other_dialect, refused_settings
+from pixano_vlm.engines.openai.dialect import ServerDialect, other_dialect, refused_settings
 from pixano_vlm.engines.openai.failure import Failure, incomplete, read_response, shown
 from pixano_vlm.engines.openai.request import ChatRequest, plain_request, plainest_request
 from pixano_vlm.errors import RESUME, GenerationError, RunError
@@ -67,9 +67,9 @@ class Course:
     deadline: float
     downs: int
     """How often the server had gone away when it began."""
-    sent: Dialect
+    sent: ServerDialect
     """How it was asked the last time."""
-    trial: Dialect | None = None
+    trial: ServerDialect | None = None
     """Another way to ask, which is being tried."""
     failed: int = 0
     """Attempts that reached the server and count."""
@@ -101,7 +101,7 @@ class ChatServer:
         key: str | None,
         concurrency: int,
         patience: Patience,
-        dialect: Dialect,
+        dialect: ServerDialect,
     ) -> None:
         self._openai = import_extra("openai", extra="openai", purpose="a model behind a server")
         self.base_url = base_url
@@ -195,7 +195,7 @@ class ChatServer:
         return outcome, ticket
 
     async def _complete(
-        self, request: ChatRequest, dialect: Dialect, seconds: float
+        self, request: ChatRequest, dialect: ServerDialect, seconds: float
     ) -> dict[str, Any] | Failure:
         # All settings alike: servers know more of them than the client library has names for.
         body = {"model": self.model, "messages": request.messages, "extra_body": dialect.body(request)}
@@ -350,7 +350,7 @@ class ChatServer:
             None if plainest == plain else lambda: self._witness(plainest, course.sent),
         )
 
-    async def _witness(self, request: ChatRequest, dialect: Dialect) -> Failure | None:
+    async def _witness(self, request: ChatRequest, dialect: ServerDialect) -> Failure | None:
         """Of `Blame`: why a request that nothing can be wrong with fails, None where it is answered."""
         for attempt in range(1, _WITNESS_ATTEMPTS + 1):
             seen = await self._complete(request, dialect, self.patience.timeout)

@@ -33,6 +33,7 @@ from pixano_vlm.errors import (
     PromptError,
     RunError,
     VLMError,
+    is_out_of_memory,
 )
 from pixano_vlm.extras import import_extra
 from pixano_vlm.models.deployment import DtypeName, ModelDeploymentConfig
@@ -202,7 +203,7 @@ class VLLMVLMModel(EngineModel):
     def _explain(self, error: Exception) -> PixanoVLMError:
         text = " ".join(str(error).split())
         where = f"vLLM cannot run {self.params.path!r}"
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             return ModelLoadError(f"{where}: out of memory: {text[:300]}", hint=LESS_MEMORY)
         return ModelLoadError(
             f"{where}: {type(error).__name__}: {text[:500]}",
@@ -297,7 +298,7 @@ class VLLMVLMModel(EngineModel):
         )
 
     def _raise_if_dead(self, error: Exception) -> None:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise RunError(f"out of memory: {str(error)[:300]}", hint=f"{LESS_MEMORY} {RESUME}") from error
         if type(error).__name__ == "EngineDeadError":
             raise RunError(
@@ -393,7 +394,3 @@ def _deaf_to_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__
