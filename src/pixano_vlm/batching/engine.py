@@ -18,7 +18,7 @@ from torch import Tensor
 from pixano_vlm.batching.call_failure import CallFailure
 from pixano_vlm.batching.field_confidence import field_confidence
 from pixano_vlm.batching.kv_cache import LayerKind
-from pixano_vlm.batching.labels import LabelScores
+from pixano_vlm.batching.labels import LabelScores, LabelTree
 from pixano_vlm.batching.likelihood import geometric_mean, written_logs
 from pixano_vlm.batching.plain_scoring import probabilities_plainly
 from pixano_vlm.batching.prefix import without_followers
@@ -202,24 +202,34 @@ class Engine:
 
     def _score_labels(self, sequence: Sequence, after_prompt: Tensor) -> None:
         """Answers a record whose answer is one of some labels; its prompt is in its row."""
+        tree = sequence.prompt.labels
+        assert tree is not None
         try:
-            probabilities = self._tree_probabilities(sequence, after_prompt)
-            if self._trees_are_exact is None or probabilities is None:
-                plain = probabilities_plainly(self._model, sequence, self._stop.end_ids)
-                if self._trees_are_exact is None and probabilities is not None:
-                    self._trees_are_exact = are_alike(probabilities, plain, self._model.dtype)
-                probabilities = probabilities if self._trees_are_exact else plain
+            if self._trees_are_exact is None:
+                # As few labels as can show it: each costs a forward pass over the whole prompt.
+                few = tree.only(tree.telling())
+                at_once = self._tree_probabilities(sequence, few, after_prompt)
+                self._trees_are_exact = at_once is not None and are_alike(
+                    at_once, self._plain_probabilities(sequence, few), self._model.dtype
+                )
+            probabilities = (
+                self._tree_probabilities(sequence, tree, after_prompt) if self._trees_are_exact else None
+            )
+            if probabilities is None:
+                probabilities = self._plain_probabilities(sequence, tree)
         except Exception as error:  # what can fail is the model's code
             self._fail(sequence, CallFailure.of(error))
         else:
             sequence.probabilities = probabilities
             sequence.finish_reason = "stop"
 
-    def _tree_probabilities(self, sequence: Sequence, after_prompt: Tensor) -> dict[str, float] | None:
-        """Of all labels at once; None where this model does not take them so."""
-        tree = sequence.prompt.labels
-        if tree is None or self._trees_are_exact is False:
-            return None
+    def _plain_probabilities(self, sequence: Sequence, tree: LabelTree) -> dict[str, float]:
+        return probabilities_plainly(self._model, sequence, tree, self._stop.end_ids)
+
+    def _tree_probabilities(
+        self, sequence: Sequence, tree: LabelTree, after_prompt: Tensor
+    ) -> dict[str, float] | None:
+        """Of all labels of a tree at once; None where this model's code does not take them so."""
         scores = LabelScores(tree, self._stop.end_ids)
         scores.take([-1], after_prompt)
         try:
@@ -228,8 +238,7 @@ class Engine:
         except Exception as error:
             if self._trees_are_exact or is_out_of_memory(error):
                 raise
-            self._trees_are_exact = False  # its code takes no mask of a tree
-            return None
+            return None  # its code takes no mask of a tree
 
     def _ready(self, group: list[Sequence]) -> bool:
         """Readies a group for its prefill; returns whether it may be run together."""

@@ -51,6 +51,31 @@ class LabelTree:
         inner = set(self.parents)
         return [node for node in range(len(self.tokens)) if node not in inner]
 
+    def only(self, labels: Sequence[int]) -> LabelTree:
+        """The tree of some of the labels, given by their places."""
+        kept = sorted({node for label in labels for end in self.ends[label] for node in self.path(end)})
+        place = {-1: -1, **{node: number for number, node in enumerate(kept)}}
+        return LabelTree(
+            labels=tuple(self.labels[label] for label in labels),
+            tokens=tuple(self.tokens[node] for node in kept),
+            parents=tuple(place[self.parents[node]] for node in kept),
+            depths=tuple(self.depths[node] for node in kept),
+            ends=tuple(tuple(place[end] for end in self.ends[label]) for label in labels),
+        )
+
+    def telling(self) -> list[int]:
+        """The places of up to three labels that a mistake in computing a tree would show at.
+
+        The longest, the one that shares most with it, and the one that shares least.
+        """
+        paths = [set(self.path(ends[0])) for ends in self.ends]
+        longest = max(range(len(paths)), key=lambda label: len(paths[label]))
+        others = sorted(
+            (label for label in range(len(paths)) if label != longest),
+            key=lambda label: len(paths[label] & paths[longest]),
+        )
+        return sorted({longest, *others[:1], *others[-1:]})
+
     def lineage(self) -> Tensor:
         """`[nodes, nodes]`: whether the row's node comes after the column's, or is it."""
         nodes = len(self.tokens)

@@ -8,7 +8,7 @@ are natural ones, computed in float32 whatever the model's dtype. Knows no engin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Tokens
 from typing import Any
 
@@ -64,11 +64,19 @@ class LogLikelihoods:
         found = zip(tokens.tolist(), values.tolist(), strict=True)
         return [(token, min(0.0, log)) for token, log in found if log > -math.inf]
 
-    def of_allowed(self, row: int, allowed: NDArray[np.bool_]) -> float:
-        """That of all the tokens together that are allowed."""
-        places = torch.from_numpy(np.flatnonzero(allowed)).to(self._logits.device)
-        among = self._logits[row][places].float()
-        return float(torch.logsumexp(among, dim=-1) - self._whole[row]) if len(places) else 0.0
+    def of_allowed(self, allowed: Mapping[int, NDArray[np.bool_]]) -> dict[int, float]:
+        """For each of some rows, that of all the tokens together that are allowed there."""
+        rows = list(allowed)
+        if not rows:
+            return {}
+        # Blocks of a few rows: one by one each row would pay for starting every operation.
+        step = max(1, _BLOCK // self._logits.shape[-1])
+        logs: list[float] = []
+        for some in (rows[first : first + step] for first in range(0, len(rows), step)):
+            forbidden = torch.from_numpy(~np.stack([allowed[row] for row in some])).to(self._logits.device)
+            among = self._logits[some].float().masked_fill_(forbidden, -math.inf)
+            logs += (torch.logsumexp(among, dim=-1) - self._whole[some]).tolist()
+        return {row: log if log > -math.inf else 0.0 for row, log in zip(rows, logs, strict=True)}
 
 
 def _log_sum(logits: Tensor, highest: Tensor) -> Tensor:

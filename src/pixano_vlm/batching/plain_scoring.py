@@ -16,10 +16,10 @@ from pixano_vlm.batching.sequence import Sequence
 __all__ = ["probabilities_plainly", "score_plainly"]
 
 
-def probabilities_plainly(model: Any, sequence: Sequence, ends: frozenset[int]) -> dict[str, float]:
-    """Those of the labels of a record, whose prompt still has its tensors."""
-    tree = sequence.prompt.labels
-    assert tree is not None
+def probabilities_plainly(
+    model: Any, sequence: Sequence, tree: LabelTree, ends: frozenset[int]
+) -> dict[str, float]:
+    """Those of labels after the prompt of a record, which still has its tensors."""
     scores = LabelScores(tree, ends)
     tensors = {name: _placed(model, value) for name, value in sequence.prompt.tensors.items()}
     score_plainly(model, tensors, tree, scores)

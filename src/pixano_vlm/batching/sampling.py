@@ -148,12 +148,13 @@ def _noted(
     ]
     of_others = likelihoods.of([row for row, _ in others], [token for _, token in others])
     logs = {row: log for (row, _), log in zip(others, of_others, strict=True)}
+    of_allowed = likelihoods.of_allowed(masks)
     for row, (sequence, token) in enumerate(zip(sequences, taken, strict=True)):
         if isinstance(token, Exception):
             continue
         log = logs[row] if row in logs else likelihoods.of_likeliest(row)
         if row in masks:
-            log -= likelihoods.of_allowed(row, masks[row])
+            log -= of_allowed[row]
         sequence.logs.append(min(0.0, log))
         if sequence.input.top_logprobs:
             count = sequence.input.top_logprobs

@@ -191,8 +191,10 @@ class StaticBatches:
 
     def _scored(self, sequence: Sequence) -> VLMOutput | VLMError:
         """A record whose answer is one of some labels."""
+        tree = sequence.prompt.labels
+        assert tree is not None
         try:
-            probabilities = probabilities_plainly(self.model, sequence, self.stop.end_ids)
+            probabilities = probabilities_plainly(self.model, sequence, tree, self.stop.end_ids)
         except Exception as error:  # what can fail is the model's code
             return CallFailure.of(error).answer
         return chosen_label(sequence, probabilities)
