@@ -40,7 +40,6 @@ __all__ = [
     "UnknownModelError",
     "UsageError",
     "VLMError",
-    "is_out_of_memory",
 ]
 
 RESUME = "Resume it: the same command with --resume."

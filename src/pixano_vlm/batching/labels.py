@@ -21,6 +21,11 @@ __all__ = ["LabelScores", "LabelTree", "tree_of"]
 
 TAIL = 32
 """Characters of the prompt's end that labels are tokenised behind."""
+UNSEEN = 18.0
+"""How far below the likeliest label (a difference of logarithms) one may be, its probability multiplied by the number
+of labels, before it is left out: all that are left out have less than 1e-7 together."""
+FIRST_NODES = 48
+"""Nodes that are computed before the first look at which labels are left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +80,6 @@ class LabelTree:
             key=lambda label: len(paths[label] & paths[longest]),
         )
         return sorted({longest, *others[:1], *others[-1:]})
-
-    def lineage(self) -> Tensor:
-        """`[nodes, nodes]`: whether the row's node comes after the column's, or is it."""
-        nodes = len(self.tokens)
-        seen = torch.eye(nodes, dtype=torch.bool)
-        for node, parent in enumerate(self.parents):
-            if parent >= 0:
-                seen[node] |= seen[parent]
-        return seen
 
 
 def tree_of(labels: Sequence[str], prompt: str, tokenize: Callable[[str], list[int]]) -> LabelTree:
@@ -144,7 +140,7 @@ def _ways(label: str, prompt: str, tokenize: Callable[[str], list[int]]) -> list
 
 
 class LabelScores:
-    """What a model's scores say of a tree, taken in any order and in parts.
+    """What a model's scores say of a tree, taken in parts, the prompt's (-1) first.
 
     Args:
         tree: Of the labels.
@@ -158,7 +154,8 @@ class LabelScores:
         for node, parent in enumerate(tree.parents):
             self._children.setdefault(parent, []).append(node)
         self._ended: dict[int, float] = {}  # the logarithm of an end's probability after a node
-        self._next: dict[int, float] = {}  # that of a node's token after what comes before it
+        self._path: dict[int, float] = {-1: 0.0}  # that of all tokens up to a node
+        self._unseen = UNSEEN + math.log(len(tree.labels))
 
     def take(self, places: Sequence[int], scores: Tensor) -> None:
         """Takes scores `[places, vocabulary]`, each those after a node, or after the prompt (-1)."""
@@ -168,17 +165,32 @@ class LabelScores:
             self._ended[place] = ended[row]
             children = self._children.get(place, [])
             of_children = logs[row, [self._tree.tokens[node] for node in children]].tolist()
-            self._next.update(zip(children, of_children, strict=True))
+            for node, log in zip(children, of_children, strict=True):
+                self._path[node] = self._path[place] + log
+
+    def next_nodes(self) -> list[int]:
+        """The nodes whose scores are wanted next, parents first; none when the rest would change nothing.
+
+        A label cannot be likelier than what it begins with. So the likeliest beginnings are computed first, whole,
+        and then only what is not much less likely than a label that is known.
+        """
+        bounds: list[float] = []
+        for node, parent in enumerate(self._tree.parents):
+            bounds.append(self._path[node] if node in self._path else bounds[parent])
+        best = max(self._logs_of_labels())
+        left = [
+            node
+            for node, bound in enumerate(bounds)
+            if node not in self._ended and not bound <= best - self._unseen
+        ]
+        # Nodes of one bound are together, parents first: the order is stable.
+        left.sort(key=lambda node: -bounds[node])
+        return left if best > -math.inf else left[:FIRST_NODES]
 
     def probabilities(self) -> dict[str, float]:
         """The probability of each label; they sum to 1."""
-        logs: list[float] = []
-        for node, parent in enumerate(self._tree.parents):
-            logs.append((logs[parent] if parent >= 0 else 0.0) + self._next[node])
-        of_labels = [
-            _log_sum([logs[node] + self._ended[node] for node in nodes]) for nodes in self._tree.ends
-        ]
-        if any(map(math.isnan, of_labels)):
+        of_labels = self._logs_of_labels()
+        if not max(of_labels) > -math.inf or any(map(math.isnan, of_labels)):
             raise GenerationError(
                 "the model's scores for the labels are not finite numbers.",
                 hint="Try dtype float32 or bfloat16.",
@@ -186,9 +198,16 @@ class LabelScores:
         shares = torch.softmax(torch.tensor(of_labels, dtype=torch.float64), dim=0).tolist()
         return dict(zip(self._tree.labels, shares, strict=True))
 
+    def _logs_of_labels(self) -> list[float]:
+        """The logarithm of each label's probability; minus infinity for one whose nodes were not computed."""
+        return [
+            _log_sum([self._path[node] + self._ended[node] for node in nodes if node in self._ended])
+            for nodes in self._tree.ends
+        ]
+
 
 def _log_sum(logs: list[float]) -> float:
-    highest = max(logs)
+    highest = max(logs, default=-math.inf)
     if highest == -math.inf:
         return highest
     return highest + math.log(math.fsum(math.exp(log - highest) for log in logs))

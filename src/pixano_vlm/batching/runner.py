@@ -230,32 +230,50 @@ class ModelRunner:
 
         Each token sees the prompt and the tokens before it in its own label.
         """
+        step = max(1, MOST_SCORES // self._vocabulary)
+        columns: dict[int, int] = {}
+        while wave := scores.next_nodes():
+            for nodes in (wave[first : first + step] for first in range(0, len(wave), step)):
+                columns.update({node: len(columns) + place for place, node in enumerate(nodes)})
+                scores.take(nodes, self._scores_after(sequence, tree, nodes, columns))
+
+    def _scores_after(
+        self, sequence: Sequence, tree: LabelTree, nodes: list[int], columns: dict[int, int]
+    ) -> Tensor:
+        """`[nodes, vocabulary]`, after nodes that come next in the columns behind a prompt.
+
+        Args:
+            sequence: The record.
+            tree: Of its labels.
+            nodes: Those to compute.
+            columns: The column of each node, counted from the prompt's end; of these and those before them.
+        """
         clock, length = self.cache.clock, sequence.prompt.length
         assert sequence.positions is not None
-        lineage = tree.lineage()
-        nodes = len(tree.tokens)
-        step = max(1, MOST_SCORES // self._vocabulary)
-        for first in range(0, nodes, step):
-            last = min(nodes, first + step)
-            ids = torch.tensor([tree.tokens[first:last]], device=self._device)
-            depths = torch.tensor(tree.depths[first:last])
-            positions = (sequence.positions[..., -1:] + depths)[..., None, :].to(self._device)
-            sees = torch.cat(
-                [torch.ones(last - first, length, dtype=torch.bool), lineage[first:last, :last]], dim=1
-            )
-            mask = torch.zeros(sees.shape, dtype=self._model.dtype)
-            mask.masked_fill_(~sees, torch.finfo(self._model.dtype).min)
-            window = self.cache.window(
-                slice(sequence.row, sequence.row + 1), clock - length, clock + first, clock + last
-            )
-            logits = self._call(
-                {"input_ids": ids, "position_ids": positions},
-                window,
-                is_first_iteration=True,
-                attention_mask=mask[None, None].to(self._device),
-                **({"logits_to_keep": last - first} if self._last_only else {}),
-            )
-            scores.take(range(first, last), logits[0])
+        last = len(columns)
+        first = last - len(nodes)
+        depths = torch.tensor([tree.depths[node] for node in nodes])
+        positions = (sequence.positions[..., -1:] + depths)[..., None, :].to(self._device)
+        sees = torch.zeros(len(nodes), length + last, dtype=torch.bool)
+        sees[:, :length] = True
+        for row, node in enumerate(nodes):
+            sees[row, [length + columns[before] for before in tree.path(node)]] = True
+        mask = torch.zeros(sees.shape, dtype=self._model.dtype)
+        mask.masked_fill_(~sees, torch.finfo(self._model.dtype).min)
+        window = self.cache.window(
+            slice(sequence.row, sequence.row + 1), clock - length, clock + first, clock + last
+        )
+        logits = self._call(
+            {
+                "input_ids": torch.tensor([[tree.tokens[node] for node in nodes]], device=self._device),
+                "position_ids": positions,
+            },
+            window,
+            is_first_iteration=True,
+            attention_mask=mask[None, None].to(self._device),
+            **({"logits_to_keep": len(nodes)} if self._last_only else {}),
+        )
+        return logits[0]
 
     # -- both ------------------------------------------------------------------------------------------------
 
