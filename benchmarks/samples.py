@@ -3,8 +3,8 @@
     python -m benchmarks.samples [--images 8] [--questions 4] [--samples 5] [--rounds 1] [--folder DIR]
 
 The model has SmolVLM-256M's shape and random weights, the records those of `python -m benchmarks`, drawn at
-temperature 1. A run with `n` and one without alternate; `ratio` is the median of the rounds' ratios, in seconds of the
-processor, so that other work on the machine counts little. Prints JSON lines.
+temperature 1. A run with `n` and one without alternate; `ratio` is the median of the rounds' ratios, in seconds of
+the processor, so that other work on the machine counts little. Prints JSON lines.
 """
 
 from __future__ import annotations
