@@ -4,9 +4,9 @@
 
 Each round edits the manifest, has the command killed in a process of its own, leaves a run of this process in the
 middle, resumes it to its end by the command line, checks it (`pixano-vlm check`), and compares it with an undisturbed
-run. Rounds alternate between a model class that answers at once and the embedded model. Resident memory, open files and
-threads of this process are sampled after each round; it ends with exit code 1 where one of them grew. Linux only: it
-reads /proc.
+run. Rounds alternate between a model class that answers at once and the embedded model. Resident memory, open files
+and threads of this process are sampled after each round; it ends with exit code 1 where one of them grew. Linux only:
+it reads /proc.
 """
 
 from __future__ import annotations
