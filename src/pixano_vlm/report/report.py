@@ -21,7 +21,7 @@ from pixano_vlm.report.page import GENERATOR, render
 from pixano_vlm.report.pairing import Pair, pairs, verdicts
 from pixano_vlm.report.prompts import Asked, Prompts
 from pixano_vlm.report.rows import row
-from pixano_vlm.report.run_file import RunFile
+from pixano_vlm.report.shown_run import ShownRun
 
 __all__ = ["RECORDS_PER_PAGE", "THUMBNAIL_SIZE", "ReportOptions", "Written", "write_report"]
 
@@ -67,7 +67,7 @@ class _Source:
 
     def __init__(self, path: Path, options: ReportOptions) -> None:
         self.file = OutputFile(path)
-        self.run = RunFile(path)
+        self.run = ShownRun(path)
         source = self.run.source() if options.manifest is None else self.run.source_at(options.manifest)
         self.prompts = None if source is None else Prompts(source)
         beside = self.prompts.folder if self.prompts else self.run.image_folder() or path.resolve().parent

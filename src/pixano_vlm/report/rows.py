@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pixano_vlm.report.answers import OutputLine
+from pixano_vlm.report.answers import ShownLine
 from pixano_vlm.report.pairing import Pair
 from pixano_vlm.report.prompts import Asked, Message
 
@@ -50,7 +50,7 @@ def _prompt(prompt: str | tuple[Message, ...] | None) -> str | list[Any] | None:
     return prompt
 
 
-def _answer(line: OutputLine) -> dict[str, Any]:
+def _answer(line: ShownLine) -> dict[str, Any]:
     usage = line.usage
     return _present(
         {
