@@ -61,6 +61,12 @@ class ShownLine(BaseModel):
     regions: list[Region] | None = None
     """Places in the images, in pixels."""
     image_sizes: list[ImageSize] | None = None
+    # Of any type: where it is not the one that is expected, the page leaves it out.
+    confidence: Any = None
+    raw_confidence: Any = None
+    probabilities: Any = None
+    agreement: Any = None
+    samples: Any = None
 
 
 @dataclass(slots=True)
