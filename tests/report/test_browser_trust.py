@@ -61,21 +61,21 @@ def test_right_and_wrong_are_marked_and_filtered(browser: Browser, folder: Folde
     browser.choose("#filter-right", "unknown")
     assert browser.texts(SHOWN) == ["none"]
     tiles = dict(zip(browser.texts(".tile dt"), browser.texts(".tile dd"), strict=True))
-    assert tiles["Right"] == "75 %20 with a truth"
+    assert tiles["Right"] == "75\u00a0%of 20"
     assert browser.complaints() == []
 
 
 def test_a_threshold_says_how_many_are_right_from_it_on_and_filters(browser: Browser, folder: Folder) -> None:
     browser.open(judged(folder, folder.run("a", twenty())))
     assert browser.text("#threshold-said").startswith(
-        "confidence from 0.05000: 20 of 20 answers (100 %), 75 % of them"
+        "confidence from 0.05000: 20 of 20 answers (100\u00a0%), 75\u00a0% of them"
     )
     browser.run(
         "const slider = document.getElementById('threshold');"
         "slider.value = 9; slider.dispatchEvent(new Event('input'))"
     )
     assert browser.text("#threshold-said").startswith(
-        "confidence from 0.5500: 10 of 20 answers (50 %), 100 % of them"
+        "confidence from 0.5500: 10 of 20 answers (50\u00a0%), 100\u00a0% of them"
     )
     browser.click('[data-side="below"]')
     assert browser.text("#count") == "10 of 20 records"
@@ -107,7 +107,9 @@ def test_the_threshold_is_dragged_on_the_curve(browser: Browser, folder: Folder,
     _, _, across, _ = browser.run(DRAG)
     actions = ActionChains(browser.driver).move_to_element(drawing).click_and_hold()
     actions.move_by_offset(int(-across / 4), 3).release().perform()
-    assert browser.text("#threshold-said").startswith("confidence from 0.8000: 5 of 20 answers (25 %), 100 %")
+    assert browser.text("#threshold-said").startswith(
+        "confidence from 0.8000: 5 of 20 answers (25\u00a0%), 100\u00a0%"
+    )
     place = browser.run(
         "return document.querySelector('.marker').getAttribute('cx') /"
         "document.querySelector('.coverage .edge').getAttribute('width')"
@@ -123,8 +125,8 @@ def test_the_diagram_has_a_mark_for_each_confidence_at_its_share_of_right_answer
     browser.open(judged(folder, folder.run("a", twenty())))
     titles = browser.texts(".reliability .bin title")
     assert len(titles) == 10
-    assert titles[0].startswith("confidence 0 to 0.1: 0 % of 1 right")
-    assert titles[-1].startswith("confidence 0.9 to 1: 100 % of 3 right")
+    assert titles[0].startswith("confidence 0 to 0.1: 0\u00a0% of 1 right")
+    assert titles[-1].startswith("confidence 0.9 to 1: 100\u00a0% of 3 right")
     heights = browser.run(
         "return [...document.querySelectorAll('.reliability .bin circle')].map((mark) => +mark.getAttribute('cy'))"
     )
@@ -192,7 +194,7 @@ def test_samples_say_which_agree_and_hostile_ones_are_text(browser: Browser, fol
         folder.report(folder.run("a", [answer("1", "a cat", samples=samples, agreement=0.666667)]))[0],
         "#record=1",
     )
-    assert browser.text("#detail .samples-of h4") == "3 samples, 2 agree (66.7 %)"
+    assert browser.text("#detail .samples-of h4") == "3 samples, 2 agree (66.7\u00a0%)"
     assert browser.texts("#detail .samples .badge") == ["agrees", "agrees", "differs"]
     assert browser.texts("#detail .samples .said")[2] == HOSTILE
     assert browser.run("return document.querySelectorAll('#detail script, #detail [onerror]').length") == 0

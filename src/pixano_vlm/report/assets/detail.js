@@ -107,7 +107,7 @@ function answerSection(record, answer, place, actions) {
     properties({
       "Prompt tokens": answer.input, "Answer tokens": answer.output, Attempts: answer.attempts,
       Confidence: answer.confidence, "Raw confidence": answer.raw,
-      Model: comparing ? null : answer.model, ...answer.settings, ...answer.more,
+      Model: comparing ? null : answer.model, ...answer.settings, ...(answer.labels && { choices: null }), ...answer.more,
     }));
 }
 

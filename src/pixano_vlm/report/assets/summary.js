@@ -54,7 +54,7 @@ function tiles(run) {
     tile("Records", readable(run.records)),
     tile("Answered", readable(run.ok), share(run.ok, run.records)),
     tile("Failed", readable(failed), share(failed, run.records), failed ? "bad" : ""),
-    run.trust && tile("Right", percent(run.trust.right[0]), `${readable(run.trust.right[3])} with a truth`),
+    run.trust && tile("Right", percent(run.trust.right[0]), `of ${readable(run.trust.right[3])}`),
     run.flagged > 0 && tile("Flagged", readable(run.flagged), share(run.flagged, run.records), "warn"),
     tile("Prompt tokens", readable(run.input)),
     tile("Answer tokens", readable(run.output), run.ok ? `${measure.format(run.output / run.ok)} each` : null),

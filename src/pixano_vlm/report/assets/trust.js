@@ -5,7 +5,7 @@ const hasConfidence = records.some((record) => answersOf(record).some((answer) =
 const hasTruth = data.truth != null;
 const SIDE = 200;  // height of a drawing, in its own units
 const WIDE = 400;  // width of the one with the threshold
-const percent = (share) => (share == null ? "–" : `${measure.format(100 * share)} %`);
+const percent = (share) => (share == null ? "–" : `${measure.format(100 * share)}\u00a0%`);
 const between = ([, low, high]) => (low == null ? "" : ` (95 % interval ${measure.format(100 * low)} to ${measure.format(100 * high)})`);
 
 /** Draws what can be drawn; returns a function that shows which side of the threshold is filtered. */
@@ -28,7 +28,13 @@ function area(label, width, ...children) {
     svg("line", { class: "grid", y1: up(share), y2: up(share), x1: 0, x2: width }),
   ]);
   return svg("svg", { viewBox: `-8 -8 ${width + 16} ${SIDE + 16}`, role: "img", "aria-label": label }, ...lines,
-    svg("rect", { class: "edge", x: 0, y: 0, width, height: SIDE }), ...children);
+    svg("rect", { class: "edge", x: 0, y: 0, width, height: SIDE }), ...children,
+    ...[[11, "100 % right"], [SIDE - 5, "0 %"]].map(([y, text]) => said(svg("text", { class: "scale", x: 5, y }), text)));
+}
+
+function said(element, text) {
+  element.textContent = text;
+  return element;
 }
 
 /** For answers of about the same confidence: how many of them are right. On the diagonal the confidence is true. */
@@ -63,7 +69,7 @@ function drawThreshold(known, filterBy) {
       class: `curve run-${place}`,
       points: trust.curve.map(([, [value, , , n]]) => `${(WIDE * n) / trust.n},${up(value)}`).join(" "),
     })), ...markers);
-  const said = el("output", { id: "threshold-said", for: "threshold" });
+  const figures = el("output", { id: "threshold-said", for: "threshold" });
   const sides = [["below", "Show those below, to check"], ["from", "Show those from it on"]].map(([side, label]) =>
     el("button", { type: "button", "data-side": side, "aria-pressed": "false", click: () => {
       filterBy(view.filters.threshold === side ? null : side);
@@ -73,7 +79,7 @@ function drawThreshold(known, filterBy) {
   function show() {
     view.threshold = steps[Number(slider.value)];
     slider.setAttribute("aria-valuetext", `confidence ${measure.format(view.threshold)}`);
-    said.replaceChildren(...known.map(({ place, trust }, index) => {
+    figures.replaceChildren(...known.map(({ place, trust }, index) => {
       const row = rowAt(trust), marker = markers[index];
       const [value, , , n] = row?.[1] ?? [null, null, null, 0];
       marker.setAttribute("cx", (WIDE * n) / trust.n);
@@ -96,7 +102,7 @@ function drawThreshold(known, filterBy) {
   const figure = el("figure", { class: "coverage" },
     el("figcaption", null, el("strong", null, "Right answers from a threshold on"),
       ...known.map(({ place, trust }) => el("span", { class: `stats run-${place}` }, `${comparing ? `${NAMES[place]} ` : ""}AUROC ${trust.auroc == null ? "–" : measure.format(trust.auroc)}`))),
-    drawing, ends("the most confident", "all answers"), slider, said, el("div", { class: "sides" }, ...sides));
+    drawing, ends("the most confident", "all answers"), slider, figures, el("div", { class: "sides" }, ...sides));
   show();
   return {
     figure,
