@@ -36,6 +36,9 @@ SPEC = {
 }
 
 
+VIEW_IDS = ["v1", "v2"]
+
+
 def question(content: str, kind: str = "OPEN", choices: list[str] | None = None, **more: Any) -> Values:
     values = {"type": "QUESTION", "content": content, "question_type": kind, **more}
     return values if choices is None else {**values, "choices": choices}
@@ -50,16 +53,17 @@ def dataset(folder: Path, *conversations: list[Values], spec: Values | None = SP
     media = folder / "train" / "media" / "image"
     media.mkdir(parents=True)
     (media.parent / "closeup").mkdir()
-    Image.new("RGB", (8, 6), "red").save(media / "v1.png")
-    Image.new("RGB", (8, 6), "blue").save(media.parent / "closeup" / "v2.png")
+    first, second = VIEW_IDS
+    Image.new("RGB", (8, 6), "red").save(media / f"{first}.png")
+    Image.new("RGB", (8, 6), "blue").save(media.parent / "closeup" / f"{second}.png")
     if spec is not None:
         (folder / "dataset.yaml").write_text(yaml.safe_dump(spec))
     line = {
         "id": "rec",
         "attrs": {"camera": "north"},
         "views": {
-            "image": {"uri": "media/image/v1.png", "width": 8, "height": 6},
-            "closeup": {"uri": "media/closeup/v2.png", "width": 8, "height": 6},
+            "image": {"uri": f"media/image/{first}.png", "width": 8, "height": 6},
+            "closeup": {"uri": f"media/closeup/{second}.png", "width": 8, "height": 6},
             "note": {"content": "a note"},
         },
         "conversations": [
