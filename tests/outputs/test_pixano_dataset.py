@@ -1,4 +1,4 @@
-"""`-o NAME.pixano`: what Pixano's importer is given; `engines/heavy/test_pixano_dataset.py` shows that it takes it."""
+"""`-o NAME.pixano`: what Pixano's importer is given. That it takes it is shown in `tests/engines/heavy`."""
 
 from __future__ import annotations
 

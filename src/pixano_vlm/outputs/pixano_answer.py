@@ -21,6 +21,8 @@ from pixano_vlm.records.output_line import OutputLine
 __all__ = ["Tables", "answer_of", "asked_in", "entities_of", "new_conversation"]
 
 Values = dict[str, Any]
+Labels = list[tuple[list[str], list[float], Values | None]]
+"""Labels with their confidences, or another annotation instead."""
 LABEL_ATTRS = ("category", "label", "name", "class_name", "class")
 """Attributes of an entity that hold what it is; the first that a dataset has is used."""
 
@@ -113,12 +115,8 @@ def entities_of(line: OutputLine, place: DatasetPlace, tables: Tables, source: V
         if box is None or region.image >= len(views) or not tables.has("bbox"):
             continue
         label, attr = region.label or UNNAMED, tables.label_attr
-        labelled: list[tuple[list[str], list[float], Values | None]] = [
-            ([label], [1.0 if region.confidence is None else region.confidence], None)
-        ]
-        given: list[tuple[list[str], list[float], Values | None]] = (
-            labelled if tables.has("classification") else []
-        )
+        sure = 1.0 if region.confidence is None else region.confidence
+        given: Labels = [([label], [sure], None)] if tables.has("classification") else []
         bbox = {
             "kind": "bbox", "coords": box, "format": "xyxy", "is_normalized": True,
             "confidence": -1.0 if region.confidence is None else region.confidence,

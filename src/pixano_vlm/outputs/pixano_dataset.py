@@ -48,7 +48,7 @@ from pixano_vlm.pixano_jsonl.line import DatasetLine, DatasetMessage
 from pixano_vlm.pixano_jsonl.origin import DatasetPlace, place_of
 from pixano_vlm.records.output_line import OutputLine
 
-__all__ = ["pixano_files", "pixano_of", "pixano_rows"]
+__all__ = ["pixano_files", "pixano_of", "pixano_rows", "read_folders"]
 
 Values = dict[str, Any]
 SPLIT = "default"
@@ -107,8 +107,12 @@ def _facts(output: Path | None) -> Values:
     return inputs if isinstance(inputs, dict) else {}
 
 
+def read_folders(output: Path) -> list[DatasetFolder]:
+    """The datasets that the run of an output read, as far as they are where they were."""
+    return _folders(_facts(output))
+
+
 def _folders(facts: Mapping[str, Any]) -> list[DatasetFolder]:
-    """The datasets that a run read."""
     names = [Path(name) for name in facts.get("names") or ()]
     return [DatasetFolder(name) for name in names if is_dataset_folder(name)]
 

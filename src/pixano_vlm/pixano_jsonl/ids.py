@@ -1,6 +1,6 @@
 """Ids as Pixano derives them for rows that were given none, so that an answer lands on the row that it belongs to.
 
-The rule is that of Pixano 0.8: eight characters that stand for the namespace, a hyphen, and a digest of the parts,
+The rule is that of Pixano 0.8: eight characters of a digest of the namespace, a hyphen, and a digest of the parts,
 both in base 62; of a conversation's messages the parts are `msg` and their places in it.
 """
 
