@@ -45,7 +45,7 @@ def draw(scores: Tensor, sequences: list[Sequence]) -> list[int | Exception]:
 
 
 def _weights(scores: Tensor, inputs: list[VLMInput]) -> Tensor:
-    """What is as likely as a row's settings ask, 0 for all else, instead of its scores; rows have sums of their own."""
+    """What is as likely as a row's settings ask, 0 for all else, instead of its scores; no row is normalised."""
     bounded = [row for row, input in enumerate(inputs) if input.top_k or _top_p(input) < 1 or input.min_p]
     logs = None
     if bounded:
