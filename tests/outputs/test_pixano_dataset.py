@@ -194,6 +194,12 @@ def test_a_dataset_without_a_table_for_boxes_is_an_error_that_keeps_the_jsonl(tm
     assert (tmp_path / "answers.jsonl").is_file()
 
 
+def test_a_dataset_without_a_place_for_labels_is_an_error(tmp_path: Path) -> None:
+    spec = {**ALL, "schema": {**ALL["schema"], "annotations": ["message", "bbox"], "entity": {}}}
+    with pytest.raises(RunError, match="no place for the label of a box"):
+        written(tmp_path, exported(tmp_path, spec=spec), prompt="Find", regions=True)
+
+
 def test_a_view_that_would_be_imported_twice_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
