@@ -8,6 +8,7 @@ from collections.abc import Sequence as Tokens
 from contextlib import contextmanager
 
 from pixano_vlm.batching.answer_decoder import AnswerDecoder
+from pixano_vlm.batching.constraint import Constraint
 from pixano_vlm.batching.sequence import Sequence
 from pixano_vlm.prompts.thinking import Thinking
 
@@ -71,14 +72,14 @@ class StopCriteria:
     def parts(self, sequence: Sequence) -> tuple[str | None, str]:
         """The thoughts of a record that has ended, None where it has none, and its answer."""
         text = self.text(sequence)
-        if self._thinking is None:
+        if self._thinking is None or not self._may_think(sequence):
             return None, text
         return self._thinking.split(text, is_open=sequence.prompt.thinks)
 
     def thought_tokens(self, sequence: Sequence) -> int:
         """How many of a record's tokens, from the first on, are thoughts and the marks around them."""
         thinking, tokens = self._thinking, sequence.tokens
-        if thinking is None:
+        if thinking is None or not self._may_think(sequence):
             return 0
         text = self.decoder.whole(tokens)
         if thinking.ends not in text:
@@ -86,6 +87,10 @@ class StopCriteria:
         return bisect_left(
             range(len(tokens)), True, key=lambda count: thinking.ends in self.decoder.whole(tokens[: count + 1])
         ) + 1  # fmt: skip
+
+    def _may_think(self, sequence: Sequence) -> bool:
+        """Not where a schema holds from the first token on: marks of thoughts in its strings are text."""
+        return not isinstance(sequence.prompt.constraint, Constraint)
 
     def _stops(self, sequence: Sequence) -> list[str]:
         return [*(sequence.input.stop or ()), *self.stop_strings]
