@@ -187,6 +187,24 @@ def test_thoughts_are_apart_and_counted_in_every_form_of_the_output(
     assert not {"reasoning", "reasoning_tokens"} & set(shown.get("more", {}))
 
 
+def test_a_mark_that_is_not_a_token_is_not_the_unknown_token(tmp_path: Path) -> None:
+    """Tokenizers give the unknown token for it, with which an answer in JSON could then begin."""
+    pytest.importorskip("llguidance")
+    folder = TestSpecialTokensInAnswers.with_mark(tmp_path / "m", "<unk>", word="and", template=THINKS)
+    file = folder / "tokenizer_config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) | {"unk_token": "<unk>"}
+    file.write_text(json.dumps(config), encoding="utf-8")
+    model = open_checkpoint(folder)
+    loaded = model._require()
+    unknown = loaded.tokenizer.convert_tokens_to_ids("<think>")
+    assert unknown == loaded.tokenizer.convert_tokens_to_ids("<unk>")
+    input, _ = about_two_shapes()
+    asked = input.model_copy(update={"response_format": SCHEMA, "max_new_tokens": 60})
+    constraint = loaded.maker.make(asked).constraint
+    assert constraint is not None
+    assert not constraint.allows(unknown)
+
+
 class TestVariables:
     def test_a_record_sets_them_over_the_model(self, tmp_path: Path) -> None:
         folder = copy_checkpoint(tmp_path / "m", SWITCH)

@@ -8,8 +8,8 @@ from collections.abc import Sequence as Tokens
 from contextlib import contextmanager
 
 from pixano_vlm.batching.answer_decoder import AnswerDecoder
-from pixano_vlm.batching.constraint import Constraint
 from pixano_vlm.batching.sequence import Sequence
+from pixano_vlm.batching.thinking_constraint import ThinkingConstraint
 from pixano_vlm.prompts.thinking import Thinking
 
 __all__ = ["StopCriteria"]
@@ -89,8 +89,9 @@ class StopCriteria:
         ) + 1  # fmt: skip
 
     def _may_think(self, sequence: Sequence) -> bool:
-        """Not where a schema holds from the first token on: marks of thoughts in its strings are text."""
-        return not isinstance(sequence.prompt.constraint, Constraint)
+        """Not where a schema held from the first token on: marks of thoughts in its strings are text."""
+        constraint = sequence.prompt.constraint
+        return constraint is None or (isinstance(constraint, ThinkingConstraint) and constraint.has_thoughts)
 
     def _stops(self, sequence: Sequence) -> list[str]:
         return [*(sequence.input.stop or ()), *self.stop_strings]

@@ -126,7 +126,7 @@ class TransformersVLMModel(EngineModel):
         framing = framing_ids(tokenizer, ends, renderer.control.images, renderer.between_turns())
         thinking = renderer.thinking
         marks = () if thinking is None else (thinking.begins, thinking.ends)
-        kept = frozenset(tokenizer.convert_tokens_to_ids(list(marks))) & tokenizer.added_tokens_decoder.keys()
+        kept = frozenset(id for id, token in tokenizer.added_tokens_decoder.items() if token.content in marks)
         decoder = AnswerDecoder(processor, framing, self.params.skip_special_tokens, kept)
         stop = StopCriteria(ends.ids, decoder, defaults.stop_strings, thinking)
         vocabulary = model.config.get_text_config(decoder=True).vocab_size
