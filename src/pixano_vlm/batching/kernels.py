@@ -1,4 +1,4 @@
-"""Faster kernels on a CPU that computes in bfloat16, where they cost no exactness worth the name.
+"""Faster kernels on a CPU, in bfloat16 where it computes in that, and in float32.
 
 Five gains, each measured in docs/explanation/performance.md, none by a model's name:
 
@@ -6,13 +6,13 @@ Five gains, each measured in docs/explanation/performance.md, none by a model's 
   every call. The products are the same; a decode step, which is nothing but reading weights, gains most.
 - A GELU between two linear layers, or the SiLU of a gate, is computed while the layer's result is in registers.
 - Attention without a mask over many tokens, as in vision encoders, goes by a few heads at a time through plain
-  matrix products, whose intermediate results stay in the cache. Scores are rounded to bfloat16, as in
+  matrix products, whose intermediate results stay in the cache. In bfloat16 scores are rounded to it, as in
   transformers' own "eager" attention.
 - Attention of few new tokens over few kept ones, as in decode steps and the prefill of short prompts, goes through
   plain matrix products in float32, which is both faster and closer to exact than the library's own.
 - Patch embeddings are laid out token by token, as every layer after them reads them.
 
-In float32 nothing is touched. `packed` linear layers use `torch.ops.mkldnn`, which TorchInductor uses for the
+In float32 results differ from the library's by the rounding of another order of additions. `packed` linear layers use `torch.ops.mkldnn`, which TorchInductor uses for the
 same purpose; where a build of torch lacks it, the layers stay as they are.
 """
 
@@ -89,11 +89,13 @@ class PackedLinear(nn.Module):
 
 
 def is_applicable(model: Any) -> bool:
-    """Whether there is anything to gain: a CPU, bfloat16, and a torch with packed linear layers."""
-    if model.device.type != "cpu" or model.dtype != torch.bfloat16:
+    """Whether there is anything to gain: a CPU, a dtype that it computes in, and a torch with packed linear layers."""
+    if model.device.type != "cpu" or model.dtype not in (torch.bfloat16, torch.float32):
         return False
     with suppress(AttributeError, RuntimeError):
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and bool(torch.ops.mkldnn._linear_pointwise)
+        if model.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            return False
+        return bool(torch.ops.mkldnn._linear_pointwise)
     return False
 
 
@@ -108,7 +110,7 @@ def speed_up(model: Any, *, attention: bool) -> Undo:
     undo: list[Undo] = []
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
-            if type(child) is nn.Linear and child.weight.dtype == torch.bfloat16:
+            if type(child) is nn.Linear and child.weight.dtype == model.dtype:
                 setattr(module, name, PackedLinear(child))
                 undo.append(partial(_unpack, module, name))
     for module in list(model.modules()):
@@ -177,7 +179,8 @@ def _fuse_activation(module: nn.Module) -> Undo | None:
     )
     if form is None or first.activation != ("none", ""):
         return None
-    probe = torch.sin(torch.arange(4 * first.in_features, dtype=torch.float32)).to(torch.bfloat16)
+    dtype = first.packed.dtype
+    probe = torch.sin(torch.arange(4 * first.in_features, dtype=torch.float32)).to(dtype)
     probe = probe.view(1, 4, first.in_features)
 
     def put_back() -> None:
@@ -193,7 +196,8 @@ def _fuse_activation(module: nn.Module) -> Undo | None:
         put_back()
         return None
     # The module may do more between its layers than it seems: then it stays as it was.
-    if not isinstance(got, Tensor) or (got - expected).norm() > 0.02 * expected.norm():
+    rounding = 0.02 if dtype == torch.bfloat16 else 1e-4
+    if not isinstance(got, Tensor) or (got - expected).norm() > rounding * expected.norm():
         put_back()
         return None
     return put_back
