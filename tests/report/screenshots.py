@@ -1,8 +1,8 @@
-"""Makes the images of docs/guides/report.md: runs the examples twice with the embedded model, photographs the page.
+"""Makes the images of docs/guides/report.md: runs the examples with the embedded model, photographs the pages.
 
     python -m tests.report.screenshots [--to docs/images] [--keep DIR]
 
-With `--keep`, the two outputs and the pages stay in DIR, and outputs that are there are not made again.
+With `--keep`, the outputs and the pages stay in DIR, and outputs that are there are not made again.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from pathlib import Path
 from PIL import Image
 from tests.report.browser import Browser, why_not
 
-from pixano_vlm.report import ReportOptions, write_report
+from pixano_vlm.report import ReportOptions, TruthOptions, write_report
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLES = REPOSITORY / "examples" / "shapes"
+COLOURS = ["red", "green", "blue", "yellow", "black", "white", "orange", "purple"]
 
 
 def main() -> None:
@@ -36,6 +37,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         args.to.mkdir(parents=True, exist_ok=True)
         photograph(*runs(folder), folder, args.to)
+        photograph_trust(folder, args.to)
 
 
 def runs(folder: Path) -> tuple[Path, Path]:
@@ -48,13 +50,13 @@ def runs(folder: Path) -> tuple[Path, Path]:
     return run(folder, "greedy", records), run(folder, "sampled", sampled)
 
 
-def run(folder: Path, name: str, records: list[dict[str, object]]) -> Path:
+def run(folder: Path, name: str, records: list[dict[str, object]], code: int = 1) -> Path:
     manifest, output = folder / f"{name}.manifest.jsonl", folder / f"{name}.jsonl"
     if not output.exists():
         manifest.write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
         command = ["-m", "pixano_vlm", "generate", str(manifest), "-m", "shapes", "-o", str(output)]
         done = subprocess.run([sys.executable, *command], check=False)
-        if done.returncode != 1:  # some records fail, and are to
+        if done.returncode != code:  # 1 where some records fail, and are to
             sys.exit(f"generate ended with {done.returncode}")
     return output
 
@@ -95,6 +97,46 @@ def photograph(greedy: Path, sampled: Path, folder: Path, to: Path) -> None:
         open_record(browser, page, "004-1")
         shots.append(take(browser, folder / "record.png"))
         side_by_side(shots, to / "report-narrow.png")
+
+
+def photograph_trust(folder: Path, to: Path) -> None:
+    """Samples of every answer, and labels where a colour is asked for, against the truth that the examples have."""
+    records = [json.loads(line) for line in (EXAMPLES / "manifest.jsonl").read_text("utf-8").splitlines()]
+    asked = [
+        {**record, "choices": COLOURS}
+        if record["metadata"]["kind"] == "colour"
+        else {**record, "n": 5, "temperature": 2.2, "seed": number, "max_new_tokens": 16}
+        for number, record in enumerate(records)
+    ]
+    page = folder / "trust.html"
+    truth = TruthOptions("answer", metric="normalised")
+    output = run(folder, "votes", asked, code=0)
+    write_report(ReportOptions(outputs=(output,), page=page, title="Shapes: which to check", truth=truth))
+    with Browser(1280, 1000) as browser:
+        browser.open(page)
+        browser.run(
+            "const slider = document.getElementById('threshold'); slider.value = Math.round(slider.max * 0.6);"
+            "slider.dispatchEvent(new Event('input'))"
+        )
+        browser.click('[data-side="below"]')
+        browser.run("document.activeElement.blur(); scrollTo(0, 0)")
+        take(browser, to / "report-trust.png")
+    with Browser(620, 900) as browser:
+        shots = []
+        for name, wanted in (
+            ("labels", "answer.labels"),
+            ("samples", "answer.samples && answer.agreement > 0.5"),
+        ):
+            browser.open(page)
+            id = browser.run(
+                "const { records } = JSON.parse(document.getElementById('data').textContent);"
+                f"return records.filter(({{ answers: [answer] }}) => {wanted})"
+                ".sort((one, other) => one.answers[0].confidence - other.answers[0].confidence)[0].id"
+            )
+            open_record(browser, page, id)
+            browser.run(f"document.querySelector('.{name}-of').scrollIntoView({{ block: 'center' }})")
+            shots.append(take(browser, folder / f"{name}.png"))
+        side_by_side(shots, to / "report-labels.png")
 
 
 def mark(browser: Browser, keys: str) -> None:
