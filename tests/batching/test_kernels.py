@@ -1,4 +1,4 @@
-"""The CPU's faster kernels, in bfloat16 and in float32: as close to exact as the library's own, and put back without a trace."""
+"""The CPU's faster kernels in both dtypes: as close to exact as the library's own, and put back without a trace."""
 
 from __future__ import annotations
 

@@ -12,8 +12,9 @@ Five gains, each measured in docs/explanation/performance.md, none by a model's 
   plain matrix products in float32, which is both faster and closer to exact than the library's own.
 - Patch embeddings are laid out token by token, as every layer after them reads them.
 
-In float32 results differ from the library's by the rounding of another order of additions. `packed` linear layers use `torch.ops.mkldnn`, which TorchInductor uses for the
-same purpose; where a build of torch lacks it, the layers stay as they are.
+In float32 results differ from the library's by the rounding of another order of additions. `packed` linear layers
+use `torch.ops.mkldnn`, which TorchInductor uses for the same purpose; where a build of torch lacks it, the layers
+stay as they are.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class PackedLinear(nn.Module):
 
 
 def is_applicable(model: Any) -> bool:
-    """Whether there is anything to gain: a CPU, a dtype that it computes in, and a torch with packed linear layers."""
+    """Whether there is anything to gain: a CPU that computes in its dtype, and a torch with packed linear layers."""
     if model.device.type != "cpu" or model.dtype not in (torch.bfloat16, torch.float32):
         return False
     with suppress(AttributeError, RuntimeError):
