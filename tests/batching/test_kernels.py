@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch.nn import functional
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from pixano_vlm.batching import kernels
 from pixano_vlm.batching.kernels import PackedLinear, attend, is_applicable, speed_up
@@ -16,11 +17,18 @@ from pixano_vlm.engines.transformers.model import TransformersVLMModel
 
 Open = Callable[..., TransformersVLMModel]
 
+FASTER: Any = kernels.faster_attention
 MODULE: Any = SimpleNamespace(is_causal=False, num_key_value_groups=1)
 
 
 DTYPES = {"bfloat16": 0.01, "float32": 1e-5}
 """And how far from double precision rounding may take attention."""
+
+
+@pytest.fixture(autouse=True)
+def _both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which way is faster depends on the machine."""
+    monkeypatch.setattr(kernels, "faster_attention", lambda dtype: frozenset({"many", "few"}))
 
 
 def states(*shape: int, dtype: str = "bfloat16") -> torch.Tensor:
@@ -66,6 +74,30 @@ def test_a_row_that_sees_nothing_is_not_nan() -> None:
     mask = torch.zeros(1, 1, 1, 5, dtype=torch.bool)
     got, _ = attend(MODULE, states(1, 2, 1, 8), states(1, 2, 5, 8), states(1, 2, 5, 8), mask)
     assert bool(torch.isfinite(got).all())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_attention_is_only_taken_over_where_a_trial_shows_a_gain(
+    dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: dict[str, float] = {"ours": 1.0, "theirs": 1.0}
+    now = 0.0
+
+    def taking(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **options: Any) -> Any:
+            nonlocal now
+            now += passed[name]
+            return call(*args, **options)
+
+        return timed
+
+    monkeypatch.setattr(kernels, "perf_counter", lambda: now)
+    monkeypatch.setattr(kernels, "_attend_to_many", taking("ours", kernels._attend_to_many))
+    monkeypatch.setattr(kernels, "_attend_to_few", taking("ours", kernels._attend_to_few))
+    monkeypatch.setattr(kernels, "sdpa_attention_forward", taking("theirs", sdpa_attention_forward))
+    for theirs, ways in ((0.7, set()), (1.1, set()), (1.9, {"many", "few"})):
+        passed["theirs"] = theirs
+        assert FASTER.__wrapped__(getattr(torch, dtype)) == ways
 
 
 def test_what_the_products_do_not_know_goes_to_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
