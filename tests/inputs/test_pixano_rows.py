@@ -249,7 +249,9 @@ def test_ids_are_those_that_pixano_derives() -> None:
 @given(st.text("abcz~"), st.integers(0, 99))
 def test_an_answer_that_is_added_sorts_behind_what_was_there(conversation: str, place: int) -> None:
     assert late_id(conversation, "vlm", "model", 0) > message_id(conversation, place)
-    assert late_id(conversation, "a") != late_id(conversation, "b")
+    assert (
+        len({late_id(conversation, "a"), late_id(conversation, "b"), late_id(conversation + "c", "a")}) == 3
+    )
 
 
 def exported(conversation: str, messages: list[DatasetMessage]) -> list[DatasetMessage]:
@@ -305,8 +307,15 @@ def test_however_an_export_is_read_nobody_answers_twice_and_no_answer_is_lost(
 
 def test_two_people_may_answer_one_question() -> None:
     both = [DatasetMessage(type="ANSWER", content=user, user=user) for user in ("ann", "bea")]
-    messages = [DatasetMessage(**question("q0")), *both, DatasetMessage(**question("q1"))]
-    assert [len(one.answers) for one in turns_of(messages, is_exported=True).questions] == [2, 0]
+    messages = [DatasetMessage(**question("q0")), *both, DatasetMessage(**question("q1")), both[0]]
+    assert [len(one.answers) for one in turns_of(messages, is_exported=True).questions] == [2, 1]
+
+
+def test_a_models_answer_in_front_of_its_question_is_not_that_of_the_one_that_a_person_answered() -> None:
+    ann, model = (DatasetMessage(type="ANSWER", content=user, user=user) for user in ("ann", "model"))
+    first, second, third = (DatasetMessage(**question(f"q{number}")) for number in range(3))
+    turns = turns_of([first, ann, model, second, model, third], is_exported=True)
+    assert turns.messages() == [first, ann, second, model, third, model]
 
 
 @given(st.sets(st.integers(0, 25)), st.text("abc \n."))

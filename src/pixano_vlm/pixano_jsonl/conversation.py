@@ -2,7 +2,7 @@
 
 Pixano numbers questions, and gives an answer the number of the question before it. Its exporter sorts the messages
 of one number by their ids, which are not in the file, so that an answer may come before its question. Which question
-it belongs to then follows from the others: nobody answers a question twice.
+it belongs to then follows from the others: nobody answers a question twice, and most have one answer.
 """
 
 from __future__ import annotations
@@ -69,18 +69,19 @@ def turns_of(messages: Sequence[DatasetMessage], *, is_exported: bool = False) -
 
 
 def _starts(messages: Sequence[DatasetMessage], asked: Sequence[int]) -> list[int]:
-    """Where the messages of each question begin: so that the fewest answers are a second one of their user, and then
-    that the fewest come before their question.
+    """Where the messages of each question begin: so that the fewest answers are a second one of their user, then that
+    the fewest questions have several, and then that the fewest answers come before their question.
     """
-    best: dict[int, tuple[tuple[int, int], list[int]]] = {0: ((0, 0), [0])}
+    best: dict[int, tuple[tuple[int, int, int], list[int]]] = {0: ((0, 0, 0), [0])}
     """Where the messages of a question may begin -> the cost up to there, and the starts so far."""
     for place, following in pairwise([*asked, len(messages)]):
         ends = range(place + 1, following + 1) if following < len(messages) else [len(messages)]
-        after: dict[int, tuple[tuple[int, int], list[int]]] = {}
-        for start, ((again, early), starts) in best.items():
+        after: dict[int, tuple[tuple[int, int, int], list[int]]] = {}
+        for start, ((again, several, early), starts) in best.items():
             for end in ends:
                 users = [message.user for message in messages[start:end] if message.type == "ANSWER"]
-                cost = (again + len(users) - len(set(users)), early + place - start)
+                twice = len(users) - len(set(users))
+                cost = (again + twice, several + (len(users) > 1), early + place - start)
                 if end not in after or cost < after[end][0]:
                     after[end] = (cost, [*starts, end])
         best = after

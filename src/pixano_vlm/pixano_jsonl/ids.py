@@ -42,4 +42,4 @@ def late_id(conversation: str, *parts: str | int) -> str:
 
     Pixano exports the messages of one number in the order of their ids, and so this one behind its question.
     """
-    return _DIGITS[-1] * _PREFIX + "-" + derived_id(conversation, *parts).partition("-")[2]
+    return _DIGITS[-1] * _PREFIX + "-" + derived_id("", conversation, *parts).partition("-")[2]

@@ -220,7 +220,8 @@ def _statuses(given: list[_Given], talk: _Talk, model: str) -> list[str]:
     for place, one in enumerate(given):
         if place not in found:
             other = next((answer for answer in left if answer[0] == one.number), None)
-            other = other or next((answer for answer in left if _is_at(answer, one)), None)
+            own = (answer for answer in left if _is_at(answer, one) and answer[1].user == model)
+            other = other or next(own, None)
             if other is not None:
                 left.remove(other)
             found[place] = "rejected" if other is None else "corrected"
