@@ -10,7 +10,7 @@ SUITE := -n 2 -m "not slow and not models and not engines and not browser and no
 NEEDING_TORCHVISION := qwen or internvl or smolvlm or onevision or mistral3 or cosmos3 or gemma4 or lfm2 or video
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo next test test-today test-lowest test-versions test-slow test-torchvision test-models test-browser test-images test-engines test-servers lint types docs bench clean test-tokenizers
+.PHONY: help install demo next test test-today test-lowest test-versions test-slow test-torchvision test-models test-browser test-images test-engines test-servers lint types docs bench clean test-tokenizers soak simulate
 
 help:
 	@echo "make demo       install, run the embedded model on examples/shapes, check its answers, make a report"
@@ -23,9 +23,11 @@ help:
 	@echo "make test-models       every architecture, adapters and quantization, in both environments"
 	@echo "make test-browser      the report page in Chromium (apt-get install chromium chromium-driver)"
 	@echo "make test-images        image files, compared with other decoders (apt-get install imagemagick libheif-examples libjxl-tools)"
-	@echo "make test-engines      vLLM on the CPU, a server, Ray and the Pixano server, in environments of their own (8 GB)"
+	@echo "make test-engines      vLLM on the CPU, a server, Ray, the Pixano server and Pixano, in environments of their own (9 GB)"
 	@echo "make test-servers      three real servers: vLLM's, transformers serve, and llama.cpp's, which is built (20 minutes)"
 	@echo "make test-tokenizers   prompts, stops and JSON over the tokenizers of five published families (npm)"
+	@echo "make simulate SEEDS=50000   whole little histories under a simulated clock, disk, server and workers (SEED=N shows one)"
+	@echo "make soak MINUTES=45   runs with kills, edits and resumes in one process; fails where memory, files or threads grow"
 	@echo "make lint       ruff: rules and format"
 	@echo "make types      mypy, strict"
 	@echo "make docs       the site of the documentation, in build/docs (Python 3.11 or later)"
@@ -140,9 +142,10 @@ $(VENV)-engines/llama/mmproj.gguf: scripts/llama_server.py $(VENV)-engines/.inst
 	$(PYTHON) scripts/llama_server.py $(VENV)-engines/llama --python $(VENV)-engines/ray/bin/python
 	touch $@
 
-test-engines: $(VENV)-engines/.installed test-servers
+test-engines: install $(VENV)-engines/.installed test-servers
 	$(VENV)-engines/vllm/bin/python -m pytest -m engines tests/engines/heavy/test_vllm.py tests/engines/heavy/test_server.py
 	$(VENV)-engines/ray/bin/python -m pytest -m engines tests/engines/heavy/test_ray.py tests/engines/heavy/test_ray_shards.py tests/engines/heavy/test_pixano.py
+	PIXANO_VLM_PYTHON=$(abspath $(BIN))/python $(VENV)-engines/pixano/bin/python -m pytest -m engines tests/engines/heavy/test_pixano_dataset.py
 
 # vLLM's server in its environment; `transformers serve` and llama.cpp's in the other.
 test-servers: $(VENV)-engines/.installed $(VENV)-engines/llama/mmproj.gguf
@@ -176,6 +179,15 @@ docs: $(VENV)/.docs-installed
 
 bench: install
 	$(BIN)/python -m benchmarks $(ARGS)
+
+SEEDS ?= 10000
+JOBS ?= 2
+simulate: install
+	$(BIN)/python -m tests.simulate $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --jobs $(JOBS))
+
+MINUTES ?= 45
+soak: install
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
 
 clean:
 	rm -rf docs/reference/python $(VENV) $(VENV)-torchvision $(VENV)-today $(VENV)-lowest $(VENV)-engines $(VENV)-tokenizers build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demo.outputs.jsonl* demo.report*.html

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixano_vlm.batching.grammar_tokenizer import grammar_tokenizer
 from pixano_vlm.errors import PromptError
 from pixano_vlm.prompts.response_format import INSTALL, schema_of
 
@@ -25,8 +26,8 @@ HINT = "Use the parts of JSON Schema that llguidance knows."
 
 LONGEST = 10_000
 """Tokens up to which the shortest answer is looked for."""
-CLOSERS = ("}", "]", '"', "0", "a", "true")
-"""What brings an open JSON value to its end, best first; the first four outside of a string."""
+CLOSERS = ("}", "]", '"', ",", "0", "a", "true")
+"""What brings an open JSON value to its end, best first. The comma ends a number that something must follow."""
 
 
 class Grammars:
@@ -77,14 +78,12 @@ class Grammars:
     def _compile(self, schema: str) -> Constraint:
         try:
             from llguidance import LLMatcher
-            from llguidance.hf import from_tokenizer
         except ImportError as error:
             raise PromptError(
                 "an answer in JSON needs the package llguidance.", hint=f"{INSTALL}."
             ) from error
         if self._compiled is None:
-            ends = self._end_ids or None
-            self._compiled = from_tokenizer(self._tokenizer, n_vocab=self._vocabulary, eos_token=ends)
+            self._compiled = grammar_tokenizer(self._tokenizer, self._vocabulary, self._end_ids)
             found = [self._tokenizer.encode(text, add_special_tokens=False) for text in CLOSERS]
             self._closers = [ids[0] if len(ids) == 1 else None for ids in found]
         matcher = LLMatcher(self._compiled, _grammar(schema))
@@ -218,10 +217,10 @@ class Constraint:
         for end in self._end_ids:
             if allowed[end]:
                 return end
-        brace, bracket, quote, zero, letter, true = self._closers
+        brace, bracket, quote, comma, zero, letter, true = self._closers
         # A letter is allowed in a string, where a brace is only one more character.
         in_string = letter is not None and allowed[letter] and brace is not None and allowed[brace]
-        order = (quote, letter) if in_string else (brace, bracket, quote, zero, true, letter)
+        order = (quote, letter) if in_string else (brace, bracket, quote, comma, zero, true, letter)
         for token in order:
             if token is not None and allowed[token]:
                 return token

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from pixano_vlm.errors import OutputError
+from pixano_vlm.clock import CLOCK, Clock
+from pixano_vlm.errors import RESUME, OutputError, RunError
 from pixano_vlm.inputs.manifest import Manifest
 from pixano_vlm.outputs.disk import DISK, Disk
 from pixano_vlm.outputs.journal import Journal
@@ -73,11 +74,18 @@ class Opened:
         """Ends a complete run: where lines of earlier answers are that have no new one; None: there are none.
 
         Raises:
-            OSError: When a file cannot be read.
+            RunError: When a file cannot be read or removed; the output holds every result.
         """
-        if self._backup is None or not self._backup.settle(is_waited_for=self.sink.has_stale):
-            return None
-        return self._backup.path
+        backup = self._backup
+        try:
+            stays = backup is not None and backup.settle(is_waited_for=self.sink.has_stale)
+        except OSError as error:
+            assert backup is not None
+            raise RunError(
+                f"{backup.path} cannot be read or removed: {error.strerror or error}. The output holds every result.",
+                hint=RESUME,
+            ) from error
+        return backup.path if stays and backup is not None else None
 
     def with_sidecars(self, sidecars: Sidecars, folder: str, model: str) -> Opened:
         """This, with a file beside each image."""
@@ -108,6 +116,7 @@ def open_output(
     facts: Mapping[str, Any] | None = None,
     stream: TextIO | None = None,
     disk: Disk = DISK,
+    clock: Clock = CLOCK,
 ) -> Opened:
     """Opens an output for the results of `manifest`.
 
@@ -120,6 +129,7 @@ def open_output(
         facts: What was asked for, by name, to explain later what changed: `prompt`, `source`.
         stream: Written instead of standard output.
         disk: The file system.
+        clock: The time.
 
     Raises:
         OutputError: When the file exists and nothing is to be done with it, another run writes it, it cannot be
@@ -147,7 +157,7 @@ def open_output(
     try:
         if options.resume and exists:
             manifest.spool()
-        opening = _Opening(path, manifest, model, fingerprint, options, dict(facts or {}), disk)
+        opening = _Opening(path, manifest, model, fingerprint, options, dict(facts or {}), disk, clock)
         return opening.resume() if options.resume and exists else opening.start()
     except OSError as error:
         raise OutputError(
@@ -160,11 +170,11 @@ class _Opening:
 
     def __init__(
         self, path: Path, manifest: Manifest, model: str, fingerprint: str, options: OpenOptions,
-        facts: dict[str, Any], disk: Disk,
+        facts: dict[str, Any], disk: Disk, clock: Clock,
     ) -> None:  # fmt: skip
         self.path, self.beside = path, journal_path(path)
         self.manifest, self.model, self.fingerprint = manifest, model, fingerprint
-        self.options, self.facts, self.disk = options, facts, disk
+        self.options, self.facts, self.disk, self.clock = options, facts, disk, clock
         # What must be as it was for an unchanged line to be done without looking into it.
         self.context = {"model": model, "fingerprint": fingerprint, **manifest.rules.context()}
         self.keys = Keys(fingerprint, manifest.rules.run_seed, manifest.rules.limits)
@@ -190,6 +200,7 @@ class _Opening:
             journal=journal,
             standing=Standing(),
             fresh=fresh,
+            clock=self.clock,
         )
         return Opened(sink, AllRemaining(self.manifest, self.options.limit), _manifest=self.manifest)
 
@@ -225,10 +236,21 @@ class _Opening:
                 disk.sync(fd)
                 new.sync()
                 disk.rename(new_path(self.beside), self.beside)
+                # From here on the new journal counts: what it points at stays, whatever fails.
+                undo.pop_all()
+                undo.callback(new.close)
+                undo.callback(disk.close, fd)
                 disk.sync_folder(self.beside.parent)
                 undo.pop_all()
         sink = JsonlSink(
-            self.path, self.model, self.keys, disk=disk, fd=fd, journal=new, standing=found.standing
+            self.path,
+            self.model,
+            self.keys,
+            disk=disk,
+            fd=fd,
+            journal=new,
+            standing=found.standing,
+            clock=self.clock,
         )
         remaining: Remaining = JournalRemaining(self.manifest, sink, found, self.model, options.limit)
         return Opened(sink, remaining, notice, backup, self.manifest)
