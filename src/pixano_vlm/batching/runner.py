@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,39 +16,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixano_vlm.batching.cache_argument import cache_argument, pass_cache
+from pixano_vlm.batching.engine_stats import EngineStats
 from pixano_vlm.batching.kv_cache import CacheWindow, LayerKind, SlotCache
-from pixano_vlm.batching.labels import LabelScores, LabelTree
+from pixano_vlm.batching.label_logits import take_logits
 from pixano_vlm.batching.prefix import PrefixStore
 from pixano_vlm.batching.sampling import attach_sampling
 from pixano_vlm.batching.sequence import PreparedImage, PromptCopy, Sequence
 from pixano_vlm.batching.vision import PIXEL_ARGUMENTS, ImageEncoder, ImageFeatures, join
 from pixano_vlm.errors import is_out_of_memory
+from pixano_vlm.prompts.labels import LabelScores, LabelTree
 
 TOKEN_TYPES = ("token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
 """Inputs of a forward call that run along the prompt's tokens."""
 
 MOST_SCORES = 2**26
 """Scores of labels' tokens that are computed at a time."""
-
-
-@dataclass(slots=True)
-class EngineStats:
-    """What a run did: counts, and seconds by part."""
-
-    vision_seconds: float = 0.0
-    prefill_seconds: float = 0.0
-    decode_seconds: float = 0.0
-    prefill_calls: int = 0
-    prefill_tokens: int = 0
-    decode_steps: int = 0
-    decode_rows: int = 0
-    peak_cache_bytes: int = 0
-    out_of_memory: int = 0
-
-    @property
-    def model_seconds(self) -> float:
-        """Seconds inside the model's forward calls."""
-        return self.vision_seconds + self.prefill_seconds + self.decode_seconds
 
 
 class ModelRunner:
@@ -278,7 +259,7 @@ class ModelRunner:
         while wave := scores.next_nodes():
             for nodes in (wave[first : first + step] for first in range(0, len(wave), step)):
                 columns.update({node: len(columns) + place for place, node in enumerate(nodes)})
-                scores.take(nodes, self._scores_after(sequence, tree, nodes, columns))
+                take_logits(scores, nodes, self._scores_after(sequence, tree, nodes, columns))
 
     def _scores_after(
         self, sequence: Sequence, tree: LabelTree, nodes: list[int], columns: dict[int, int]
