@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from benchmarks.soak import Sample, growth
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[1]
 
 

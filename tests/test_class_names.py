@@ -6,6 +6,10 @@ import ast
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.once
+
 SOURCE = Path(__file__).parents[1] / "src" / "pixano_vlm"
 
 

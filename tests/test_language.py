@@ -20,6 +20,8 @@ from typer.testing import CliRunner
 
 from pixano_vlm.cli import app
 
+pytestmark = pytest.mark.once
+
 REPOSITORY = Path(__file__).parents[1]
 SOURCE = REPOSITORY / "src" / "pixano_vlm"
 PAGES = sorted(

@@ -31,6 +31,8 @@ from pixano_vlm.shapes.questions import (
     right_answer,
 )
 
+pytestmark = pytest.mark.once
+
 EXAMPLES = Path(__file__).parents[1] / "examples" / "shapes"
 
 seeds = st.integers(min_value=0, max_value=2**32)

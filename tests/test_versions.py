@@ -87,7 +87,7 @@ def test_pythons_that_do_not_run_are_not_taken(env: Any, tmp_path: Path) -> None
 
 
 def test_the_whole_suite_runs_on_every_set() -> None:
-    """All targets hand pytest the same choice of tests, and CI makes the three quick ones."""
+    """All targets hand pytest the same choice of tests, and CI makes the three quick ones, two without `once`."""
     makefile = (REPOSITORY / "Makefile").read_text()
     for environment in ("$(BIN)", "$(VENV)-today/bin", "$(VENV)-lowest/bin"):
         assert f"\t{environment}/python -m pytest $(SUITE)\n" in makefile
@@ -95,4 +95,5 @@ def test_the_whole_suite_runs_on_every_set() -> None:
         r"^\t\$\(BIN\)/python scripts/versions_matrix\.py .*\$\(SUITE\)$", makefile, re.MULTILINE
     )
     made = re.findall(r"^make ([a-z -]+)", (REPOSITORY / ".ci" / "run").read_text(), re.MULTILINE)
-    assert {"test", "test-today", "test-lowest"} <= set(made[0].split())
+    assert "test" in made[0].split()
+    assert {"test-today", "test-lowest"} <= set(made[1].split())

@@ -20,6 +20,8 @@ from pixano_vlm.engines.transformers.model import TransformersVLMModel
 from pixano_vlm.errors import GenerationError
 from pixano_vlm.models import VLMInput
 
+pytestmark = pytest.mark.once
+
 Open = Callable[..., TransformersVLMModel]
 Answered = Callable[[str, int], list[Record]]
 

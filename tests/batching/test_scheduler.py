@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +11,8 @@ from pixano_vlm.batching.kv_cache import SLACK
 from pixano_vlm.batching.scheduler import PATIENCE, SAMPLE_ROWS, Scheduler
 from pixano_vlm.batching.sequence import PreparedImage, Prompt, PromptCopy, Sequence
 from pixano_vlm.models import VLMInput
+
+pytestmark = pytest.mark.once
 
 
 def sequence(arrival: int, length: int = 10, new: int = 5, image: str | None = None) -> Sequence:

@@ -20,6 +20,8 @@ from pixano_vlm.cli.progress import Progress
 from pixano_vlm.cli.run import Watched
 from pixano_vlm.cli.shown import resume_command
 
+pytestmark = pytest.mark.once
+
 PLUGIN = Path(__file__).parent / "plugin.py"
 RECORDS = 400
 

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from pixano_vlm.inputs.hash_table import HashTable
 
+pytestmark = pytest.mark.once
+
 keys = st.integers(1, 2**64 - 1) | st.integers(1, 50).map(lambda n: n << 20 | 0x3FF)  # many of one place
 
 

@@ -17,6 +17,8 @@ from pixano_vlm.inputs.manifest import Manifest
 from pixano_vlm.outputs.disk import DISK
 from pixano_vlm.outputs.journal import HEADER_BYTES, SLOT_BYTES, Journal
 
+pytestmark = pytest.mark.once
+
 Cli = Callable[..., Any]
 RECORDS = 12
 NAMES = ("o.jsonl", "o.csv", "o.openai.jsonl", "o.parquet", "o.arrow", "o-{shard}.csv", "o.hf")

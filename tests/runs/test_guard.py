@@ -23,6 +23,8 @@ from pixano_vlm.runs.changes import changes
 from pixano_vlm.runs.job import Job
 from pixano_vlm.runs.open import OpenOptions, open_output
 
+pytestmark = pytest.mark.once
+
 GREEDY = GenerationSettings(temperature=0, max_new_tokens=16)
 WARM = GenerationSettings(temperature=0.9, max_new_tokens=16)
 

@@ -28,6 +28,8 @@ from pixano_vlm.outputs import jsonl
 from pixano_vlm.outputs.jsonl import journal_path
 from pixano_vlm.runs.check import Checked, Finding, check_output
 
+pytestmark = pytest.mark.once
+
 GREEDY = GenerationSettings(temperature=0, max_new_tokens=16)
 OUT = Path("/nowhere/out.jsonl")
 TIMES = int(os.environ.get("PIXANO_VLM_CASES", "1"))

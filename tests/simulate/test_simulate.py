@@ -12,6 +12,8 @@ from tests.simulate.bugs import BUGS
 from tests.simulate.history import play
 from tests.simulate.world import Violation
 
+pytestmark = pytest.mark.once
+
 SEEDS = 300
 MOST = 2_000
 """By so many seeds each planted bug is found."""
