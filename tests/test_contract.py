@@ -67,6 +67,7 @@ class TestTypes:
         assert defaults(VLMOutput) == {
             "generation_config": {}, "finish_reason": None, "parsed": None, "reasoning": None, "confidence": None,
             "probabilities": None, "logprobs": None, "field_confidence": None, "regions": None, "image_sizes": None,
+            "samples": None, "agreement": None, "reasoning_tokens": None,
         }  # fmt: skip
 
     def test_a_prompt_is_a_string_or_a_list_of_messages(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gc
 import json
@@ -14,7 +15,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, cycle, pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -409,8 +409,15 @@ class TestTrouble:
 
         noticed = threading.Event()
         monkeypatch.setattr(ChatServer, "_wait_out", an_hour)
-        clock = SimpleNamespace(monotonic=lambda: time.monotonic() + passed)
-        monkeypatch.setattr(chat_server, "time", clock)
+        made = asyncio.new_event_loop
+
+        def loop_of_an_hour_later() -> asyncio.AbstractEventLoop:
+            loop = made()
+            by_its_own_clock = loop.time
+            monkeypatch.setattr(loop, "time", lambda: by_its_own_clock() + passed)
+            return loop
+
+        monkeypatch.setattr(asyncio, "new_event_loop", loop_of_an_hour_later)
         with reserved_port() as port, ThreadPoolExecutor(1) as pool:
             with ScriptedServer(port=port) as server:
                 model = connect(server, concurrency=1, total_timeout=600, outage=1e9)

@@ -192,7 +192,9 @@ class TestNotLines:
         (tmp_path / "m.jsonl").write_bytes(data)
         assert [request.error is None for request in read(tmp_path / "m.jsonl")] == [True, True, False]
 
-    @pytest.mark.parametrize("record", [{"prompt": WHAT, "n": {"0": 1}}, {"prompt": "a", "stop": ["a", "b"]}])
+    @pytest.mark.parametrize(
+        "record", [{"prompt": WHAT, "number": {"0": 1}}, {"prompt": "a", "stop": ["a", "b"]}]
+    )
     def test_a_single_record_is_one(self, tmp_path: Path, record: dict[str, Any]) -> None:
         (tmp_path / "m.jsonl").write_text(json.dumps(record))
         (request,) = read(tmp_path / "m.jsonl")

@@ -385,7 +385,7 @@ class TestOpenAIBatch:
         ("change", "said"),
         [
             ({"body": {"messages": []}}, "empty"),
-            ({"body": {"messages": [{"role": "user", "content": "x"}], "n": 2}}, "body.n cannot be done"),
+            ({"body": {"messages": [{"role": "user", "content": "x"}], "n": 2, "temperature": 0}}, "n is 2"),
             ({"body": {"mesages": []}}, "Did you mean 'messages'"),
             ({"body": {}}, "no messages"),
             ({"body": "x"}, "body must be an object"),

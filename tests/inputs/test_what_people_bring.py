@@ -498,9 +498,16 @@ class TestBatchLines:
     def test_what_asks_for_nothing_is_passed_over(self, tmp_path: Path, body: dict[str, Any]) -> None:
         assert self.read(tmp_path, **body).error is None
 
-    @pytest.mark.parametrize("body", [{"n": 2}, {"n": True}, {"tools": [{}]}, {"guided_regex": "x"}])
+    @pytest.mark.parametrize("body", [{"tools": [{}]}, {"guided_regex": "x"}])
     def test_what_asks_for_something_is_refused(self, tmp_path: Path, body: dict[str, Any]) -> None:
         assert "cannot be done here" in error_of(self.read(tmp_path, **body))
+
+    def test_n_is_so_many_samples_and_nothing_else(self, tmp_path: Path) -> None:
+        request = self.read(tmp_path, n=2, temperature=0.5)
+        assert request.input is not None
+        assert request.input.n == 2
+        assert "n is 2 at temperature 0" in error_of(self.read(tmp_path, n=2, temperature=0))
+        assert "n must be" in error_of(self.read(tmp_path, n=True))
 
     def test_logprobs_are_asked_for_as_openai_has_them(self, tmp_path: Path) -> None:
         request = self.read(tmp_path, logprobs=True, top_logprobs=2)

@@ -193,7 +193,7 @@ class TestNames:
             ("a.xlsx", "Did you mean a.csv?"), ("a.json", "Did you mean a.jsonl?"),
             ("a.txt", "Did you mean a.jsonl?"),
             ("a.ftr", "Did you mean a.feather?"),
-            ("a.docx", "There are .jsonl, .csv, .parquet, .arrow, .openai.jsonl, .hf or .coco.json"),
+            ("a.docx", "There are .jsonl, .csv, .parquet, .arrow, .openai.jsonl, .hf, .coco.json or .pixano"),
             ("a.CSVX", "There are"), ("run.v2", "There are"),
         ],
     )  # fmt: skip

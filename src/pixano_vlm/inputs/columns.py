@@ -25,6 +25,8 @@ __all__ = ["Columns", "Reading", "plain"]
 
 IMAGES = ("images", "image", "file_name")
 """Columns that hold a record's images; the first counts. The last two are those of Hugging Face's datasets."""
+DATA_IN_TABLES = frozenset({"n"})
+"""Settings whose name is as often a table's own: a column of numbers called so is not asked for as samples."""
 LINES_VERSION = 1
 """Raised when the same row of a table becomes another line: answers are then compared by what they were asked."""
 _SIGNATURE = 16
@@ -85,7 +87,7 @@ class Columns:
         self._prompt = self._naming.prompt or "prompt"
         self.id = self._naming.id or ("id" if "id" in columns else None)
         """The column of ids."""
-        own = FIELDS - {"images", "prompt", "id"}
+        own = FIELDS - {"images", "prompt", "id", *DATA_IN_TABLES}
         self._keys = dict.fromkeys(
             column for column in columns if column in own and column not in self._images
         )

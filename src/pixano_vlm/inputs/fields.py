@@ -39,7 +39,7 @@ def suggestion(key: str) -> str | None:
         return None
     plain = key.strip().lower().replace("-", "_").replace(" ", "_")
     if plain in FIELDS:
-        return plain
+        return plain if len(plain) > 1 else None  # `N` is somebody's own
     if plain in ALIASES:
         return ALIASES[plain]
     if len(plain) < 4:

@@ -219,7 +219,8 @@ def in_samples(
 
     def separate() -> Iterator[tuple[Hashable, VLMInput]]:
         for key, input in inputs:
-            if input.n is None:
+            # What a worker will read is split there.
+            if not isinstance(input, VLMInput) or input.n is None:
                 yield key, input
                 continue
             try:
