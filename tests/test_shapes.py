@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from pixano_vlm.shapes import MODEL_DIR, train
-from pixano_vlm.shapes.build import END, IMAGE_TOKENS, build_model, build_tokenizer
+from pixano_vlm.shapes.build import END, IMAGE_TOKENS, build_tokenizer
 from pixano_vlm.shapes.draw import CELLS, COLOURS, KINDS, Scene, Thing, random_scene, render
 from pixano_vlm.shapes.evaluate import Case, answer, fresh_cases, load, score, single_turn, table
 from pixano_vlm.shapes.make_examples import TURNED_PICTURE, make_examples
@@ -350,31 +349,6 @@ def test_training_writes_a_checkpoint_that_loads_and_continues_where_it_stopped(
     model, processor = load(out)
     cases = list(fresh_cases(2, seed=0))
     assert len(answer(model, processor, cases, max_new_tokens=2)) == 2
-
-
-def test_training_can_begin_with_weights_whose_tokenizer_knows_fewer_words(
-    shapes: tuple[Any, Any], tmp_path: Path
-) -> None:
-    known, processor = shapes
-    without = [token for token in processor.tokenizer.get_vocab() if token.endswith("80")]
-    vocabulary = {
-        token: row for token, row in processor.tokenizer.get_vocab().items() if token not in without
-    }
-    fewer = SimpleNamespace(tokenizer=SimpleNamespace(get_vocab=lambda: vocabulary))
-    torch.manual_seed(0)
-    model = build_model(processor)
-    train.take_over(model, processor.tokenizer, known, fewer)
-    assert torch.equal(model.model.vision_model.embeddings.patch_embedding.weight,
-                       known.model.vision_model.embeddings.patch_embedding.weight)  # fmt: skip
-    for begun, shipped in (
-        (model.model.text_model.embed_tokens, known.model.text_model.embed_tokens),
-        (model.lm_head, known.lm_head),
-    ):
-        same = (begun.weight == shipped.weight).all(1)
-        assert {token for token, row in processor.tokenizer.get_vocab().items() if not same[row]} == {
-            *without
-        }
-        assert begun.weight.isfinite().all()
 
 
 def test_examples_are_the_same_for_the_same_seed_and_one_lies_on_its_side(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 
 from pixano_vlm.shapes import MODEL_DIR
-from pixano_vlm.shapes.build import build_tokenizer
+from pixano_vlm.shapes.build import build_model, build_tokenizer
 from pixano_vlm.shapes.draw import KINDS, Scene, Thing, draw, random_scene, render
 from pixano_vlm.shapes.evaluate import Case, answer, fresh_cases, load, region_scores, region_table
 from pixano_vlm.shapes.loss import AnswerLoss, coordinate_tokens
@@ -33,6 +35,7 @@ from pixano_vlm.shapes.questions import (
     ask_any,
     right_answer,
 )
+from pixano_vlm.shapes.train import take_over
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "shapes"
 
@@ -214,6 +217,38 @@ def test_generate_gives_regions_in_pixels_of_images_as_viewers_show_them(
     assert "6 of   6 right" in subprocess.run(check, check=False, capture_output=True, text=True).stdout
 
 
+def test_the_guides_command_finds_the_stars_and_no_others(
+    cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "examples").symlink_to(EXAMPLES.parent)
+    monkeypatch.chdir(tmp_path)
+    guide = (EXAMPLES.parents[1] / "docs" / "guides" / "find-things.md").read_text("utf-8")
+    (command,) = [line for line in guide.splitlines() if "generate" in line and "--model shapes" in line]
+    ran = cli(*shlex.split(command)[1:])
+    assert ran.code == 0, ran.err
+    found = {
+        line["id"]: line for line in map(json.loads, Path("stars.jsonl").read_text("utf-8").splitlines())
+    }
+    rows = map(json.loads, (EXAMPLES / "manifest.jsonl").read_text("utf-8").splitlines())
+    described = {
+        row["images"][0]: row["metadata"]["answer"] for row in rows if row["metadata"]["kind"] == "describe"
+    }
+    right = sum(
+        sorted(region["label"] for region in line["regions"])
+        == sorted(
+            f"{colour} star" for colour in re.findall(r"(\w+) star", described[f"images/{Path(name).name}"])
+        )
+        for line in found.values()
+        for name in line["images"]
+        if f"images/{Path(name).name}" in described
+    )
+    assert right >= 0.9 * len(described)
+    coco = json.loads(Path("stars.coco.json").read_text("utf-8"))
+    assert len(coco["images"]) == 24
+    assert all(category["name"].endswith(" star") for category in coco["categories"])
+    assert len(coco["annotations"]) == sum(len(line["regions"]) for line in found.values()) > 0
+
+
 def test_the_schema_of_a_list_of_boxes_changes_no_answer(cli: Callable[..., Any], tmp_path: Path) -> None:
     schema = {
         "type": "array",
@@ -324,3 +359,20 @@ def test_words_and_counts_are_right_or_wrong() -> None:
         logits = torch.randn(1, len(tokenizer), generator=torch.Generator().manual_seed(0))
         plain = torch.nn.functional.cross_entropy(logits, torch.tensor([token]))
         assert float(loss(logits, torch.tensor([token]))) == pytest.approx(float(plain), rel=1e-5)
+
+
+def test_training_can_begin_with_weights_whose_tokenizer_knows_fewer_words(shapes: tuple[Any, Any]) -> None:
+    known, processor = shapes
+    rows = processor.tokenizer.get_vocab()
+    new = {token for token in rows if token.endswith("80")}
+    fewer = {token: row for token, row in rows.items() if token not in new}
+    torch.manual_seed(0)
+    model = build_model(processor)
+    take_over(model, processor.tokenizer, known, fewer)
+    for name, weight in model.state_dict().items():
+        if "embed_tokens" in name or "lm_head" in name:
+            same = (weight == known.state_dict()[name]).all(1)
+            assert {token for token, row in rows.items() if not same[row]} == new
+            assert weight.isfinite().all()
+        else:
+            assert torch.equal(weight, known.state_dict()[name]), name

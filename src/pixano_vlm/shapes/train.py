@@ -153,7 +153,8 @@ class Trainer:
         processor = build_processor()
         model = build_model(processor).train()
         if weights is not None:
-            take_over(model, processor.tokenizer, *load(weights))
+            known, known_processor = load(weights)
+            take_over(model, processor.tokenizer, known, known_processor.tokenizer.get_vocab())
         # On a CPU and at this size, plain attention takes two thirds of the time of torch's fused one.
         model.set_attn_implementation("eager")
         optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.05)
@@ -267,18 +268,23 @@ class Trainer:
 
 
 @torch.no_grad()
-def take_over(model: Any, tokenizer: Any, known: Any, known_processor: Any) -> None:
-    """Give `model` the weights of `known`, whose tokenizer may have other tokens.
+def take_over(model: Any, tokenizer: Any, known: Any, known_rows: dict[str, int]) -> None:
+    """Give `model` the weights of the model `known`, whose tokens may be others.
 
     The rows of a token that both have are copied. A new one begins near the mean of the old rows; coordinates lie on
     smooth curves about it, so that numbers close to each other begin alike.
+
+    Args:
+        model: Its text half has a row for every token of `tokenizer`.
+        tokenizer: Knows every coordinate as one token.
+        known: A model of the same widths and depths.
+        known_rows: The row of each of its tokens.
     """
     wide = ("model.text_model.embed_tokens.weight", "lm_head.weight")
     before, after = known.state_dict(), model.state_dict()
     for name, weight in before.items():
         if name not in wide:
             after[name].copy_(weight)
-    known_tokens = known_processor.tokenizer.get_vocab()
     for name in wide:
         mean, spread = before[name].mean(0), before[name].std(0)
         after[name].copy_(mean + 0.3 * spread * torch.randn(after[name].shape))
@@ -287,8 +293,8 @@ def take_over(model: Any, tokenizer: Any, known: Any, known_processor: Any) -> N
             waves = torch.cos(math.pi * share * torch.arange(1, 9)) @ torch.randn(8, mean.numel()) / 8**0.5
             after[name][form] = mean + spread * waves
         for token, row in tokenizer.get_vocab().items():
-            if token in known_tokens:
-                after[name][row] = before[name][known_tokens[token]]
+            if token in known_rows:
+                after[name][row] = before[name][known_rows[token]]
 
 
 def export(model: Any, processor: Any, facts: TrainingFacts, out: Path) -> None:
