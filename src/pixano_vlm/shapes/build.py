@@ -6,7 +6,6 @@ Nothing is fetched. The tokenizer learns its words from the questions and answer
 
 from __future__ import annotations
 
-import json
 from random import Random
 from typing import Any, Final
 
@@ -21,7 +20,7 @@ from transformers import (
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
 from .draw import COLOURS, KINDS, random_scene
-from .questions import NO_PICTURE, REGION_KINDS, STEP, WHOLE, Subject, ask_any, wording
+from .questions import NO_PICTURE, REGION_KINDS, STEP, WHOLE, Subject, ask_any, compact, wording
 
 IMAGE_EDGE: Final = 64
 PATCH_EDGE: Final = 8
@@ -64,9 +63,9 @@ SYSTEM_PROMPTS: Final = (
 
 # What the tokenizer may take for one word: the fixed parts of an answer with regions, and then GPT-2's rule, by which
 # alone a box would take 22 tokens. With them it takes 8, and each coordinate is one of those.
-_PLACE: Final = r'(?:\[|"\}, )?\{"(?:bbox|point)_2d": \['
+_PLACE: Final = r'(?:\[|"\},)?\{"(?:bbox|point)_2d":\['
 WORDS: Final = (
-    rf'{_PLACE}|\], "label": "|, \d+| ?(?:bbox|point)_2d'
+    rf'{_PLACE}|\],"label":"|,\d+| ?(?:bbox|point)_2d'
     r"|'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+"
     rf"| ?(?:(?!{_PLACE})[^\s\p{{L}}\p{{N}}])+|\s+(?!\S)|\s+"
 )
@@ -117,7 +116,7 @@ def _about_regions(rng: Random) -> list[str]:
     for number in range(0, WHOLE + STEP, STEP):
         both = [{"bbox_2d": [number] * 4, "label": kind} for kind in KINDS]
         # Without "Assistant:", whose colon would be learned as one token with the bracket: there the prompt ends.
-        texts += [json.dumps(both), json.dumps([{"point_2d": [number] * 2, "label": "red star"}]), "[]"] * 20
+        texts += [compact(both), compact([{"point_2d": [number] * 2, "label": "red star"}]), "[]"] * 20
     return texts
 
 

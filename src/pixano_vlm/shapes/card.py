@@ -36,7 +36,7 @@ any machine, with answers that are right or wrong.
 - **Input:** a picture of any size, squeezed into one 64 x 64 tile (8-pixel patches, pixel shuffle by 2: 16
   image tokens), and a question after it, in the chat template's layout.
 - **Output:** one short answer, ended by `<end_of_utterance>`. Boxes and points are JSON as
-  Qwen3-VL writes it: `[{{"bbox_2d": [{step}, 140, 440, 420], "label": "red star"}}]`, with `point_2d` for a
+  Qwen3-VL writes it: `[{{"bbox_2d":[{step},140,440,420],"label":"red star"}}]`, with `point_2d` for a
   point; 0 to {whole} across and down, in steps of {step}.
 - **Network:** vision 4 layers of 128, text (Llama) 4 layers of 128, 4 heads each; float32 weights.
 - **Tokenizer:** byte-level BPE made for this vocabulary; it knows all 256 bytes, so any text round-trips.

@@ -53,7 +53,7 @@ def coordinate_tokens(tokenizer: Any) -> list[list[int]]:
         ValueError: a coordinate is not one token.
     """
     forms = []
-    for before in ("", ", "):
+    for before in ("", ","):
         tokens = [
             tokenizer(f"{before}{n}", add_special_tokens=False)["input_ids"]
             for n in range(0, WHOLE + 1, STEP)
