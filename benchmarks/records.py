@@ -144,6 +144,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         sizes = [int(size) for size in arguments.records.split(",")]
         for size in sizes:
             write_manifest(folder / f"{size}.jsonl", size)

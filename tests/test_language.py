@@ -1,4 +1,4 @@
-"""The language of the pages, the help and the source: plain technical English, each rule with what it allows.
+"""The language of pages, help, models' descriptions and source: plain technical English, and what each rule allows.
 
 The rules are about words that read as if translated, or mean something else in this field. Code, quoted words and
 the list of modules, which is made of docstrings, are left out. Of the source, all string literals are held to them,
@@ -167,6 +167,14 @@ def test_a_rule_is_held_in_source(text: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
 def test_a_page_is_written_in_plain_terms(page: Path) -> None:
     assert faults(page.read_text(encoding="utf-8")) == []
+
+
+def test_what_list_says_of_the_models_is_written_in_plain_terms() -> None:
+    texts = [file.read_text(encoding="utf-8") for file in sorted((REPOSITORY / "configs").glob("*.yaml"))]
+    assert len(texts) > 10
+    assert [
+        fault for text in texts for fault in faults(text.replace("license:", "").replace("\n", "\n\n"))
+    ] == []
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

@@ -80,7 +80,7 @@ def test_300_labels_are_scored_too_and_all_at_once(open_model: Open, pictures: l
     assert_alone(answer, alone(model, asked(labels, pictures[0])))
     engine = model._require().engine
     assert engine is not None
-    assert engine._trees_are_exact
+    assert engine._labels._trees_are_exact
 
 
 def test_static_batches_and_encoders_score_them_too(open_model: Open, pictures: list[Path]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -83,6 +85,17 @@ class Rows:
                 break
         self.cache.tick()
 
+    def copy(self, row: int) -> None:
+        """Another row for a record that has what one of these has."""
+        if not self.alone:
+            return
+        row %= len(self.alone)
+        kept, length = self.cache.read_row(row), self.cache.lengths[row]
+        self.cache.make_room([length], steps=8, row_limit=16)
+        rows = self.cache.add_rows([length])
+        self.cache.write_row(rows.start, kept)
+        self.alone.append(deepcopy(self.alone[row]))
+
     def drop(self, row: int) -> None:
         if not self.alone:
             return
@@ -106,6 +119,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("prefill"), st.integers(1, 9), st.booleans()),
     st.tuples(st.just("decode"), st.booleans(), st.booleans()),
     st.tuples(st.just("drop"), st.integers(0, 9)),
+    st.tuples(st.just("copy"), st.integers(0, 9)),
 )
 
 

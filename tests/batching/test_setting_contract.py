@@ -43,6 +43,7 @@ EXAMPLES: dict[str, Any] = {
     "repetition_penalty": 3.0,
     "stop": ["e"],
     "seed": 5,
+    "n": 3,
     "response_format": SCHEMA,
     "min_new_tokens": 30,
     "presence_penalty": 2.0,
@@ -108,7 +109,7 @@ def test_it_changes_an_answer_and_is_named_in_the_settings_that_were_used(
     differ = []
     for model in (open_model("idefics3", engine=engine), embedded(engine)):
         before, after = model.predict(plain), model.predict(changed)
-        said = (before.generated_text, before.logprobs), (after.generated_text, after.logprobs)
+        said = [(one.generated_text, one.logprobs, one.samples) for one in (before, after)]
         differ.append(said[0] != said[1])
         assert name in after.generation_config
     assert any(differ)

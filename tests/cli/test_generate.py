@@ -111,6 +111,10 @@ class TestWrongUse:
         self.check(generate([{"prompt": "one"}], "--max-new-tokens", "0"), "--max-new-tokens")
         self.check(generate([{"prompt": "one"}], "--limit", "many"), "--limit")
 
+    def test_several_samples_that_could_not_differ(self, generate: Generate) -> None:
+        ran = generate([{"prompt": "one"}], "--n", "5", "--temperature", "0")
+        self.check(ran, "--n 5 at temperature 0 gives the same sample 5 times", "Leave --n out")
+
     def test_overwrite_and_resume_together(self, generate: Generate) -> None:
         self.check(generate([{"prompt": "one"}], "--overwrite", "--resume"), "opposite things")
 

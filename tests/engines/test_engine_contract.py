@@ -31,6 +31,7 @@ from pixano_vlm.engines.vllm.model import VLLMVLMModel
 from pixano_vlm.errors import ModelLoadError, VLMError
 from pixano_vlm.models import ModelDeploymentConfig, VLMInput, VLMModel, VLMOutput
 from pixano_vlm.models.registry import BUILT_IN_CLASSES
+from pixano_vlm.models.samples import answers_of
 from pixano_vlm.shapes import MODEL_DIR
 
 # Event loops and connections that are given up with a test's model: their packages' affair.
@@ -158,6 +159,19 @@ def test_each_key_is_answered_once_and_a_bad_input_fails_alone(model: VLMModel, 
         assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens > 0
         assert answer.generation_config["max_new_tokens"] == 2
     assert inputs == before
+
+
+def test_an_input_of_several_samples_is_answered_once_with_all_of_them(model: VLMModel, image: Path) -> None:
+    several = ask(image, 1, n=3, temperature=1.0, seed=5)
+    inputs = [(0, ask(image)), (1, several), (2, ask(image.with_name("gone.png"), n=2, temperature=1.0))]
+    found = dict(answers_of(model, inputs))
+    assert len(found) == 3
+    assert isinstance(found[0], VLMOutput)
+    assert found[0].samples is None
+    assert isinstance(found[1], VLMOutput)
+    assert len(found[1].samples or []) == 3
+    assert found[1].generated_text in {sample.generated_text for sample in found[1].samples or []}
+    assert isinstance(found[2], VLMError)
 
 
 def test_one_input_is_a_stream_of_one(model: VLMModel, image: Path) -> None:

@@ -15,28 +15,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pixano_vlm.batching.answer import output
 from pixano_vlm.batching.call_failure import CallFailure
-from pixano_vlm.batching.field_confidence import field_confidence
 from pixano_vlm.batching.kv_cache import LayerKind
-from pixano_vlm.batching.labels import LabelScores, LabelTree
-from pixano_vlm.batching.likelihood import geometric_mean, written_logs
-from pixano_vlm.batching.plain_scoring import probabilities_plainly
+from pixano_vlm.batching.label_scorer import LabelScorer
 from pixano_vlm.batching.prefix import without_followers
 from pixano_vlm.batching.prepare import Preparer, PromptMaker
 from pixano_vlm.batching.runner import EngineStats, ModelRunner
 from pixano_vlm.batching.sampling import choose
 from pixano_vlm.batching.scheduler import Scheduler
-from pixano_vlm.batching.sequence import Prompt, Sequence
+from pixano_vlm.batching.sequence import Prompt, PromptCopy, Sequence
 from pixano_vlm.batching.stop_criteria import StopCriteria
-from pixano_vlm.errors import VLMError, is_out_of_memory
-from pixano_vlm.models.generation import settings_used
-from pixano_vlm.models.vlm import DECIMALS, UsageInfo, VLMInput, VLMOutput
-from pixano_vlm.prompts.response_format import parsed_answer, schema_of
+from pixano_vlm.errors import VLMError
+from pixano_vlm.models.samples import SampleCollector
+from pixano_vlm.models.vlm import VLMInput, VLMOutput
 
 Answer = tuple[Hashable, VLMOutput | VLMError]
 
-PRECISE = 9
-"""Decimals of the probabilities of labels, which sum to 1."""
 WAITING_BYTES = 2**30
 """Prepared prompts of about so many bytes may wait for a row; one may be larger."""
 
@@ -75,11 +70,6 @@ class Engine:
         self._maker = maker
         self._stop = stop
         self._plan = plan
-        self._model = model
-        # Whether a model's labels may be computed all at once; None: nobody has tried yet.
-        self._trees_are_exact = (
-            None if plan.shared_prefill and not any(kind.states or kind.slides for kind in kinds) else False
-        )
         self.runner = ModelRunner(
             model,
             kinds,
@@ -87,6 +77,13 @@ class Engine:
             image_bytes=plan.image_bytes,
             prefix_bytes=plan.prefix_bytes if plan.shared_prefill else 0,
         )
+        self._labels = LabelScorer(
+            model,
+            self.runner,
+            stop.end_ids,
+            may_be_at_once=plan.shared_prefill and not any(kind.states or kind.slides for kind in kinds),
+        )
+        self._samples = SampleCollector()
         self.reset()
 
     @property
@@ -99,6 +96,7 @@ class Engine:
         self.runner.cache.lengths.clear()
         self.runner.stats = EngineStats()
         self.scheduler = Scheduler(self._plan.max_rows, self._plan.max_tokens)
+        self._samples.clear()
         self._failed: list[tuple[Sequence, VLMError]] = []
         self._next_calls: list[Sequence] = []  # admitted, for a later prefill call of this round
         self._arrivals = 0
@@ -139,11 +137,26 @@ class Engine:
             if isinstance(prompt, VLMError):
                 yield key, prompt
                 continue
-            sequence = Sequence(key, input, prompt, self._bounded(input, prompt), self._arrivals)
+            for sequence in self._sequences(key, input, prompt):
+                scheduler.add(sequence)
             self._arrivals += 1
-            if self._plan.shared_prefill:
-                sequence.shared_ids = self._maker.shared_ids(prompt)
-            scheduler.add(sequence)
+
+    def _sequences(self, key: Hashable, input: VLMInput, prompt: Prompt) -> Iterator[Sequence]:
+        """A record, or each of its samples: the first that has a row computes their prompt for all of them."""
+        shared_ids = self._maker.shared_ids(prompt) if self._plan.shared_prefill else None
+        samples = self._samples.split(key, input)
+        copy = PromptCopy(set(range(len(samples)))) if len(samples) > 1 else None
+        for place, (own_key, own) in enumerate(samples):
+            yield Sequence(
+                own_key,
+                own,
+                prompt if place == 0 else prompt.for_another_sample(),
+                self._bounded(own, prompt),
+                self._arrivals,
+                shared_ids,
+                place=place,
+                copy=copy,
+            )
 
     def _bounded(self, input: VLMInput, prompt: Prompt) -> int:
         if prompt.labels is not None:
@@ -156,18 +169,26 @@ class Engine:
     def _admit(self) -> None:
         self._next_calls = self.scheduler.admit()
         while self._next_calls:
-            group, self._next_calls = self._split_off(self._next_calls)
-            self._prefill(group)
+            computed = [s for s in self._next_calls if s.copy is not None and s.copy.states is not None]
+            if computed:
+                self._next_calls = [s for s in self._next_calls if s not in computed]
+                self._copy_prompts(computed)
+            else:
+                group, self._next_calls = self._split_off(self._next_calls)
+                self._prefill(group)
 
     def _split_off(self, admitted: list[Sequence]) -> tuple[list[Sequence], list[Sequence]]:
         """Splits off what to prefill in one call: no two that gain from one another, of like lengths."""
         if not self._plan.shared_prefill:
             return admitted[:1], admitted[1:]
         prefixes = self.runner.prefixes
-        kept, first = [0] * len(admitted), list(range(len(admitted)))
+        # One sample of each record: the others copy what it computes.
+        alone = [i for i, s in enumerate(admitted) if s.copy is None or s.copy.first_of(admitted) is s]
+        kept, first = dict.fromkeys(alone, 0), alone
         if prefixes.is_on:
-            kept = [0 if s.shared_ids is None else prefixes.find(s.shared_ids)[0] for s in admitted]
-            first = without_followers([s.shared_ids for s in admitted], kept)
+            ids = {index: admitted[index].shared_ids for index in alone}
+            kept = {i: 0 if found is None else prefixes.find(found)[0] for i, found in ids.items()}
+            first = [alone[place] for place in without_followers(list(ids.values()), list(kept.values()))]
         fresh = {index: admitted[index].prompt.length - kept[index] for index in first}
         longest = max(fresh.values())
         # Padding is work for nothing: prompts under half of the longest wait for a call of their own.
@@ -195,50 +216,45 @@ class Engine:
             for row, sequence in enumerate(group):
                 if sequence.prompt.labels is not None:
                     self._score_labels(sequence, logits[row : row + 1])
-                sequence.features = None
-                sequence.prompt = sequence.prompt.without_tensors()
-                self.scheduler.active.append(sequence)
-            self._choose(logits, group)
+                if sequence.copy is not None:
+                    self.runner.keep_prompt(sequence, sequence.copy, logits[row])
+            self._start(group, logits)
+
+    def _start(self, group: list[Sequence], logits: Tensor) -> None:
+        """Records whose prompts are in their rows begin their answers."""
+        for sequence in group:
+            sequence.features = None
+            sequence.prompt = sequence.prompt.without_tensors()
+            self.scheduler.active.append(sequence)
+        self._choose(logits, group)
+
+    def _copy_prompts(self, group: list[Sequence]) -> None:
+        """Begins samples whose prompts another sample of their records has computed."""
+        cache = self.runner.cache
+        rows, failed, logits = len(cache.lengths), None, None
+        try:
+            logits = self.runner.copy_prompts(group, self._take_rows(group))
+        except Exception as error:  # what can fail is memory
+            failed = CallFailure.of(error)
+        if logits is not None:
+            self._start(group, logits)
+        elif failed is not None:
+            self.stats.out_of_memory += failed.is_out_of_memory
+            del cache.lengths[rows:]
+            for sequence in group:
+                if sequence.copy is not None:
+                    sequence.copy.drop()
+            for sequence in group:  # as if each were a record of its own
+                self._prefill([sequence])
 
     def _score_labels(self, sequence: Sequence, after_prompt: Tensor) -> None:
         """Answers a record whose answer is one of some labels; its prompt is in its row."""
-        tree = sequence.prompt.labels
-        assert tree is not None
         try:
-            if self._trees_are_exact is None:
-                # As few labels as can show it: each costs a forward pass over the whole prompt.
-                few = tree.only(tree.telling())
-                at_once = self._tree_probabilities(sequence, few, after_prompt)
-                self._trees_are_exact = at_once is not None and are_alike(
-                    at_once, self._plain_probabilities(sequence, few), self._model.dtype
-                )
-            probabilities = (
-                self._tree_probabilities(sequence, tree, after_prompt) if self._trees_are_exact else None
-            )
-            if probabilities is None:
-                probabilities = self._plain_probabilities(sequence, tree)
+            sequence.probabilities = self._labels.score(sequence, after_prompt)
         except Exception as error:  # what can fail is the model's code
             self._fail(sequence, CallFailure.of(error))
         else:
-            sequence.probabilities = probabilities
             sequence.finish_reason = "stop"
-
-    def _plain_probabilities(self, sequence: Sequence, tree: LabelTree) -> dict[str, float]:
-        return probabilities_plainly(self._model, sequence, tree, self._stop.end_ids)
-
-    def _tree_probabilities(
-        self, sequence: Sequence, tree: LabelTree, after_prompt: Tensor
-    ) -> dict[str, float] | None:
-        """Of all labels of a tree at once; None where this model's code does not take them so."""
-        scores = LabelScores(tree, self._stop.end_ids)
-        scores.take([-1], after_prompt)
-        try:
-            self.runner.score_labels(sequence, tree, scores)
-            return scores.probabilities()
-        except Exception as error:
-            if self._trees_are_exact or is_out_of_memory(error):
-                raise
-            return None  # its code takes no mask of a tree
 
     def _ready(self, group: list[Sequence]) -> bool:
         """Readies a group for its prefill; returns whether it may be run together."""
@@ -252,7 +268,9 @@ class Engine:
         """The logits after a group's prompts, which are in rows of their own then."""
         cache = self.runner.cache
         rows = len(cache.lengths)
-        later = [*self.scheduler.waiting, *self._next_calls]
+        # What samples of one record have in common is copied, and need not be kept as a prefix too.
+        copies = [sequence.copy for sequence in group if sequence.copy is not None]
+        later = [s for s in (*self.scheduler.waiting, *self._next_calls) if s.copy not in copies]
         try:
             return self.runner.prefill(group, self._take_rows(group), together=together, later=later)
         except Exception:
@@ -309,6 +327,10 @@ class Engine:
         held = runner.encoder.nbytes + runner.prefixes.nbytes
         runner.encoder.clear()
         runner.prefixes.clear()
+        for sequence in (*self.scheduler.waiting, *self._next_calls):
+            if sequence.copy is not None:
+                held += sequence.copy.states is not None
+                sequence.copy.drop()
         if not self.scheduler.active:
             runner.cache.clear()
         return held > 0
@@ -376,7 +398,7 @@ class Engine:
     def _retire(self) -> Iterator[Answer]:
         """Answers the records that have ended, and frees their rows."""
         for sequence, error in self._failed:
-            yield sequence.key, error
+            yield from self._answered(sequence, error)
         failed = {id(sequence) for sequence, _ in self._failed}
         self._failed.clear()
         active = self.scheduler.active
@@ -389,61 +411,9 @@ class Engine:
             active[row].row = row
             active.pop()
             if id(sequence) not in failed:
-                yield sequence.key, output(sequence, self._stop)
+                yield from self._answered(sequence, output(sequence, self._stop))
 
-
-def output(sequence: Sequence, stop: StopCriteria) -> VLMOutput:
-    """The answer of a record that has ended."""
-    if sequence.probabilities is not None:
-        return chosen_label(sequence, sequence.probabilities)
-    reasoning, text = stop.parts(sequence)
-    input, sizes = sequence.input, sequence.prompt.image_sizes
-    parsed = parsed_answer(text, input.response_format)
-    if parsed is None and input.regions:
-        size = (sizes[0].width, sizes[0].height) if sizes else None
-        parsed = stop.decoder.postprocessor.parsed(text, input.prompt, size)
-    first = stop.thought_tokens(sequence)
-    logs, asked = sequence.logs[first:], sequence.input
-    written = None
-    if logs and (asked.logprobs or (asked.logprobs is None and asked.top_logprobs is not None)):
-        others = sequence.alternatives[first:]
-        written = written_logs(sequence.tokens[first:], logs, others, stop.decoder.whole)
-    of_fields = None
-    if parsed is not None and logs and input.response_format is not None:
-        pieces = stop.decoder.pieces(sequence.tokens[first:])
-        of_fields = field_confidence(text, pieces, logs, schema_of(input.response_format))
-    return VLMOutput(
-        confidence=geometric_mean(logs),
-        field_confidence=of_fields,
-        logprobs=written,
-        generated_text=text,
-        reasoning=reasoning,
-        parsed=parsed,
-        image_sizes=None if sizes is None else list(sizes),
-        usage=UsageInfo.of(sequence.prompt.length, len(sequence.tokens)),
-        generation_config=settings_used(sequence.input, sequence.max_new_tokens),
-        finish_reason=sequence.finish_reason,
-    )
-
-
-def chosen_label(sequence: Sequence, probabilities: dict[str, float]) -> VLMOutput:
-    """The answer of a record whose labels were scored: the likeliest, the first of equal ones."""
-    label = max(probabilities, key=lambda label: probabilities[label])
-    tree = sequence.prompt.labels
-    assert tree is not None
-    nodes = tree.ends[tree.labels.index(label)]
-    used = settings_used(sequence.input, sequence.input.max_new_tokens)
-    return VLMOutput(
-        generated_text=label,
-        usage=UsageInfo.of(sequence.prompt.length, min(tree.depths[node] for node in nodes) + 1),
-        generation_config={"do_sample": False, "choices": used["choices"]},
-        finish_reason="stop",
-        confidence=round(probabilities[label], DECIMALS),
-        probabilities={name: round(value, PRECISE) for name, value in probabilities.items()},
-    )
-
-
-def are_alike(some: dict[str, float], others: dict[str, float], dtype: torch.dtype) -> bool:
-    """Whether two ways of scoring labels give the same, but for the rounding of a dtype."""
-    allowed = 1e-4 if dtype == torch.float32 else 0.1
-    return all(abs(some[label] - others[label]) <= allowed for label in others)
+    def _answered(self, sequence: Sequence, answer: VLMOutput | VLMError) -> Iterator[Answer]:
+        done = self._samples.take(sequence.key, answer)
+        if done is not None:
+            yield done

@@ -42,6 +42,16 @@ class LayerKind:
     """Pairs of states, of a convolution and of what a recurrence sums up."""
 
 
+@dataclass(frozen=True, slots=True)
+class KeptRow:
+    """A copy of all that one row holds."""
+
+    attended: list[tuple[Tensor, Tensor] | None]
+    """As of `SlotCache.read`."""
+    states: list[list[dict[int, Tensor]]]
+    """For each recurrent layer, as of `StateLayer.read_row`."""
+
+
 class SlotCache:
     """Rows of keys and values, and of states, for as many records as are in flight.
 
@@ -183,6 +193,19 @@ class SlotCache:
                 layer.allocate(state[0], state[1])
                 layer.keys[row, :, part] = state[0][:, :count]
                 layer.values[row, :, part] = state[1][:, :count]
+
+    @torch.inference_mode()
+    def read_row(self, row: int) -> KeptRow:
+        """Copies all that a row holds."""
+        recurrent = [layer.read_row(row) for layer in self._window.state_layers]
+        return KeptRow(self.read(row, self.lengths[row]), recurrent)
+
+    @torch.inference_mode()
+    def write_row(self, row: int, kept: KeptRow) -> None:
+        """Puts a copy of a row of the same length into another."""
+        self.write(row, kept.attended, self.lengths[row])
+        for layer, states in zip(self._window.state_layers, kept.states, strict=True):
+            layer.write_row(row, states)
 
     def clear(self) -> None:
         """Forgets every row and frees the memory."""

@@ -34,6 +34,7 @@ from pixano_vlm.media.images import load_image
 from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.region import ImageSize
+from pixano_vlm.models.samples import check_samples
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.chat_template import ChatTemplateRenderer, RenderedPrompt
 from pixano_vlm.prompts.choices import check_choices
@@ -96,6 +97,7 @@ class PromptMaker:
         Raises:
             VLMError: When the request cannot be prepared; says why.
         """
+        check_samples(input)
         rendered = self.renderer.render(input)
         self._check_counts(rendered)
         pictures = [self._open(source) for source in rendered.images]

@@ -87,6 +87,18 @@ class StateLayer(LinearAttentionCacheLayerMixin):
         for state in self._kept():
             state[target] = state[source]
 
+    def read_row(self, row: int) -> list[dict[int, Tensor]]:
+        """Copies a row's states: of each kind, by its number, `[...]`."""
+        return [{index: state[row].clone() for index, state in kind.kept.items()} for kind in self._kinds()]
+
+    def write_row(self, row: int, states: list[dict[int, Tensor]]) -> None:
+        """Puts states, as `read_row` gave them, into a row."""
+        for kind, of_kind in zip(self._kinds(), states, strict=True):
+            for index, state in of_kind.items():
+                if index not in kind.kept:
+                    kind.kept[index] = state.new_zeros((self._rows, *state.shape))
+                kind.kept[index][row] = state
+
     def resize_rows(self, rows: int, used: int) -> None:
         """Moves the first `used` rows into memory for so many."""
         self._rows = rows

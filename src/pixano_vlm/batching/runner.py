@@ -21,8 +21,9 @@ from pixano_vlm.batching.kv_cache import CacheWindow, LayerKind, SlotCache
 from pixano_vlm.batching.labels import LabelScores, LabelTree
 from pixano_vlm.batching.prefix import PrefixStore
 from pixano_vlm.batching.sampling import attach_sampling
-from pixano_vlm.batching.sequence import PreparedImage, Sequence
+from pixano_vlm.batching.sequence import PreparedImage, PromptCopy, Sequence
 from pixano_vlm.batching.vision import PIXEL_ARGUMENTS, ImageEncoder, ImageFeatures, join
+from pixano_vlm.errors import is_out_of_memory
 
 TOKEN_TYPES = ("token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
 """Inputs of a forward call that run along the prompt's tokens."""
@@ -207,6 +208,48 @@ class ModelRunner:
                     kind[row, width - count :] = sequence.prompt.tensors[name][0, sequence.prefix :]
         inputs = {"input_ids": ids, "position_ids": positions, **kinds}
         return {name: value.to(self._device) for name, value in inputs.items()}
+
+    def keep_prompt(self, sequence: Sequence, copy: PromptCopy, logits: Tensor) -> None:
+        """Keeps what a prompt left in its row for the samples that have no row yet.
+
+        Args:
+            sequence: The sample that has computed it, just now.
+            copy: What the samples share.
+            logits: `[vocabulary]`, those after the prompt.
+        """
+        copy.has_row(sequence.place)
+        if not copy.missing or copy.states is not None:
+            return
+        try:
+            copy.positions, copy.logits = sequence.positions, logits.clone()
+            copy.states = self.cache.read_row(sequence.row)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            copy.drop()  # each of the others computes it again, when it has a row
+
+    @torch.inference_mode()
+    def copy_prompts(self, group: list[Sequence], rows: slice) -> Tensor:
+        """Puts prompts that other samples have computed into rows, already taken; logits `[group, vocabulary]`."""
+        began = time.perf_counter()
+        logits = []
+        for row, sequence in enumerate(group, start=rows.start):
+            copy = sequence.copy
+            assert copy is not None
+            assert copy.states is not None
+            assert copy.logits is not None
+            sequence.positions = copy.positions
+            if sequence.processors is None:
+                attach_sampling(self._model, sequence)
+            self.cache.write_row(row, copy.states)
+            logits.append(copy.logits)
+            sequence.row, sequence.prefix = row, sequence.prompt.length
+        for sequence in group:
+            assert sequence.copy is not None
+            sequence.copy.has_row(sequence.place)
+        self.stats.prefill_seconds += time.perf_counter() - began
+        self.stats.peak_cache_bytes = max(self.stats.peak_cache_bytes, self.cache.nbytes)
+        return torch.stack(logits)
 
     # -- decode ----------------------------------------------------------------------------------------------
 

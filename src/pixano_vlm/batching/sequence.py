@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixano_vlm.batching.constraint import Constraint
+from pixano_vlm.batching.kv_cache import KeptRow
 from pixano_vlm.batching.labels import LabelTree
 from pixano_vlm.batching.thinking_constraint import ThinkingConstraint
 from pixano_vlm.models.region import ImageSize
@@ -60,9 +61,43 @@ class Prompt:
         """Tokens in the prompt."""
         return len(self.ids)
 
+    def for_another_sample(self, *, with_tensors: bool = False) -> Prompt:
+        """The same for another sample of the record; without tensors for one that copies what the first computes."""
+        constraint = None if self.constraint is None else self.constraint.fresh()
+        tensors = self.tensors if with_tensors else {}
+        return replace(self, tensors=tensors, nbytes=self.ids.nbytes, constraint=constraint)
+
     def without_tensors(self) -> Prompt:
         """The same for one that has been computed: pixels of many megabytes are not held while it is answered."""
         return replace(self, tensors={}, images=(), nbytes=self.ids.nbytes)
+
+
+@dataclass(slots=True, eq=False)
+class PromptCopy:
+    """What a prompt left in the row of one sample, kept for the other samples of its record that have no row yet."""
+
+    missing: set[int]
+    """The places of these."""
+    states: KeptRow | None = None
+    """What the row held; None: nobody has computed it, or it was dropped."""
+    logits: Tensor | None = None
+    """`[vocabulary]`, the model's after the prompt."""
+    positions: Tensor | None = None
+    """The prompt's position ids, as of `Sequence`."""
+
+    def first_of(self, sequences: list[Sequence]) -> Sequence | None:
+        """The first of the record's samples in a list."""
+        return next((sequence for sequence in sequences if sequence.copy is self), None)
+
+    def has_row(self, place: int) -> None:
+        """A sample has the prompt in its row; once all have, nothing is kept."""
+        self.missing.discard(place)
+        if not self.missing:
+            self.drop()
+
+    def drop(self) -> None:
+        """Frees what is kept; samples that want it still compute it themselves."""
+        self.states = self.logits = None
 
 
 @dataclass(slots=True, eq=False)
@@ -79,6 +114,10 @@ class Sequence:
     shared_ids: NDArray[np.int64] | None = None
     """Token ids in which image placeholders stand for their image's content: equal prefixes, equal keys and
     values. None when this prompt's prefixes cannot be shared."""
+    place: int = 0
+    """Which sample of its record this is."""
+    copy: PromptCopy | None = None
+    """Where its record has several samples, what they share; one object for all of them."""
     positions: Tensor | None = None
     """Position ids `[length]` or `[axes, length]`."""
     features: Any = None
@@ -129,4 +168,6 @@ class Sequence:
         self.processors = self.generator = self.features = None
         if self.prompt.constraint is not None:
             self.prompt.constraint.restart()
+        if self.copy is not None:
+            self.copy.missing.add(self.place)
         self.row, self.prefix = -1, 0

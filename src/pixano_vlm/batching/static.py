@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
+from pixano_vlm.batching.answer import chosen_label, output
 from pixano_vlm.batching.call_failure import CallFailure
-from pixano_vlm.batching.engine import WAITING_BYTES, Answer, chosen_label, output
+from pixano_vlm.batching.engine import WAITING_BYTES, Answer
 from pixano_vlm.batching.listening import Listener
 from pixano_vlm.batching.penalties import processors_of
 from pixano_vlm.batching.plain_scoring import probabilities_plainly
@@ -26,6 +27,7 @@ from pixano_vlm.batching.sequence import Sequence
 from pixano_vlm.batching.stop_criteria import StopCriteria
 from pixano_vlm.errors import GenerationError, VLMError
 from pixano_vlm.models.generation import SETTINGS
+from pixano_vlm.models.samples import SampleCollector
 from pixano_vlm.models.vlm import VLMInput, VLMOutput
 
 Shape = tuple[object, ...]
@@ -92,6 +94,7 @@ class StaticBatches:
     max_rows: int
     context: int | None
     _waiting: dict[Shape, list[Sequence]] = field(default_factory=dict)
+    _samples: SampleCollector = field(default_factory=SampleCollector)
 
     def run(self, source: Preparer) -> Iterator[Answer]:
         """Answers every request of the source once."""
@@ -101,9 +104,11 @@ class StaticBatches:
             for key, input, prompt in taken:
                 if isinstance(prompt, VLMError):
                     yield key, prompt
-                else:
-                    sequence = Sequence(key, input, prompt, self._bounded(input, prompt.length))
-                    self._waiting.setdefault(self._shape(sequence, key), []).append(sequence)
+                    continue
+                for place, (own_key, own) in enumerate(self._samples.split(key, input)):
+                    own_prompt = prompt if place == 0 else prompt.for_another_sample(with_tensors=True)
+                    sequence = Sequence(own_key, own, own_prompt, self._bounded(own, prompt.length))
+                    self._waiting.setdefault(self._shape(sequence, own_key), []).append(sequence)
             if not self._waiting:
                 if source.is_exhausted and not source.pending:
                     return
@@ -113,7 +118,10 @@ class StaticBatches:
                 if taken and self._room():
                     continue  # more is under way: a fuller batch is worth a moment
                 shape = next(iter(self._waiting))  # the one that has waited longest
-            yield from self._answer(self._take(shape))
+            for key, answer in self._answer(self._take(shape)):
+                done = self._samples.take(key, answer)
+                if done is not None:
+                    yield done
 
     def _room(self) -> int:
         """How many more records may wait."""

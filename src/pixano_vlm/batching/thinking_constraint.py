@@ -37,7 +37,7 @@ class ThinkingConstraint:
         self._constraint = constraint
         self._thinking = thinking
         self._decode = decode
-        self._begin_id = begin_id
+        self._first_begin_id = begin_id
         self._is_open = is_open
         self.restart()
 
@@ -46,8 +46,19 @@ class ThinkingConstraint:
         """Whether the answer has ended."""
         return not self._thinks and self._constraint.is_complete
 
+    def fresh(self) -> ThinkingConstraint:
+        """The same for another sample of the record, at the beginning."""
+        return ThinkingConstraint(
+            self._constraint.fresh(),
+            self._thinking,
+            self._decode,
+            begin_id=self._first_begin_id,
+            is_open=self._is_open,
+        )
+
     def restart(self) -> None:
         """Back to the beginning."""
+        self._begin_id = self._first_begin_id
         self._thinks = self._is_open
         self._tokens: list[int] = []
         self._constraint.restart()

@@ -230,6 +230,10 @@ def read_settings(
     except ValidationError as error:
         problem = first_problem(error)
         raise UsageError(f"--{problem.key.replace('_', '-')} {problem.text}.") from error
-    return check_settings(
-        asked.over(model.generation), source or f"model {model.name}: generation.response_format"
-    )
+    settled = asked.over(model.generation)
+    if (settled.n or 1) > 1 and settled.temperature == 0:
+        raise UsageError(
+            f"--n {settled.n} at temperature 0 gives the same sample {settled.n} times.",
+            hint="Leave --n out, or set --temperature above 0, such as 0.7.",
+        )
+    return check_settings(settled, source or f"model {model.name}: generation.response_format")

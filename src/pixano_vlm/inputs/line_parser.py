@@ -38,6 +38,7 @@ from pixano_vlm.media.sources import (
 from pixano_vlm.media.stamps import FileStamp, stamp
 from pixano_vlm.media.stores import is_store_url
 from pixano_vlm.models.generation import SETTINGS
+from pixano_vlm.models.samples import check_samples
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.messages import check_messages, count_places, image_sources, map_images
 from pixano_vlm.prompts.response_format import schema_of
@@ -126,6 +127,8 @@ class LineParser:
             input = VLMInput(prompt=rules.with_system(prompt), images=images or None, **settings)
         except ValidationError as error:  # CHECKS are as strict; this is for whatever they have missed
             raise RecordError(first_problem(error).message()) from None
+        if input.n is not None:
+            check_samples(input)
         # A default, or a seed that is derived, is set because a model needs one, and is nobody's wish.
         input.model_fields_set.difference_update(rules.unasked.difference(own) if own else rules.unasked)
         return self.request(input)

@@ -100,6 +100,15 @@ class GenerationFields(BaseModel):
         Field(ge=0, lt=2**63, description="Seed of this record's own sampling."),
         Setting(aliases=("random_seed",), sampling=True),
     ] = None
+    n: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=1_000,
+            description="Draw so many samples of the answer, and answer with what most of them say.",
+        ),
+        Setting(aliases=("num_samples", "num_return_sequences"), sampling=True),
+    ] = None
     response_format: Annotated[
         dict[str, Any] | None,
         Field(

@@ -69,6 +69,24 @@ class VLMInput(GenerationFields):
     )
 
 
+class Sample(BaseModel):
+    """One of several samples of an answer; its fields are those of `VLMOutput`."""
+
+    model_config = ConfigDict(extra="forbid", defer_build=True)
+
+    generated_text: str = Field(description="The text.")
+    usage: UsageInfo | None = Field(
+        default=None, description="Token counts; None where a server counts its samples together."
+    )
+    finish_reason: Literal["stop", "length"] | None = Field(default=None, description="Why it ended.")
+    reasoning: str | None = Field(default=None, description="What the model wrote before it.")
+    parsed: Any = Field(default=None, description="The JSON value, where one was asked for.")
+    confidence: float | None = Field(default=None, description="As of the answer, 0 to 1.")
+    logprobs: dict[str, Any] | None = Field(
+        default=None, description="Its tokens with log-probabilities, where asked for."
+    )
+
+
 class VLMOutput(BaseModel):
     """What the model answered to one `VLMInput`."""
 
@@ -112,6 +130,13 @@ class VLMOutput(BaseModel):
     probabilities: dict[str, float] | None = Field(
         default=None, description="The probability of each of `choices`, where there were any; they sum to 1."
     )
+    samples: list[Sample] | None = Field(
+        default=None,
+        description="All samples, where `n` asked for several; the answer is what most of them say.",
+    )
+    agreement: float | None = Field(
+        default=None, description="The share of `samples` that say what the answer says, above 0 to 1."
+    )
 
 
 class VLMModel(InferenceModel):
@@ -122,6 +147,10 @@ class VLMModel(InferenceModel):
     """
 
     capability_name: ClassVar[str] = "vlm"
+
+    takes_samples: ClassVar[bool] = False
+    """Whether `stream` answers an input with `n` by several samples. Where it does not, a run gives it each sample as
+    an input of its own."""
 
     limits: Limits = Limits()
     """What this model may open and how large it may be. Whoever runs the model sets it before `stream`."""

@@ -7,11 +7,12 @@ the response null and the error `{"code", "message"}` for a record that failed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from pixano_vlm.models.vlm import Sample
 from pixano_vlm.outputs.forms import Answers
 from pixano_vlm.records.output_line import OutputLine
 
@@ -30,28 +31,35 @@ def to_batch_response(line: OutputLine, created: int) -> dict[str, Any]:
     if line.error is not None:
         error = {"code": line.error.type, "message": line.error.message}
         return {**outcome, "response": None, "error": error}
-    message = {"role": "assistant", "content": line.generated_text, "refusal": None}
-    if line.parsed is not None:
-        message["parsed"] = line.parsed  # as OpenAI's library has it in a ParsedChatCompletion
     body = {
         "id": f"chatcmpl-{name}",
         "object": "chat.completion",
         "created": created,
         "model": line.model,
-        "choices": [
-            {
-                "index": 0,
-                "message": message,
-                "logprobs": line.logprobs,
-                "finish_reason": line.finish_reason or "stop",
-            }
-        ],
+        "choices": [_choice(*numbered) for numbered in enumerate(_answers(line))],
         "usage": None if line.usage is None else line.usage.model_dump(),
     }
     return {
         **outcome,
         "response": {"status_code": 200, "request_id": f"req_{name}", "body": body},
         "error": None,
+    }
+
+
+def _answers(line: OutputLine) -> Sequence[OutputLine | Sample]:
+    return line.samples or [line]
+
+
+def _choice(index: int, answer: OutputLine | Sample) -> dict[str, Any]:
+    """An answer, or one sample of it."""
+    message = {"role": "assistant", "content": answer.generated_text, "refusal": None}
+    if answer.parsed is not None:
+        message["parsed"] = answer.parsed  # as OpenAI's library has it in a ParsedChatCompletion
+    return {
+        "index": index,
+        "message": message,
+        "logprobs": answer.logprobs,
+        "finish_reason": answer.finish_reason or "stop",
     }
 
 

@@ -18,16 +18,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pixano_vlm.errors import GenerationError, VLMError
 from pixano_vlm.models.region import ImageSize, Region
-from pixano_vlm.models.vlm import VLMOutput
+from pixano_vlm.models.vlm import Sample, VLMOutput
 from pixano_vlm.records.request import Request
 from pixano_vlm.records.result import Result
 
 __all__ = ["VERSION", "LineError", "LineUsage", "OutputLine", "error_message", "relabelled", "render", "says"]
 
-VERSION = "1.4"
+VERSION = "1.5"
 """1.0: the first version. 1.1: `images` also lists the images in chat messages. 1.2: `pages_not_read`.
 1.3: `prompt` and `reasoning`. 1.4: `regions` and `image_sizes`; `confidence`, `raw_confidence`, `field_confidence`,
-`logprobs` and `probabilities`."""
+`logprobs` and `probabilities`. 1.5: `samples` and `agreement`."""
 
 
 class LineUsage(BaseModel):
@@ -100,6 +100,13 @@ class OutputLine(BaseModel):
     probabilities: dict[str, float] | None = Field(
         default=None, description="The probability of each of `choices`, where there were any; they sum to 1."
     )
+    samples: list[Sample] | None = Field(
+        default=None,
+        description="All samples of the answer, where `n` asked for several; `generated_text` is what most say.",
+    )
+    agreement: float | None = Field(
+        default=None, description="The share of `samples` that say what the answer says, above 0 to 1."
+    )
     pages_not_read: int | None = Field(
         default=None,
         description="Pages of the record's image files that nobody asked for and the model did not see.",
@@ -129,7 +136,7 @@ _LATER_OF_ANSWERS = tuple(
 )
 """Later fields that are the answer's own, under the same name."""
 
-_LISTS = frozenset({"regions", "image_sizes"})
+_LISTS = frozenset({"regions", "image_sizes", "samples"})
 """Fields that are lists of objects, whose keys are written only where they are set."""
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False).encode

@@ -14,6 +14,7 @@ from pixano_vlm.errors import GenerationError, PixanoVLMError, RunError, VLMErro
 from pixano_vlm.models.deferred import Deferred
 from pixano_vlm.models.fault import raised
 from pixano_vlm.models.limits import Limits
+from pixano_vlm.models.samples import answers_of
 from pixano_vlm.models.vlm import VLMInput, VLMModel, VLMOutput
 from pixano_vlm.outputs.sink import Sink
 from pixano_vlm.records.calibration import Calibration
@@ -153,7 +154,7 @@ class Job:
     def _stream(self, model: VLMModel, inputs: Iterator[Asked]) -> Iterator[Result]:
         deadline = None
         # Only a model that takes deferred requests is given any.
-        answers = model.stream(cast(Iterator[tuple[int, VLMInput]], inputs))
+        answers = answers_of(model, cast(Iterator[tuple[int, VLMInput]], inputs))
         try:
             for key, answer in answers:
                 request = self._in_flight.pop(key, None)

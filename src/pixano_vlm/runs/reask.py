@@ -15,6 +15,7 @@ from zlib import crc32
 
 from pixano_vlm.errors import VLMError
 from pixano_vlm.inputs.manifest import Manifest
+from pixano_vlm.models.samples import answers_of
 from pixano_vlm.models.vlm import VLMInput, VLMModel
 from pixano_vlm.outputs.disk import DISK, Disk, FileReader
 from pixano_vlm.outputs.journal import OK, STALE, Journal
@@ -64,7 +65,7 @@ def reask(
         if journal is None:
             return
         sample = _Sample(manifest, journal, FileReader(disk, fd), share, random.Random(seed), reasked)
-        for key, answer in model.stream(sample.inputs()):
+        for key, answer in answers_of(model, sample.inputs()):
             request, line = sample.waiting.pop(key)
             reasked.asked += 1
             if isinstance(answer, VLMError):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from pixano_vlm.errors import VLMError
+from pixano_vlm.models.samples import answers_of
 from pixano_vlm.models.vlm import VLMInput, VLMModel
 from pixano_vlm.records.request import Request
 from pixano_vlm.records.result import Result
@@ -126,7 +127,7 @@ def _time(sample: list[Request], model: VLMModel) -> Timing:
                 yield place, request.input
 
     began = time.monotonic()
-    answers = model.stream(taken())
+    answers = answers_of(model, taken())
     for place, answer in answers:
         timing.add(sample[place], answer)
         timing.seconds = time.monotonic() - began

@@ -14,7 +14,7 @@ from typing import Any
 
 from pixano_vlm.errors import UsageError
 from pixano_vlm.extras import import_extra
-from pixano_vlm.scoring.normalise import number_in, plain, squad_tokens, words
+from pixano_vlm.models.normalise import number_in, plain, squad_tokens, words
 
 __all__ = [
     "METRICS", "RIGHT_FROM", "Answer", "Metric", "Tolerance", "choose_metric", "label_of", "leaves", "text_of",

@@ -22,6 +22,7 @@ from pixano_vlm.engines.openai.dialect import ServerDialect
 from pixano_vlm.engines.openai.discovery import api_address, find_model
 from pixano_vlm.engines.openai.params import OpenAIParams
 from pixano_vlm.engines.openai.request import NO_BUDGET, RequestWriter
+from pixano_vlm.engines.openai.samples import ask_for_samples
 from pixano_vlm.engines.openai.server import ChatServer, Patience
 from pixano_vlm.errors import GenerationError, ModelLoadError, RunError, VLMError
 from pixano_vlm.models.deployment import ModelDeploymentConfig
@@ -45,6 +46,7 @@ class OpenAIVLMModel(EngineModel):
     """
 
     params_class: ClassVar[type[BaseModel]] = OpenAIParams
+    takes_samples = True
 
     def __init__(self, config: ModelDeploymentConfig) -> None:
         super().__init__(config)
@@ -153,6 +155,8 @@ class OpenAIVLMModel(EngineModel):
     async def _answer_one(self, server: ChatServer, pool: ThreadPoolExecutor, input: VLMInput) -> VLMOutput:
         loop = asyncio.get_running_loop()
         request = await loop.run_in_executor(pool, self._writer.write, input, self.limits)
+        if (input.n or 1) > 1:
+            return await ask_for_samples(server, request, input)
         answer, used = await server.ask(request)
         return read_answer(answer, request, used)
 

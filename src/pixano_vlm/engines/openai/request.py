@@ -21,11 +21,12 @@ from pixano_vlm.media.images import read_image
 from pixano_vlm.models.generation import SETTINGS, named_elsewhere, settings_used
 from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.limits import Limits
+from pixano_vlm.models.samples import check_samples
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.choices import NOT_SCORED
 from pixano_vlm.prompts.messages import read_messages
 
-__all__ = ["LIMIT", "NO_BUDGET", "ChatRequest", "RequestWriter", "plain_request", "plainest_request"]
+__all__ = ["LIMIT", "NO_BUDGET", "SEEDS", "ChatRequest", "RequestWriter", "plain_request", "plainest_request"]
 
 LIMIT = SETTINGS["max_new_tokens"].elsewhere or ""
 """What the most new tokens are called in `ChatRequest.settings`; a server may know them by another name."""
@@ -33,7 +34,7 @@ LIMIT = SETTINGS["max_new_tokens"].elsewhere or ""
 NO_BUDGET = "cannot be held to: the server resizes images by its own settings"
 """Why no image is held to a budget of pixels."""
 
-_SEEDS = 2**31
+SEEDS = 2**31
 """Servers that keep a seed in 32 bits refuse a larger one, or cut it off in silence."""
 
 
@@ -73,6 +74,7 @@ class RequestWriter:
             VLMError: When an image cannot be used, or the messages are malformed.
         """
         refuse_budget(input, NO_BUDGET)
+        check_samples(input)
         if input.choices is not None:
             raise PromptError("choices: a server does not tell how likely whole labels are.", hint=NOT_SCORED)
         messages, sources = read_messages(input.prompt, input.images or ())
@@ -87,7 +89,8 @@ class RequestWriter:
             )
         used = settings_used(input, input.max_new_tokens)
         settings = self._settings(input, messages, used)
-        unasked = {SETTINGS[name].elsewhere or name for name in _unasked(input) & SETTINGS.keys()}
+        # Whoever asks for several samples gets them from a server that does not know `n`, too: one by one.
+        unasked = {SETTINGS[name].elsewhere or name for name in _unasked(input) & SETTINGS.keys()} | {"n"}
         return ChatRequest(
             messages, settings, used, input.response_format, frozenset(settings.keys() - unasked)
         )
@@ -98,7 +101,7 @@ class RequestWriter:
         if "seed" in used and "seed" in _unasked(input):
             del used["seed"]
         elif "seed" in used:
-            used["seed"] %= _SEEDS
+            used["seed"] %= SEEDS
         # What greedy decoding has no use for is not in there: a server may refuse it beside temperature 0.
         settings: dict[str, Any] = {**self._extra_body, **named_elsewhere(used)}
         if "top_logprobs" in used:

@@ -96,6 +96,8 @@ class _Seat(Generic[Key]):
 class RayVLMModel(EngineModel, TakesDeferred):
     """A pool of workers that is one model. Made by `with_ray`."""
 
+    takes_samples = True  # each worker sees to those of its own model
+
     def __init__(
         self, config: ModelDeploymentConfig, create: Create, *, address: str | None, workers: int
     ) -> None:

@@ -17,6 +17,7 @@ from pixano_vlm.models.deferred import Deferred, DeferredReader
 from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.registry import CLASSES
+from pixano_vlm.models.samples import answers_of
 from pixano_vlm.models.vlm import VLMInput, VLMModel, VLMOutput
 
 __all__ = ["Worker"]
@@ -108,7 +109,7 @@ class Worker:
             while True:
                 with self._changed:
                     self._changed.wait_for(lambda: self._asked)
-                for key, answer in self._model.stream(self._supply()):
+                for key, answer in answers_of(self._model, self._supply()):
                     self._answer(key, answer)
         except (ManifestError, ModelLoadError, RunError) as error:
             self._fail(error)

@@ -91,6 +91,7 @@ class TransformersVLMModel(EngineModel):
 
     params_class: ClassVar[type[BaseModel]] = TransformersParams
     takes_turns = True
+    takes_samples = True
 
     def __init__(self, config: ModelDeploymentConfig) -> None:
         super().__init__(config)

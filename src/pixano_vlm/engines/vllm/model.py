@@ -39,6 +39,7 @@ from pixano_vlm.extras import import_extra
 from pixano_vlm.models.deployment import DtypeName, ModelDeploymentConfig
 from pixano_vlm.models.generation import settings_used
 from pixano_vlm.models.registry import register_model
+from pixano_vlm.models.samples import in_samples
 from pixano_vlm.models.vlm import Key, UsageInfo, VLMInput, VLMOutput
 from pixano_vlm.nearest import nearest
 from pixano_vlm.prompts.response_format import parsed_answer
@@ -110,6 +111,7 @@ class VLLMVLMModel(EngineModel):
 
     params_class: ClassVar[type[BaseModel]] = VLLMParams
     takes_turns = True
+    takes_samples = True
 
     def __init__(self, config: ModelDeploymentConfig) -> None:
         super().__init__(config)
@@ -219,7 +221,13 @@ class VLLMVLMModel(EngineModel):
     # --- running ---
 
     def stream(self, inputs: Iterable[tuple[Key, VLMInput]]) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
-        """Answers many inputs, batched by vLLM; see `VLMModel.stream`."""
+        """Answers many inputs, batched by vLLM; see `VLMModel.stream`.
+
+        Each sample of a record is a request of its own, whose prompt vLLM's prefix cache has already.
+        """
+        return in_samples(self._stream, inputs)
+
+    def _stream(self, inputs: Iterable[tuple[Key, VLMInput]]) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
         self._require()
         refuse_prompt_limit(self, hint=PROMPT_LIMIT)
         flow: _Flow[Key] = _Flow(iter(inputs))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pixano_vlm.scoring.normalise import number_in, squad_tokens, words
+from pixano_vlm.models.normalise import number_in, squad_tokens, words
 
 
 @pytest.mark.parametrize(

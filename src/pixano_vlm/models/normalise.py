@@ -1,4 +1,4 @@
-"""Answers as they are compared: text made alike, and the number that a text states. Knows no metric and no file.
+"""Answers as they are compared: text made alike, and the number that a text states. Knows no metric, vote or file.
 
 `plain`: Unicode NFKC (full-width and composed letters become the usual ones), case folded, white space collapsed.
 `words`: `plain`, then thousands separators of numbers taken away, each character that is neither a letter, a mark, a
