@@ -15,8 +15,8 @@ from .questions import STEP, WHOLE
 
 BELL_STEPS: Final = 0.75
 """The standard deviation of the bell, in steps between coordinates."""
-COORDINATE_WEIGHT: Final = 0.5
-"""How much a coordinate counts beside any other token: an answer with boxes has many of them."""
+COORDINATE_WEIGHT: Final = 1.5
+"""How much a coordinate counts beside any other token: the first ones of a box decide which shape it is about."""
 
 
 class AnswerLoss:

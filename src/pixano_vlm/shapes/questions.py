@@ -21,15 +21,15 @@ QUESTION_KINDS: Final = ("describe", "count", "count_kind", "colour", "is_there"
 REGION_KINDS: Final = ("box", "point", "detect")
 BOX_KINDS: Final = ("box", "detect")
 TRAINING_WEIGHTS: Final = {
-    "describe": 0.06,
+    "describe": 0.05,
     "count": 0.03,
-    "count_kind": 0.14,
-    "colour": 0.18,
-    "is_there": 0.12,
+    "count_kind": 0.12,
+    "colour": 0.14,
+    "is_there": 0.11,
     "where": 0.17,
-    "box": 0.15,
-    "point": 0.07,
-    "detect": 0.08,
+    "box": 0.21,
+    "point": 0.11,
+    "detect": 0.06,
 }
 """How often training asks each kind: the kinds that single out one shape are learned last, so asked most."""
 
