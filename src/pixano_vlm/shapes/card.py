@@ -59,7 +59,7 @@ Nine kinds of question, each in these wordings:
 AdamW, weight decay 0.05, betas 0.9 and 0.95, gradients clipped at 1; learning rate up to {rate:g} in one
 cycle over {planned} steps (cosine down to 0); batches of {pictures} pictures; bfloat16 autocast over
 float32 weights; only the answers, their end token included, count in the loss. For a coordinate the wanted
-distribution is a bell about the right one with a standard deviation of {bell} steps, and it counts {share}
+distribution is a bell about the right one with a standard deviation of {bell} steps, and it counts {share} times
 as much as another token.
 
 This checkpoint: {steps} steps, seed {seed}, {minutes:.0f} minutes on {machine} that did other work too.{note}
