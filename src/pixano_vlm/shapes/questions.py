@@ -21,14 +21,14 @@ QUESTION_KINDS: Final = ("describe", "count", "count_kind", "colour", "is_there"
 REGION_KINDS: Final = ("box", "point", "detect")
 BOX_KINDS: Final = ("box", "detect")
 TRAINING_WEIGHTS: Final = {
-    "describe": 0.05,
-    "count": 0.03,
-    "count_kind": 0.12,
-    "colour": 0.14,
-    "is_there": 0.11,
-    "where": 0.17,
-    "box": 0.21,
-    "point": 0.11,
+    "describe": 0.04,
+    "count": 0.02,
+    "count_kind": 0.10,
+    "colour": 0.10,
+    "is_there": 0.10,
+    "where": 0.14,
+    "box": 0.26,
+    "point": 0.18,
     "detect": 0.06,
 }
 """How often training asks each kind: the kinds that single out one shape are learned last, so asked most."""
