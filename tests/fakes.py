@@ -243,7 +243,7 @@ class FakeDisk(Disk):
     def read(self, fd: int, length: int, offset: int) -> bytes:
         return bytes(self.fds[fd].now[offset : offset + length])
 
-    def write(self, fd: int, data: bytes, offset: int) -> None:
+    def write_some(self, fd: int, data: bytes, offset: int) -> int:
         file = self.fds[fd]
         if cut := self._step():
             data = data[: self.random.randint(0, len(data))]
@@ -257,6 +257,7 @@ class FakeDisk(Disk):
         file.pending.append((offset, data))
         if cut:
             raise PowerCut
+        return len(data)
 
     def truncate(self, fd: int, size: int) -> None:
         if self._step():

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from tests.batching.workload import Record, load
+from transformers import AutoTokenizer
 
+from pixano_vlm.batching.constraint import Grammars
 from pixano_vlm.engines.transformers.model import TransformersVLMModel
 from pixano_vlm.errors import PromptError
 from pixano_vlm.models import VLMInput
@@ -46,6 +49,46 @@ def test_the_embedded_model_answers_in_valid_json(repository: Any) -> None:
         response_format={"type": "json_object"},
     )
     assert isinstance(model.predict(free_form).parsed, dict)
+
+
+FOUR = {"type": "array", "items": {"type": "integer"}, "minItems": 4, "maxItems": 4}
+BOX = {
+    "type": "object",
+    "properties": {"box": FOUR, "count": {"type": "integer"}, "label": {"type": "string"}},
+    "required": ["box", "count", "label"],
+    "additionalProperties": False,
+}
+
+
+def constraint(schema: dict[str, Any], max_new_tokens: int) -> tuple[Any, Any]:
+    """The state of one record, and the tokenizer of the embedded model."""
+    tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)
+    ends = frozenset([tokenizer.eos_token_id])
+    form = {"type": "json_schema", "json_schema": {"schema": schema}}
+    made = Grammars(tokenizer, len(tokenizer), ends).constrain(form, max_new_tokens)
+    return made, tokenizer
+
+
+def test_an_answer_is_left_alone_as_long_as_it_can_still_be_closed() -> None:
+    """Numbers that something must follow are not closed by a brace or a bracket, but by a comma."""
+    text = '{"box":[123,45,678,90],"count":17,"label":"two"}'
+    state, tokenizer = constraint(BOX, 64)
+    tokens = tokenizer.encode(text, add_special_tokens=False)
+    assert len(tokens) < 64
+    assert [state.accept(token, 64 - done) for done, token in enumerate(tokens)] == tokens
+
+
+@pytest.mark.parametrize("room", range(40, 60))
+def test_a_number_that_never_ends_is_closed_in_time(room: int) -> None:
+    state, tokenizer = constraint(BOX, room)
+    asked_for = tokenizer.encode('{"box":[1', add_special_tokens=False)
+    asked_for += [tokenizer.convert_tokens_to_ids("7")] * room
+    said = []
+    while not state.is_complete and len(said) < room:
+        said.append(state.accept(asked_for[len(said)], room - len(said)))
+    value = json.loads(tokenizer.decode(said, skip_special_tokens=True))
+    assert len(value["box"]) == 4
+    assert value["box"][0] > 17
 
 
 def test_a_schema_that_cannot_be_is_that_records_error(open_model: Open) -> None:

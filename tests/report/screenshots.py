@@ -2,7 +2,7 @@
 
     python -m tests.report.screenshots [--to docs/images] [--keep DIR]
 
-With `--keep`, the two outputs and the pages stay in DIR, and outputs that are there are not made again.
+With `--keep`, the outputs and the pages stay in DIR, and outputs that are there are not made again.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from tests.report.browser import Browser, why_not
 
-from pixano_vlm.report import ReportOptions, write_report
+from pixano_vlm.report import ReportOptions, TruthOptions, write_report
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLES = REPOSITORY / "examples" / "shapes"
+COLOURS = ["red", "green", "blue", "yellow", "black", "white", "orange", "purple"]
 
 
 def main() -> None:
@@ -37,6 +39,7 @@ def main() -> None:
         args.to.mkdir(parents=True, exist_ok=True)
         photograph(*runs(folder), folder, args.to)
         photograph_regions(run(folder, "regions", examples("regions.jsonl"), code=0), folder, args.to)
+        photograph_trust(folder, args.to)
 
 
 def runs(folder: Path) -> tuple[Path, Path]:
@@ -49,7 +52,7 @@ def runs(folder: Path) -> tuple[Path, Path]:
     return run(folder, "greedy", records), run(folder, "sampled", sampled)
 
 
-def examples(name: str) -> list[dict[str, object]]:
+def examples(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (EXAMPLES / name).read_text("utf-8").splitlines()]
 
 
@@ -109,6 +112,46 @@ def photograph_regions(found: Path, folder: Path, to: Path) -> None:
     with Browser(1280, 620) as browser:
         open_record(browser, page, "006-detect")
         take(browser, to / "report-regions.png")
+
+
+def photograph_trust(folder: Path, to: Path) -> None:
+    """Samples of every answer, and labels where a colour is asked for, against the truth that the examples have."""
+    records = examples("manifest.jsonl")
+    asked = [
+        {**record, "choices": COLOURS}
+        if record["metadata"]["kind"] == "colour"
+        else {**record, "n": 5, "temperature": 2.2, "seed": number, "max_new_tokens": 16}
+        for number, record in enumerate(records)
+    ]
+    page = folder / "trust.html"
+    truth = TruthOptions("answer", metric="normalised")
+    output = run(folder, "votes", asked, code=0)
+    write_report(ReportOptions(outputs=(output,), page=page, title="Shapes: which to check", truth=truth))
+    with Browser(1280, 1000) as browser:
+        browser.open(page)
+        browser.run(
+            "const slider = document.getElementById('threshold'); slider.value = Math.round(slider.max * 0.6);"
+            "slider.dispatchEvent(new Event('input'))"
+        )
+        browser.click('[data-side="below"]')
+        browser.run("document.activeElement.blur(); scrollTo(0, 0)")
+        take(browser, to / "report-trust.png")
+    with Browser(620, 900) as browser:
+        shots = []
+        for name, wanted in (
+            ("labels", "answer.labels"),
+            ("samples", "answer.samples && answer.agreement > 0.5"),
+        ):
+            browser.open(page)
+            id = browser.run(
+                "const { records } = JSON.parse(document.getElementById('data').textContent);"
+                f"return records.filter(({{ answers: [answer] }}) => {wanted})"
+                ".sort((one, other) => one.answers[0].confidence - other.answers[0].confidence)[0].id"
+            )
+            open_record(browser, page, id)
+            browser.run(f"document.querySelector('.{name}-of').scrollIntoView({{ block: 'center' }})")
+            shots.append(take(browser, folder / f"{name}.png"))
+        side_by_side(shots, to / "report-labels.png")
 
 
 def mark(browser: Browser, keys: str) -> None:

@@ -16,7 +16,7 @@ from pixano_vlm.inputs.open import open_source
 from pixano_vlm.report.answers import OutputFile
 from pixano_vlm.report.pairing import pairs, verdicts
 from pixano_vlm.report.prompts import Message, Prompts
-from pixano_vlm.report.run_file import RunFile
+from pixano_vlm.report.shown_run import ShownRun
 
 Data = Callable[[Path], dict[str, Any]]
 
@@ -171,11 +171,11 @@ class TestPrompts:
         assert all("prompt" not in one for one in second["answers"])
 
 
-class TestRunFile:
+class TestShownRun:
     def test_the_manifest_is_found_beside_the_output_when_both_were_moved(self, folder: Folder) -> None:
         manifest = folder.lines("m.jsonl", [{"prompt": "x"}])
         output = folder.run("a", [answer("1")], manifest="some/folder/m.jsonl")
-        source = RunFile(output).source()
+        source = ShownRun(output).source()
         assert source is not None
         assert source.path == manifest
 
@@ -185,7 +185,7 @@ class TestRunFile:
             "settings": {"max_new_tokens": 7, "top_p": None},
         }
         summary = {"seconds": 2.5, "records_per_second": 0, "tokens_per_second": 9}
-        run = RunFile(folder.run("a", [answer("1")], **values, summary=summary, ended="complete"))
+        run = ShownRun(folder.run("a", [answer("1")], **values, summary=summary, ended="complete"))
         assert list(run.properties().items()) == [
             ("Class", "C"), ("Weights", "float32"), ("max new tokens", "7"), ("Run", "complete"),
         ]  # fmt: skip
@@ -195,7 +195,7 @@ class TestRunFile:
     def test_a_run_file_that_makes_no_sense_says_nothing(self, folder: Folder, text: str) -> None:
         output = folder.run("a", [answer("1")])
         output.with_name("a.jsonl.run.json").write_text(text)
-        run = RunFile(output)
+        run = ShownRun(output)
         assert (run.source(), run.rates(), run.properties()) == (None, {}, {})
 
 

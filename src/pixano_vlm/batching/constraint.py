@@ -25,8 +25,8 @@ HINT = "Use the parts of JSON Schema that llguidance knows."
 
 LONGEST = 10_000
 """Tokens up to which the shortest answer is looked for."""
-CLOSERS = ("}", "]", '"', "0", "a", "true")
-"""What brings an open JSON value to its end, best first; the first four outside of a string."""
+CLOSERS = ("}", "]", '"', ",", "0", "a", "true")
+"""What brings an open JSON value to its end, best first. The comma ends a number that something must follow."""
 
 
 class Grammars:
@@ -218,10 +218,10 @@ class Constraint:
         for end in self._end_ids:
             if allowed[end]:
                 return end
-        brace, bracket, quote, zero, letter, true = self._closers
+        brace, bracket, quote, comma, zero, letter, true = self._closers
         # A letter is allowed in a string, where a brace is only one more character.
         in_string = letter is not None and allowed[letter] and brace is not None and allowed[brace]
-        order = (quote, letter) if in_string else (brace, bracket, quote, zero, true, letter)
+        order = (quote, letter) if in_string else (brace, bracket, quote, comma, zero, true, letter)
         for token in order:
             if token is not None and allowed[token]:
                 return token

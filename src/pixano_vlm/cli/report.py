@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pixano_vlm.cli.options import Traceback
+from pixano_vlm.errors import UsageError
 
 if TYPE_CHECKING:
     from pixano_vlm.report import Written
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["report"]
 
 IMAGES = "Images"
+TRUTH = "Right and wrong"
 
 
 def report(
@@ -39,6 +41,43 @@ def report(
             "<output>.run.json.",
         ),
     ] = None,
+    truth: Annotated[
+        str | None,
+        typer.Option(
+            "--truth",
+            metavar="KEY|FILE",
+            help="Mark right and wrong answers: a key of the records' metadata, or a JSONL, CSV or Parquet file with "
+            "ids, as for `score`.",
+            rich_help_panel=TRUTH,
+        ),
+    ] = None,
+    truth_column: Annotated[
+        str | None,
+        typer.Option(
+            "--truth-column",
+            metavar="NAME",
+            help="Which column of the file. Default: truth, or the only one.",
+            rich_help_panel=TRUTH,
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            "--metric",
+            metavar="NAME",
+            help="exact, normalised, number, anls, f1, choice or json. Default: what fits the truths.",
+            rich_help_panel=TRUTH,
+        ),
+    ] = None,
+    tolerance: Annotated[
+        str,
+        typer.Option(
+            "--tolerance",
+            metavar="T",
+            help="How far a number may be off: 0.5, or 5% of the truth.",
+            rich_help_panel=TRUTH,
+        ),
+    ] = "0",
     images: Annotated[
         Path | None,
         typer.Option(
@@ -78,12 +117,17 @@ def report(
 
     It contains thumbnails, prompts, answers, tokens, errors and flags, to search, filter, sort and mark as good or
     bad; and makes no request to any network. An open record shows the original image where that is beside the page.
-    Two outputs are compared record by record, by id, with the differences marked. Past 5,000 records it continues in
+    Two outputs are compared record by record, by id, with the differences marked. With a truth it marks what is
+    right, and shows from which confidence on answers can be trusted. Past 5,000 records it continues in
     report-2.html and so on. An earlier report of the same name is replaced.
 
     Prints the names of the files that it wrote.
     """
-    from pixano_vlm.report import ReportOptions, write_report
+    from pixano_vlm.report import ReportOptions, TruthOptions, write_report
+    from pixano_vlm.scoring.metrics import Tolerance
+
+    if truth is None:
+        _refuse_without_truth(truth_column=truth_column, metric=metric, tolerance=tolerance)
 
     def progress(done: int, total: int) -> None:
         if not quiet and done < total:
@@ -98,6 +142,9 @@ def report(
             fetch_urls=fetch_urls,
             thumbnail_size=thumbnail_size,
             title=title,
+            truth=None
+            if truth is None
+            else TruthOptions(truth, truth_column, metric, Tolerance.read(tolerance)),
         ),
         on_progress=progress,
     )
@@ -109,6 +156,24 @@ def report(
     if show:
         sys.stdout.flush()  # before the browser writes anything
         _open(written.pages[0])
+
+
+def _refuse_without_truth(*, truth_column: str | None, metric: str | None, tolerance: str) -> None:
+    """Refuses flags about a truth that nobody gave.
+
+    Raises:
+        UsageError: When there is one.
+    """
+    given = {
+        "--truth-column": truth_column,
+        "--metric": metric,
+        "--tolerance": None if tolerance == "0" else tolerance,
+    }
+    named = next((flag for flag, value in given.items() if value is not None), None)
+    if named is not None:
+        raise UsageError(
+            f"{named} is about a truth, and there is none.", hint="Give one: --truth KEY or --truth FILE."
+        )
 
 
 def _open(page: Path) -> None:

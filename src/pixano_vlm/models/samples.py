@@ -20,8 +20,8 @@ from pixano_vlm.models.normalise import words
 from pixano_vlm.models.vlm import Key, Sample, UsageInfo, VLMInput, VLMModel, VLMOutput
 
 __all__ = [
-    "SampleCollector", "SampleKey", "answers_of", "check_samples", "in_samples", "sample_inputs", "sample_of",
-    "sample_seed", "vote",
+    "SampleCollector", "SampleKey", "answers_of", "ballot", "check_samples", "in_samples", "sample_inputs",
+    "sample_of", "sample_seed", "vote",
 ]  # fmt: skip
 
 Answer = tuple[Hashable, VLMOutput | VLMError]
@@ -97,7 +97,7 @@ def vote(input: VLMInput, outputs: list[VLMOutput]) -> VLMOutput:
     """
     groups: dict[str, list[VLMOutput]] = {}
     for output in outputs:
-        groups.setdefault(_ballot(output), []).append(output)
+        groups.setdefault(ballot(output.generated_text, output.parsed), []).append(output)
     # The first of equal ones: groups are in the order in which their first samples were drawn.
     chosen = max(groups.values(), key=lambda group: (len(group), sum(one.confidence or 0.0 for one in group)))
     best = max(chosen, key=lambda one: one.confidence or 0.0)
@@ -119,12 +119,17 @@ def _sample(output: VLMOutput) -> Sample:
     return Sample(**{name: getattr(output, name) for name in Sample.model_fields})
 
 
-def _ballot(output: VLMOutput) -> str:
-    """What a sample counts for: equal for those that say the same."""
-    if output.parsed is not None:
+def ballot(text: str, parsed: Any = None) -> str:
+    """What a sample counts for: equal for those that say the same.
+
+    Args:
+        text: The sample's.
+        parsed: Its value, where it is JSON.
+    """
+    if parsed is not None:
         # A text of JSON cannot begin like the other kind.
-        return json.dumps(_plain(output.parsed), sort_keys=True, ensure_ascii=False, default=str)
-    return f"text {words(output.generated_text)}"
+        return json.dumps(_plain(parsed), sort_keys=True, ensure_ascii=False, default=str)
+    return f"text {words(text)}"
 
 
 def _plain(value: Any) -> Any:

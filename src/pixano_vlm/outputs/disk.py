@@ -33,9 +33,13 @@ class Disk:
 
     def write(self, fd: int, data: bytes, offset: int) -> None:
         """Writes all of `data` at `offset`."""
-        done = os.pwrite(fd, data, offset)
+        done = self.write_some(fd, data, offset)
         while done < len(data):
-            done += os.pwrite(fd, data[done:], offset + done)
+            done += self.write_some(fd, data[done:], offset + done)
+
+    def write_some(self, fd: int, data: bytes, offset: int) -> int:
+        """Writes some of `data`, from its start, at `offset`; returns how many bytes."""
+        return os.pwrite(fd, data, offset)
 
     def truncate(self, fd: int, size: int) -> None:
         """Cuts the file to `size` bytes."""

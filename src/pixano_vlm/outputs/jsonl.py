@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
+from pixano_vlm.clock import CLOCK, Alarm, Clock
 from pixano_vlm.errors import RESUME, RunError
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.outputs import journal as journals
@@ -148,11 +148,12 @@ class JsonlSink(Sink):
         journal: Its open journal.
         standing: What is in it.
         fresh: Of a run that starts from nothing, how its files begin; None for one that is resumed.
+        clock: The time.
     """
 
     def __init__(
         self, path: Path, model: str, keys: Keys, *, disk: Disk, fd: int, journal: Journal, standing: Standing,
-        fresh: Fresh | None = None,
+        fresh: Fresh | None = None, clock: Clock = CLOCK,
     ) -> None:  # fmt: skip
         self.path = path
         self._model, self._keys, self._disk = model, keys, disk
@@ -161,13 +162,14 @@ class JsonlSink(Sink):
         self._stale = standing.stale
         self._in_order, self._highest = standing.in_order, standing.highest
         self._fresh = fresh
-        self._last_sync = time.monotonic()
+        self._clock = clock
+        self._last_sync = clock.now()
         self._sync_every = SYNC_SECONDS
         self._dirty = False
         self._broken = False
         self._closed = False
         self._syncing = threading.RLock()
-        self._timer: threading.Timer | None = None
+        self._timer: Alarm | None = None
         self._late_failure: RunError | None = None
 
     # --- running ---
@@ -227,13 +229,11 @@ class JsonlSink(Sink):
         else:
             self._highest = index
         self._dirty = True
-        wait = self._last_sync + self._sync_every - time.monotonic()
+        wait = self._last_sync + self._sync_every - self._clock.now()
         if wait <= 0:
             self._sync()
         elif self._timer is None:  # nobody knows when the next result comes
-            self._timer = threading.Timer(wait, self._sync_late)
-            self._timer.daemon = True
-            self._timer.start()
+            self._timer = self._clock.later(wait, self._sync_late)
         return result
 
     def _sync_late(self) -> None:
@@ -253,14 +253,14 @@ class JsonlSink(Sink):
 
     def _sync(self) -> None:
         with self._syncing:
-            started = time.monotonic()
+            started = self._clock.now()
             self._dirty = False
             try:
                 self._disk.sync(self._fd)
                 self.journal.sync()
             except OSError as error:
                 raise self._failed(error) from error
-            self._last_sync = time.monotonic()
+            self._last_sync = self._clock.now()
             self._sync_every = max(SYNC_SECONDS, (self._last_sync - started) / SYNC_SHARE)
             self._check_names()
 

@@ -4,6 +4,7 @@ Reads what a run has left behind: its outputs, the run file beside them, the man
 name. Knows no model, and never changes what it reads.
 """
 
+from pixano_vlm.report.judging import TruthOptions
 from pixano_vlm.report.report import ReportOptions, Written, write_report
 
-__all__ = ["ReportOptions", "Written", "write_report"]
+__all__ = ["ReportOptions", "TruthOptions", "Written", "write_report"]

@@ -21,7 +21,7 @@ from pixano_vlm.models.region import ImageSize, Region
 from pixano_vlm.report.offsets import Offsets
 from pixano_vlm.validation import first_problem
 
-__all__ = ["OutputFile", "OutputLine", "Totals"]
+__all__ = ["OutputFile", "ShownLine", "Totals"]
 
 
 class Tokens(BaseModel):
@@ -31,15 +31,15 @@ class Tokens(BaseModel):
     completion_tokens: int
 
 
-class Failure(BaseModel):
-    """Why a record failed."""
+class ShownError(BaseModel):
+    """Why a record failed, as the page says it."""
 
     type: str
     message: str
 
 
-class OutputLine(BaseModel):
-    """One line of an outputs file. Keys beyond these are in `model_extra`."""
+class ShownLine(BaseModel):
+    """One line of an outputs file as the page reads it. Keys beyond these are in `model_extra`."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -52,7 +52,7 @@ class OutputLine(BaseModel):
     parsed: Any = None
     """The JSON value that was asked for; None for free text, and for an answer that is not JSON."""
     attempts: int = 1
-    error: Failure | None = None
+    error: ShownError | None = None
     model: str | None = None
     images: list[str] = Field(default_factory=list)
     metadata: dict[str, Any] = Field(default_factory=dict)
@@ -61,6 +61,12 @@ class OutputLine(BaseModel):
     regions: list[Region] | None = None
     """Places in the images, in pixels."""
     image_sizes: list[ImageSize] | None = None
+    # Of any type: where it is not the one that is expected, the page leaves it out.
+    confidence: Any = None
+    raw_confidence: Any = None
+    probabilities: Any = None
+    agreement: Any = None
+    samples: Any = None
 
 
 @dataclass(slots=True)
@@ -74,7 +80,7 @@ class Totals:
     completion_tokens: int = 0
     models: Counter[str] = field(default_factory=Counter)
 
-    def add(self, line: OutputLine) -> None:
+    def add(self, line: ShownLine) -> None:
         """Counts one line."""
         self.records += 1
         self.ok += line.status == "ok"
@@ -111,13 +117,13 @@ class OutputFile:
                 hint=_hint(path),
             )
 
-    def __iter__(self) -> Iterator[tuple[int, OutputLine]]:
+    def __iter__(self) -> Iterator[tuple[int, ShownLine]]:
         """The lines in the file's order, each with how many of the same id come before it."""
         seen = Offsets()
         for offset, line in self._read():
             yield seen.add(line.id, offset), line
 
-    def find(self, id: str, occurrence: int) -> OutputLine | None:
+    def find(self, id: str, occurrence: int) -> ShownLine | None:
         """The line of a record, `None` where it has none. Arguments as of `Offsets.find`."""
         offset = self._offsets.find(id, occurrence)
         if offset is None:
@@ -126,7 +132,7 @@ class OutputFile:
             file.seek(offset)
             return _parse(file.readline(), id)
 
-    def _read(self) -> Iterator[tuple[int, OutputLine]]:
+    def _read(self) -> Iterator[tuple[int, ShownLine]]:
         offset = 0
         with _open(self.path) as file:
             for number, text in enumerate(file, 1):
@@ -164,18 +170,20 @@ def _is_whole(text: bytes) -> bool:
     return True
 
 
-def _parse(text: bytes, name: str) -> OutputLine:
+def _parse(text: bytes, name: str) -> ShownLine:
     try:
-        return OutputLine.model_validate(json.loads(text))
+        return ShownLine.model_validate(json.loads(text))
     except ValidationError as error:
         why = first_problem(error).message().rstrip(".")
     # ValueError: not JSON, or not UTF-8. RecursionError: nested beyond what the parser takes.
     except (ValueError, RecursionError) as error:
         why = str(error)
-    return OutputLine(
-        id=name, status="error", error=Failure(type=UNREADABLE, message=f"This line cannot be read: {why}.")
+    return ShownLine(
+        id=name,
+        status="error",
+        error=ShownError(type=UNREADABLE, message=f"This line cannot be read: {why}."),
     )
 
 
-def _is_unreadable(line: OutputLine) -> bool:
+def _is_unreadable(line: ShownLine) -> bool:
     return line.error is not None and line.error.type == UNREADABLE

@@ -23,8 +23,8 @@ GENERATOR = '<meta name="generator" content="pixano-vlm report">'
 """Near the start of every page: a file with it is a report."""
 
 SCRIPTS = (
-    "elements", "json", "words", "markdown", "records", "marks", "filters", "view", "plots", "summary", "menus",
-    "toolbar", "cells", "list", "regions", "stage", "detail", "address", "page",
+    "elements", "json", "words", "markdown", "records", "marks", "filters", "view", "plots", "trust", "summary",
+    "menus", "toolbar", "cells", "list", "regions", "stage", "labels", "detail", "address", "page",
 )  # fmt: skip
 """The script's parts, in the order in which they need each other."""
 
@@ -64,7 +64,7 @@ def _asset(name: str) -> str:
 
 
 def _style() -> str:
-    return _asset("page.css")
+    return _asset("page.css") + _asset("trust.css")
 
 
 @cache

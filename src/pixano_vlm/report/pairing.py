@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pixano_vlm.report.answers import OutputFile, OutputLine
+from pixano_vlm.report.answers import OutputFile, ShownLine
 
 __all__ = ["Pair", "Verdict", "pairs", "verdicts"]
 
@@ -24,10 +24,10 @@ class Pair:
     id: str
     occurrence: int
     """How many records of the same id come before it."""
-    lines: tuple[OutputLine | None, ...]
+    lines: tuple[ShownLine | None, ...]
 
     @property
-    def first(self) -> OutputLine:
+    def first(self) -> ShownLine:
         """The line of the first output that has one."""
         return next(line for line in self.lines if line is not None)
 
@@ -48,7 +48,7 @@ class Pair:
         return "same" if same else "different"
 
 
-def _type(line: OutputLine) -> str | None:
+def _type(line: ShownLine) -> str | None:
     return line.error.type if line.error is not None else None
 
 

@@ -17,11 +17,13 @@ from pixano_vlm import __version__
 from pixano_vlm.errors import OutputError, UsageError
 from pixano_vlm.report.answers import OutputFile
 from pixano_vlm.report.images import PageImages
+from pixano_vlm.report.judging import TruthOptions, changes, figures, open_judge
 from pixano_vlm.report.page import GENERATOR, render
 from pixano_vlm.report.pairing import Pair, pairs, verdicts
 from pixano_vlm.report.prompts import Asked, Prompts
 from pixano_vlm.report.rows import row
-from pixano_vlm.report.run_file import RunFile
+from pixano_vlm.report.shown_run import ShownRun
+from pixano_vlm.scoring.judge import Judge
 
 __all__ = ["RECORDS_PER_PAGE", "THUMBNAIL_SIZE", "ReportOptions", "Written", "write_report"]
 
@@ -46,6 +48,8 @@ class ReportOptions:
     thumbnail_size: int = THUMBNAIL_SIZE
     """Longest edge of a thumbnail, in pixels."""
     title: str | None = None
+    truth: TruthOptions | None = None
+    """Where the right answers are, and how answers are compared with them."""
     records_per_page: int = RECORDS_PER_PAGE
 
 
@@ -67,7 +71,7 @@ class _Source:
 
     def __init__(self, path: Path, options: ReportOptions) -> None:
         self.file = OutputFile(path)
-        self.run = RunFile(path)
+        self.run = ShownRun(path)
         source = self.run.source() if options.manifest is None else self.run.source_at(options.manifest)
         self.prompts = None if source is None else Prompts(source)
         beside = self.prompts.folder if self.prompts else self.run.image_folder() or path.resolve().parent
@@ -86,9 +90,10 @@ class _Source:
         if self.prompts is not None:
             self.prompts.close()
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self, judge: Judge | None) -> dict[str, Any]:
         """What the page's head says of the output."""
         totals = self.file.totals
+        trust = None if judge is None else figures(self.file, judge)
         return {
             "file": self.file.path.name,
             "model": ", ".join(name for name, _ in totals.models.most_common(3)),
@@ -99,6 +104,7 @@ class _Source:
             "output": totals.completion_tokens,
             **self.run.rates(),
             "properties": self.run.properties(),
+            "trust": trust,
         }
 
 
@@ -110,7 +116,8 @@ def write_report(options: ReportOptions, on_progress: Callable[[int, int], None]
         on_progress: Called with the records done and those in all, after each page.
 
     Raises:
-        UsageError: When an output is missing or is something else, or another file is where the page would go.
+        UsageError: When an output or a truth is missing or is something else, or another file is where the page
+            would go.
         ManifestError: When the manifest is given and cannot be read.
     """
     if len(options.outputs) > 2:
@@ -131,6 +138,7 @@ def _write_pages(
     files = [source.file for source in sources]
     counts = verdicts(files) if len(files) > 1 else {}
     total = sum(counts.values()) if counts else files[0].totals.records
+    judge = None if options.truth is None else open_judge(options.truth, options.outputs[0])
     names = _page_names(options, -(-total // options.records_per_page) or 1)
     for page in names:
         _check_free(page)
@@ -140,14 +148,22 @@ def _write_pages(
         "pages": [page.name for page in names],
         "total": total,
         "verdicts": counts,
-        "runs": [source.figures() for source in sources],
+        "runs": [source.figures(judge) for source in sources],
+        "truth": None
+        if judge is None
+        else {
+            "name": judge.truth.name,
+            "metric": judge.metric.name,
+            "says": judge.metric.says,
+            "changes": changes(pairs(files), judge) if counts else {},
+        },
         "marks": _marks_key(options.outputs),
     }
     written = Written(names)
     rest = pairs(files)
     for number, page in enumerate(names):
         chunk = list(islice(rest, options.records_per_page))
-        _write_page(page, {**head, "page": number}, chunk, sources, options, written)
+        _write_page(page, {**head, "page": number}, chunk, sources, options, written, judge)
         if on_progress is not None:
             on_progress(written.records, total)
     return written
@@ -155,7 +171,7 @@ def _write_pages(
 
 def _write_page(
     page: Path, head: dict[str, Any], chunk: list[Pair], sources: Sequence[_Source], options: ReportOptions,
-    written: Written,
+    written: Written, judge: Judge | None,
 ) -> None:  # fmt: skip
     page_images = PageImages(options.thumbnail_size, page, fetch_urls=options.fetch_urls)
     rows = []
@@ -168,7 +184,7 @@ def _write_page(
         )  # fmt: skip
         written.records += 1
         written.without_prompt += all(one is None or one.prompt is None for one in asked)
-        rows.append(row(written.records, pair, asked, numbers))
+        rows.append(row(written.records, pair, asked, numbers, judge))
     images, thumbnails = page_images.load()
     written.images += len(images)
     written.missing += sum(image.thumbnail is None for image in images)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from itertools import chain
 from typing import cast
 
+from pixano_vlm.clock import CLOCK, Clock
 from pixano_vlm.errors import GenerationError, PixanoVLMError, RunError, VLMError
 from pixano_vlm.models.deferred import Deferred
 from pixano_vlm.models.fault import raised
@@ -50,17 +50,18 @@ class Job:
             flags counts.
         least_confidence: Flag answers of less; see `flags_of`.
         calibration: Applied to each confidence.
+        clock: The time.
     """
 
     def __init__(
         self, remaining: Remaining, model: VLMModel | Callable[[], VLMModel], sink: Sink, *,
         stop: threading.Event | None = None, grace: float = GRACE_SECONDS, retry_flagged: bool = False,
         least_confidence: float | None = None,
-        calibration: Calibration | None = None,
+        calibration: Calibration | None = None, clock: Clock = CLOCK,
     ) -> None:  # fmt: skip
         self.summary = Summary(reused=remaining.reused, reused_failed=remaining.reused_failed)
         self._remaining, self._requests, self._sink = remaining, iter(remaining), sink
-        self._model = model
+        self._model, self._clock = model, clock
         self._stop, self._grace = stop or threading.Event(), grace
         self._in_flight: dict[int, Request] = {}
         self._retry_flagged = retry_flagged
@@ -87,7 +88,7 @@ class Job:
             RunError: When the model or the disk fails; every result so far is written, and in-flight requests are
                 left for another run.
         """
-        started = time.monotonic()
+        started = self._clock.now()
         complete = False
         try:
             yield from self._results()
@@ -95,7 +96,7 @@ class Job:
             self.summary.interrupted = self._stop.is_set() and not complete
         finally:
             summary, remaining = self.summary, self._remaining
-            summary.seconds = time.monotonic() - started
+            summary.seconds = self._clock.now() - started
             summary.reused, summary.reused_failed = remaining.reused, remaining.reused_failed
             self._sink.finish(complete=complete)
             summary.sidecars_written = self._sink.sidecars_written
@@ -115,13 +116,13 @@ class Job:
                 self._most_new_tokens = loaded.limits.max_new_tokens
                 self._answers_with = f"{type(loaded).__name__}.stream answered with"
                 self._rules = replace(self._rules, regions=RegionReader(loaded, loaded.limits))
-                ready = time.monotonic()
+                ready = self._clock.now()
                 try:
                     yield from self._through(loaded, first)
                 finally:
                     if self._is_writable:
                         self._finish_flagged()
-                    self.summary.generating_seconds = time.monotonic() - ready
+                    self.summary.generating_seconds = self._clock.now() - ready
             self._raise_failure()
         except KeyboardInterrupt:
             self._stop.set()
@@ -163,8 +164,8 @@ class Job:
                 while self._written:  # as _taken, without another generator for each
                     yield self._written.popleft()
                 if self._stop.is_set():
-                    deadline = deadline or time.monotonic() + self._grace
-                    if time.monotonic() > deadline:
+                    deadline = deadline or self._clock.now() + self._grace
+                    if self._clock.now() > deadline:
                         return
         except PixanoVLMError:
             self._raise_failure()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
+from pixano_vlm.clock import CLOCK, Clock
 from pixano_vlm.errors import OutputError
 from pixano_vlm.inputs.manifest import Manifest
 from pixano_vlm.outputs.disk import DISK, Disk
@@ -108,6 +109,7 @@ def open_output(
     facts: Mapping[str, Any] | None = None,
     stream: TextIO | None = None,
     disk: Disk = DISK,
+    clock: Clock = CLOCK,
 ) -> Opened:
     """Opens an output for the results of `manifest`.
 
@@ -120,6 +122,7 @@ def open_output(
         facts: What was asked for, by name, to explain later what changed: `prompt`, `source`.
         stream: Written instead of standard output.
         disk: The file system.
+        clock: The time.
 
     Raises:
         OutputError: When the file exists and nothing is to be done with it, another run writes it, it cannot be
@@ -147,7 +150,7 @@ def open_output(
     try:
         if options.resume and exists:
             manifest.spool()
-        opening = _Opening(path, manifest, model, fingerprint, options, dict(facts or {}), disk)
+        opening = _Opening(path, manifest, model, fingerprint, options, dict(facts or {}), disk, clock)
         return opening.resume() if options.resume and exists else opening.start()
     except OSError as error:
         raise OutputError(
@@ -160,11 +163,11 @@ class _Opening:
 
     def __init__(
         self, path: Path, manifest: Manifest, model: str, fingerprint: str, options: OpenOptions,
-        facts: dict[str, Any], disk: Disk,
+        facts: dict[str, Any], disk: Disk, clock: Clock,
     ) -> None:  # fmt: skip
         self.path, self.beside = path, journal_path(path)
         self.manifest, self.model, self.fingerprint = manifest, model, fingerprint
-        self.options, self.facts, self.disk = options, facts, disk
+        self.options, self.facts, self.disk, self.clock = options, facts, disk, clock
         # What must be as it was for an unchanged line to be done without looking into it.
         self.context = {"model": model, "fingerprint": fingerprint, **manifest.rules.context()}
         self.keys = Keys(fingerprint, manifest.rules.run_seed, manifest.rules.limits)
@@ -190,6 +193,7 @@ class _Opening:
             journal=journal,
             standing=Standing(),
             fresh=fresh,
+            clock=self.clock,
         )
         return Opened(sink, AllRemaining(self.manifest, self.options.limit), _manifest=self.manifest)
 
@@ -228,7 +232,14 @@ class _Opening:
                 disk.sync_folder(self.beside.parent)
                 undo.pop_all()
         sink = JsonlSink(
-            self.path, self.model, self.keys, disk=disk, fd=fd, journal=new, standing=found.standing
+            self.path,
+            self.model,
+            self.keys,
+            disk=disk,
+            fd=fd,
+            journal=new,
+            standing=found.standing,
+            clock=self.clock,
         )
         remaining: Remaining = JournalRemaining(self.manifest, sink, found, self.model, options.limit)
         return Opened(sink, remaining, notice, backup, self.manifest)

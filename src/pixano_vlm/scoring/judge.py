@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pixano_vlm.errors import UsageError
 from pixano_vlm.records.output_line import OutputLine
 from pixano_vlm.scoring.metrics import METRICS, RIGHT_FROM, Answer, Metric, Tolerance, choose_metric
-from pixano_vlm.scoring.truth import MISSING, Truth
+from pixano_vlm.scoring.truth import MISSING, JudgedLine, Truth
 
 __all__ = ["Judge", "judge_for", "read_lines"]
 
@@ -32,7 +32,7 @@ class Judge:
     is_chosen: bool = False
     """Whether nobody asked for this metric."""
 
-    def value(self, line: OutputLine) -> float | None:
+    def value(self, line: JudgedLine) -> float | None:
         """What the answer is worth, from 0 to 1; 0 for a record that failed, None where there is no truth."""
         wanted = self.truth.of(line)
         if wanted is MISSING:
@@ -45,7 +45,7 @@ class Judge:
         return value >= (1.0 if self.metric.is_binary else RIGHT_FROM)
 
 
-def answer_of(line: OutputLine) -> Answer | None:
+def answer_of(line: JudgedLine) -> Answer | None:
     """What of a line is compared; None where the record failed."""
     if line.status != "ok" or line.generated_text is None:
         return None
@@ -117,7 +117,7 @@ def read_lines(output: Path) -> Iterator[OutputLine]:
         raise UsageError(f"{output} cannot be read: {error.strerror or error}.") from error
 
 
-def confidence_of(line: OutputLine, *, raw: bool = False) -> float | None:
+def confidence_of(line: JudgedLine, *, raw: bool = False) -> float | None:
     """A line's confidence; `raw`: before a calibration, where one was applied."""
     value: Any = getattr(line, "raw_confidence", None) if raw else None
     value = getattr(line, "confidence", None) if value is None else value

@@ -10,16 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pixano_vlm.errors import UsageError
 from pixano_vlm.inputs.csv_rows import CsvTable
 from pixano_vlm.inputs.file import BROKEN, InputFile
 from pixano_vlm.inputs.parquet_rows import ParquetTable
 from pixano_vlm.nearest import nearest
-from pixano_vlm.records.output_line import OutputLine
 
-__all__ = ["MISSING", "Truth", "open_truth"]
+__all__ = ["MISSING", "JudgedLine", "Truth", "open_truth"]
 
 MISSING = object()
 """Instead of a truth that nobody gave. `null` is one that was not given, too."""
@@ -27,6 +26,30 @@ MISSING = object()
 COLUMNS = ("truth", "answer", "answers", "label", "ground_truth")
 IDS = ("id", "record_id", "question_id", "uid")
 TABLES = {".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"}
+
+
+class JudgedLine(Protocol):
+    """What is looked at of an output line; whoever reads outputs may have a type of their own for it."""
+
+    @property
+    def id(self) -> str:
+        """The record's."""
+
+    @property
+    def status(self) -> str:
+        """`ok`, or `error` for a record that failed."""
+
+    @property
+    def generated_text(self) -> str | None:
+        """The answer."""
+
+    @property
+    def parsed(self) -> Any:
+        """Its value, where it is JSON."""
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The record's own."""
 
 
 class Truth:
@@ -42,7 +65,7 @@ class Truth:
         self.name, self._key = name, key
         self.by_id = by_id
 
-    def of(self, line: OutputLine) -> Any:
+    def of(self, line: JudgedLine) -> Any:
         """The truth of a line's record, or `MISSING`."""
         if self.by_id is not None:
             return self.by_id.get(line.id, MISSING)

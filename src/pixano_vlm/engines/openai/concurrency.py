@@ -7,10 +7,9 @@ and no server. Belongs to one event loop.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 __all__ = ["Gate", "Pass"]
 
@@ -19,7 +18,8 @@ __all__ = ["Gate", "Pass"]
 class Pass:
     """One request that is under way."""
 
-    began: float = field(default_factory=time.monotonic)
+    began: float
+    """By the event loop's clock."""
     in_company: bool = False
     """Whether another was under way at any moment of it."""
 
@@ -49,7 +49,7 @@ class Gate:
             alone: Wait until nothing is under way, and let nothing else through meanwhile.
         """
         await self._wait(alone)
-        ticket = Pass()
+        ticket = Pass(asyncio.get_running_loop().time())
         for other in self._under_way:
             other.in_company = ticket.in_company = True
         self._under_way.add(ticket)
@@ -92,5 +92,5 @@ class Gate:
         """
         if ticket.began >= self._lowered:
             self.limit = max(1, self.limit // 2)
-            self._lowered = time.monotonic()
+            self._lowered = asyncio.get_running_loop().time()
         self._answered = 0

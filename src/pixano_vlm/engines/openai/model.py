@@ -122,7 +122,7 @@ class OpenAIVLMModel(EngineModel):
             raise self._not_loaded()
         refuse_prompt_limit(self, hint=PROMPT_LIMIT)
         source = iter(inputs)
-        answers: SimpleQueue[Answered] = SimpleQueue()
+        answers: SimpleQueue[Answered] = server.outcomes()
         under_way: dict[Key, Future[VLMOutput]] = {}
         # As many again as there are threads have their images made ready while the server is busy.
         window = self.params.concurrency + 2 * self.params.prepare_workers

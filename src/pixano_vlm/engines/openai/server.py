@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from pixano_vlm.engines.openai.blame import Blame
@@ -123,14 +123,26 @@ class ChatServer:
         self._times_away = 0
         """How often a gateway's server was waited for."""
         timeout = self._openai.Timeout(patience.timeout, connect=patience.connect_timeout)
-        self.client = open_client(self._openai, base_url, key, timeout)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="chat-server", daemon=True)
+        self.client = self._open_client(timeout)
+        self._loop = self._start()
+
+    def _open_client(self, timeout: Any) -> Any:
+        return open_client(self._openai, self.base_url, self.key, timeout)
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        """The event loop on which everything is asked, and by whose clock; here in a thread of its own."""
+        loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=loop.run_forever, name="chat-server", daemon=True)
         self._thread.start()
+        return loop
 
     def submit(self, work: Coroutine[Any, Any, Result]) -> Future[Result]:
         """Starts `work` in the server's thread."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def outcomes(self) -> SimpleQueue[Any]:
+        """A queue for what becomes of submitted work; whoever takes from it waits for the server's thread."""
+        return SimpleQueue()
 
     def close(self) -> None:
         """Ends the connection and its thread; what is under way is dropped."""
@@ -164,7 +176,7 @@ class ChatServer:
             GenerationError: When the server refuses this request, or attempts and time are used up.
             RunError: When it can answer no request any more.
         """
-        course = Course(request, time.monotonic() + self.patience.total_timeout, self._downs, self._dialect)
+        course = Course(request, self._loop.time() + self.patience.total_timeout, self._downs, self._dialect)
         try:
             while True:
                 outcome, ticket = await self._attempt(course)
@@ -180,14 +192,14 @@ class ChatServer:
             self._cut_alone.discard(course)
 
     async def _attempt(self, course: Course) -> tuple[dict[str, Any] | Failure, Pass]:
-        waited = time.monotonic()
+        waited = self._loop.time()
         async with self._gate.enter(alone=course.alone) as ticket:
-            course.deadline += time.monotonic() - waited
-            await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
+            course.deadline += self._loop.time() - waited
+            await asyncio.sleep(max(0.0, self._not_before - self._loop.time()))
             if course.alone:
                 await self._until_up(course)
-            ticket.began = time.monotonic()
-            left = course.deadline - time.monotonic()
+            ticket.began = self._loop.time()
+            left = course.deadline - self._loop.time()
             if left <= 0:
                 raise GenerationError(f"no answer within {self.patience.total_timeout:g} s in all.")
             course.sent = course.trial or self._dialect
@@ -261,7 +273,7 @@ class ChatServer:
             times = "" if course.failed == 1 else f" (tried {course.failed} times)"
             raise GenerationError(f"{failure.message}{times}.", hint=failure.hint)
         wait = self.retry.wait(course.failed, failure.wait)
-        if time.monotonic() + wait > course.deadline:
+        if self._loop.time() + wait > course.deadline:
             too_late = (
                 f"{failure.message}; the next attempt would come {wait:.0f} s later, past the "
                 f"{self.patience.total_timeout:g} s that one record may take"
@@ -270,7 +282,7 @@ class ChatServer:
                 self._blame.refused_for_now(replace(failure, message=too_late))
             raise GenerationError(f"{too_late}.")
         if failure.wait is not None:  # the server's word is meant for all, not for this request alone
-            self._not_before = max(self._not_before, time.monotonic() + wait)
+            self._not_before = max(self._not_before, self._loop.time() + wait)
         else:
             await asyncio.sleep(wait)
 
@@ -278,7 +290,7 @@ class ChatServer:
         """Waits until a plain request is answered; says whether one has failed alike since this one first did."""
         probes = 0
         async with self._asking_whether_up:  # of all that fail so one asks
-            while time.monotonic() < course.deadline:
+            while self._loop.time() < course.deadline:
                 seen = await self._complete(plain_request(course.request), course.sent, self.patience.timeout)
                 if not isinstance(seen, Failure) or (seen.kind != "outage" and seen.status not in _AWAY):
                     self._away_since = None
@@ -298,32 +310,32 @@ class ChatServer:
             self._cut_alone.add(course)
         # A gateway that says "bad gateway" has other reasons, too.
         course.alone = course.cuts >= SUSPECT_AFTER + (failure.status is not None)
-        began = time.monotonic()
+        began = self._loop.time()
         await asyncio.sleep(self.retry.wait(course.cuts, failure.wait))
-        course.deadline += time.monotonic() - began
+        course.deadline += self._loop.time() - began
 
     async def _until_up(self, course: Course) -> None:
         """Waits until a plain request is answered, or refused: before that, nothing is this record's fault."""
-        began = time.monotonic()
+        began = self._loop.time()
         probes = 0
-        while time.monotonic() - began < self.patience.outage:
+        while self._loop.time() - began < self.patience.outage:
             seen = await self._complete(plain_request(course.request), course.sent, self.patience.timeout)
             if not isinstance(seen, Failure) or seen.kind in ("refused", "account"):
                 break
             probes += 1
             await self._wait_out(course, seen, probes)
-        course.deadline += time.monotonic() - began
+        course.deadline += self._loop.time() - began
 
     async def _sit_out(self, course: Course, failure: Failure) -> None:
         if course.probes == 1 and self._away_since is None:
             self._downs += 1
-        began = time.monotonic()
+        began = self._loop.time()
         await self._wait_out(course, failure, course.probes)
-        course.deadline += time.monotonic() - began
+        course.deadline += self._loop.time() - began
 
     async def _wait_out(self, course: Course, failure: Failure, probes: int) -> None:
         """Waits for a server that is away, until the run has waited long enough."""
-        now = time.monotonic()
+        now = self._loop.time()
         self._away_since = self._away_since or now
         away = now - self._away_since
         if away < self.patience.outage:

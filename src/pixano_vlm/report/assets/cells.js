@@ -12,6 +12,7 @@ const CELLS = {
   ],
   answer: (record, { place }) => [answerSnippet(record, place)],
   tokens: (record, { value }) => [readable(value(record))],
+  sure: (record, { place }) => confidenceCell(record.answers[place]),
   outcome: (record) => allBadges(record),
 };
 
@@ -79,15 +80,35 @@ function changes(record, place, room = Infinity) {
   return shown;
 }
 
+/** A confidence as a number above a bar. */
+function confidenceCell(answer) {
+  if (answer?.confidence == null) return ["–"];
+  const bar = el("span", { class: "bar", "aria-hidden": "true" });
+  bar.style.inlineSize = `${100 * answer.confidence}%`;
+  return [el("span", null, answer.confidence.toFixed(3)), el("span", { class: "track" }, bar)];
+}
+
 const badge = ([kind, text]) => el("span", { class: `badge ${kind}`, title: text }, text);
 
 /** A record's mark, verdict and endings. */
 function allBadges(record) {
   return [
     ...markBadges(record),
+    ...rightBadges(record),
     ...(record.verdict ? [[record.verdict === "same" ? "plain" : "changed", FILTERS[0].words[record.verdict]]] : []),
+    ...answersOf(record).filter((answer) => answer.confidence != null).slice(0, comparing ? 0 : 1)
+      .map((answer) => ["confidence", `sure ${answer.confidence.toFixed(2)}`]),
     ...outcomeBadges(record),
   ].filter(([kind]) => !(view.gallery && kind === "plain")).map(badge);
+}
+
+/** Whether an answer is right; of two, what became right or wrong. */
+function rightBadges(record) {
+  if (record.change) return [[record.change === "became right" ? "good" : "bad", record.change]];
+  const known = answersOf(record).filter((answer) => answer.right != null);
+  if (!known.length) return [];
+  return [known.every((answer) => answer.right) ? ["good", comparing ? "both right" : "right"]
+    : ["bad", comparing && known.length > 1 ? "both wrong" : "wrong"]];
 }
 
 /** Leaves as many badges as there is room for, and says how many more there are. */

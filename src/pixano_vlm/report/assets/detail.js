@@ -71,6 +71,7 @@ function sections(record, actions) {
   return [
     asked,
     el("div", { class: comparing ? "answers two" : "answers" }, ...record.answers.map((answer, place) => answerSection(record, answer, place, actions))),
+    truthOf(record),
     record.metadata && section("Metadata", properties(record.metadata)),
   ].filter(Boolean);
 }
@@ -98,14 +99,19 @@ function answerSection(record, answer, place, actions) {
     click: () => actions.toggleMarkdown(),
   }, "Markdown");
   return el("section", null,
-    el("div", { class: "head" }, el("h3", null, ...title, ...endings(answer).map(badge)), asMarkdown),
+    el("div", { class: "head" }, el("h3", null, ...title, ...rightBadge(answer), ...endings(answer).map(badge)), asMarkdown),
     answer.prompt && el("div", { class: "own-prompt" }, el("h4", null, "Asked in other words"), prompt(answer.prompt, actions)),
     answerBody(record, answer, place),
+    labelBars(answer, record.truth),
+    sampleList(answer),
     properties({
       "Prompt tokens": answer.input, "Answer tokens": answer.output, Attempts: answer.attempts,
-      Model: comparing ? null : answer.model, ...answer.settings, ...answer.more,
+      Confidence: answer.confidence, "Raw confidence": answer.raw,
+      Model: comparing ? null : answer.model, ...answer.settings, ...(answer.labels && { choices: null }), ...answer.more,
     }));
 }
+
+const rightBadge = (answer) => (answer.right == null ? [] : [badge(answer.right ? ["good", "right"] : ["bad", "wrong"])]);
 
 function answerBody(record, answer, place) {
   if (answer.error) return el("p", { class: "text failed", dir: "auto" }, marked(answer.error[1], view.words));

@@ -32,6 +32,33 @@ const FILTERS = [
   { key: "error", label: "Error", values: (record) => answersOf(record).map((answer) => answer.error?.[0]), words: {} },
 ];
 
+const BANDS = [[0.99, "0.99 to 1"], [0.9, "0.9 to 0.99"], [0.7, "0.7 to 0.9"], [0.5, "0.5 to 0.7"], [0, "below 0.5"]];
+const bandOf = (confidence) => (confidence == null ? "unknown" : BANDS.find(([least]) => confidence >= least)[1]);
+
+/** Filters that a page has only where its records have what they are about. */
+FILTERS.push(...[
+  {
+    key: "confidence", label: "Confidence", always: BANDS.map(([, name]) => name).reverse(), words: { unknown: "No confidence" },
+    values: (record) => answersOf(record).map((answer) => bandOf(answer.confidence)),
+    isKnown: (answer) => answer.confidence != null,
+  },
+  {
+    key: "right", label: "Truth", words: { right: "Right", wrong: "Wrong", unknown: "No truth" },
+    values: (record) => answersOf(record).map((answer) => (answer.right == null ? "unknown" : answer.right ? "right" : "wrong")),
+    isKnown: (answer) => answer.right != null,
+  },
+].filter(({ isKnown }) => records.some((record) => answersOf(record).some(isKnown))));
+if (records.some((record) => record.change)) {
+  FILTERS.push({ key: "change", label: "Change", values: (record) => [record.change], words: { "became right": "Became right", "became wrong": "Became wrong" } });
+}
+
+/** Which side of the threshold that is dragged; not one of the menus. */
+const THRESHOLD_FILTER = {
+  key: "threshold", label: "Threshold", words: {},
+  values: (record) => answersOf(record).filter((answer) => answer.confidence != null)
+    .map((answer) => (answer.confidence >= view.threshold ? "from" : "below")),
+};
+
 const MARK_FILTER = {
   key: "mark", label: "Mark", always: ["good", "bad", "note", "none"],
   values: (record) => {
@@ -90,4 +117,4 @@ const METADATA = (() => {
   return { filters, texts };
 })();
 
-const ALL_FILTERS = [...FILTERS, MARK_FILTER, ...METADATA.filters];
+const ALL_FILTERS = [...FILTERS, MARK_FILTER, THRESHOLD_FILTER, ...METADATA.filters];

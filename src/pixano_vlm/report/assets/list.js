@@ -8,6 +8,7 @@ function drawList(open) {
   let height = 0, across = 1, width = 0, active = null;
   table.classList.toggle("comparing", comparing);
   table.classList.toggle("one-question", oneQuestion);
+  table.classList.toggle("with-confidence", hasConfidence);
   const headOf = new Map(COLUMNS.map((column) => [column.key, el("div", { role: "columnheader", class: column.kind },
     el("button", { type: "button", title: column.title, "data-sort": column.key }, column.label))]));
   heads.append(...headOf.values());

@@ -19,11 +19,14 @@ const detail = drawDetail({
   },
 });
 const list = drawList((record) => open(record));
+let showTrust = () => {};
 const toolbar = drawToolbar(() => {
   list.refresh();
   showPlots(view.shown);
+  showTrust();
   if (address.galleryNamed() !== view.gallery) address.viewed(null);
 });
+showTrust = drawTrust(byId("trust"), (side) => toolbar.filterBy("threshold", side));
 drawMarksMenu(() => list.refresh());
 marks.listen((record) => {
   if (detail.isOpen()) detail.refreshMark();

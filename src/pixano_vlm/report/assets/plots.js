@@ -7,6 +7,7 @@ const WIDEST = 14;  // of a bar: few values make no wall
 const MEASURES = [
   { key: "output", label: "Tokens of the answer", unit: "tokens" },
   { key: "input", label: "Tokens of the prompt", unit: "tokens" },
+  { key: "confidence", label: "Confidence", unit: "" },
 ];
 
 /** Draws a plot for each measure that varies; returns a function that shows which records are in view. */

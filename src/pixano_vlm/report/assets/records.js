@@ -44,6 +44,7 @@ function searched(record) {
       promptText(record.prompt),
       ...imagesOf(record).map((image) => image.name),
       record.metadata ? JSON.stringify(record.metadata) : "",
+      record.truth ?? "",
       ...record.answers.map((answer) => answer
         ? [answer.text, answer.error?.join(" "), answer.flags?.join(" "), promptText(answer.prompt)].join("\n") : ""),
     ].join("\n").toLowerCase();

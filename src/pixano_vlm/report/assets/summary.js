@@ -54,6 +54,7 @@ function tiles(run) {
     tile("Records", readable(run.records)),
     tile("Answered", readable(run.ok), share(run.ok, run.records)),
     tile("Failed", readable(failed), share(failed, run.records), failed ? "bad" : ""),
+    run.trust && tile("Right", percent(run.trust.right[0]), `of ${readable(run.trust.right[3])}`),
     run.flagged > 0 && tile("Flagged", readable(run.flagged), share(run.flagged, run.records), "warn"),
     tile("Prompt tokens", readable(run.input)),
     tile("Answer tokens", readable(run.output), run.ok ? `${measure.format(run.output / run.ok)} each` : null),
@@ -67,6 +68,8 @@ function verdictTiles() {
     tile("Records", readable(data.total)),
     tile("Same answer", readable(same), share(same, data.total)),
     tile("Different", readable(different), share(different, data.total), different ? "warn" : ""),
+    hasTruth && tile("Became right", readable(data.truth.changes["became right"] ?? 0), null, "good"),
+    hasTruth && tile("Became wrong", readable(data.truth.changes["became wrong"] ?? 0), null, data.truth.changes["became wrong"] ? "bad" : ""),
     first > 0 && tile("Only in A", readable(first)),
     second > 0 && tile("Only in B", readable(second)));
 }
@@ -76,6 +79,7 @@ function runsTable() {
     ["Model", (run) => run.model || "–"],
     ["Answered", (run) => readable(run.ok)],
     ["Failed", (run) => readable(run.records - run.ok)],
+    ...(hasTruth ? [["Right", (run) => `${percent(run.trust.right[0])}${between(run.trust.right)}`]] : []),
     ["Flagged", (run) => readable(run.flagged)],
     ["Prompt tokens", (run) => readable(run.input)],
     ["Answer tokens", (run) => readable(run.output)],

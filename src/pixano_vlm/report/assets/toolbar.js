@@ -87,6 +87,7 @@ function drawToolbar(onChange) {
   show();
   return {
     setGallery,
+    filterBy: (key, value) => change(() => { view.filters[key] = value; }),
     refresh: () => change(() => {}),
     sortBy: (key) => change(() => {
       view.descending = view.sort === key && !view.descending;

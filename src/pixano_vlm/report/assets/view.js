@@ -18,12 +18,16 @@ const COLUMNS = [
     key: `output-${place}`, label: comparing ? `Tokens ${NAMES[place]}` : "Tokens out", title: `Tokens of the answer${comparing ? ` ${NAMES[place]}` : ""}`,
     kind: "tokens", value: (record) => record.answers[place]?.output,
   })),
+  ...(records.some((record) => answersOf(record).some((answer) => answer.confidence != null)) ? data.runs.map((run, place) => ({
+    key: `confidence-${place}`, label: comparing ? `Sure ${NAMES[place]}` : "Confidence", title: `Confidence${comparing ? ` ${NAMES[place]}` : ""}`, kind: "sure", place,
+    value: (record) => record.answers[place]?.confidence,
+  })) : []),
   { key: "outcome", label: "Outcome", kind: "outcome", value: (record) => record.verdict ?? outcome(record.answers[0]) },
 ];
 
 const view = {
   words: [], filters: {}, metadata: { key: "", text: "" }, sort: "number", descending: false, shown: records,
-  gallery: false, markdown: false,
+  gallery: false, markdown: false, threshold: 0,
 };
 
 /** Finds the records to show: every word and every filter must fit. */

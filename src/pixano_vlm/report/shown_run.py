@@ -17,11 +17,11 @@ from pixano_vlm.inputs.open import Source, open_source, read_share
 from pixano_vlm.inputs.template import Template
 from pixano_vlm.outputs.run_file import run_file_path
 
-__all__ = ["RunFile"]
+__all__ = ["ShownRun"]
 
 
-class RunFile:
-    """The run file of an output.
+class ShownRun:
+    """What the run file of an output says, read leniently.
 
     Args:
         output: The outputs file beside it.
