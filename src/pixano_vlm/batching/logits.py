@@ -28,14 +28,11 @@ def draw(scores: Tensor, sequences: list[Sequence]) -> list[int | Exception]:
     """A token for each row, or the error of a row whose scores are not finite numbers.
 
     Args:
-        scores: `[rows, vocabulary]`, float32; minus infinity is never drawn.
+        scores: `[rows, vocabulary]`, float32; minus infinity is never drawn. What is there is overwritten.
         sequences: The records of those rows, which all have random numbers of their own.
     """
-    inputs = [sequence.input for sequence in sequences]
-    logs = log_probabilities(scores, inputs)
-    least = torch.tensor(least_logs(logs, inputs), device=logs.device)[:, None]
     # On the CPU whatever the model is on: there sums of one row do not depend on the number of rows.
-    reached = logs.masked_fill_(logs < least, -math.inf).exp_().cpu().cumsum(dim=-1)
+    reached = _weights(scores, [sequence.input for sequence in sequences]).cpu().cumsum_(dim=-1)
     whole = reached[:, -1:]
     chance = torch.stack([torch.rand(1, generator=sequence.generator) for sequence in sequences])
     # The first token that goes beyond the chance has a probability above 0, as long as there is one beyond it.
@@ -47,12 +44,36 @@ def draw(scores: Tensor, sequences: list[Sequence]) -> list[int | Exception]:
     ]
 
 
+def _weights(scores: Tensor, inputs: list[VLMInput]) -> Tensor:
+    """What is as likely as a row's settings ask, 0 for all else, instead of its scores; no row is normalised."""
+    bounded = [row for row, input in enumerate(inputs) if input.top_k or _top_p(input) < 1 or input.min_p]
+    logs = None
+    if bounded:
+        asked = [inputs[row] for row in bounded]
+        logs = log_probabilities(scores[bounded], asked)
+        logs.masked_fill_(
+            logs < torch.tensor(least_logs(logs, asked), device=logs.device)[:, None], -math.inf
+        )
+        if len(bounded) == len(inputs):
+            return logs.exp_()
+    # In place: for the largest vocabularies, most of the time would go into fresh memory.
+    scaled = scores.sub_(scores.amax(dim=-1, keepdim=True)).div_(_temperatures(inputs, scores.device))
+    if logs is not None:
+        scaled[bounded] = logs
+    return scaled.exp_()
+
+
+def _temperatures(inputs: list[VLMInput], device: torch.device) -> Tensor:
+    """`[rows, 1]`; never what float32 takes for 0, so that the smallest temperatures are greedy."""
+    smallest = torch.finfo(torch.float32).tiny
+    return torch.tensor([[max(input.temperature, smallest)] for input in inputs], device=device)
+
+
 def log_probabilities(scores: Tensor, inputs: list[VLMInput]) -> Tensor:
     """Logarithms of the probabilities `[rows, vocabulary]` at each row's temperature."""
-    # Against the likeliest, and never by what float32 takes for 0, so that the smallest temperatures are greedy.
-    smallest = torch.finfo(torch.float32).tiny
-    temperature = torch.tensor([[max(input.temperature, smallest)] for input in inputs], device=scores.device)
-    return torch.log_softmax((scores - scores.amax(dim=-1, keepdim=True)) / temperature, dim=-1)
+    # Against the likeliest, since the smallest temperatures would make infinities of other scores.
+    scaled = (scores - scores.amax(dim=-1, keepdim=True)) / _temperatures(inputs, scores.device)
+    return torch.log_softmax(scaled, dim=-1)
 
 
 def least_logs(logs: Tensor, inputs: list[VLMInput]) -> list[float]:

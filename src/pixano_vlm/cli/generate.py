@@ -115,7 +115,7 @@ def generate(
         from pixano_vlm.inputs.naming import Naming
         from pixano_vlm.inputs.open import open_source, read_share
         from pixano_vlm.inputs.template import read_template
-        from pixano_vlm.outputs.exports import split_outputs
+        from pixano_vlm.outputs.exports import needs_prompt, split_outputs
         from pixano_vlm.records.calibration import read_calibration
         from pixano_vlm.runs.open import OpenOptions, Sidecars
         from pixano_vlm.runs.options import RunOptions
@@ -151,7 +151,7 @@ def generate(
             settings=asked,
             least_confidence=flag_below,
             system=given_text("--system", system),
-            with_prompt=with_prompt,
+            with_prompt=with_prompt or needs_prompt(exports),
             calibration=None if calibration is None else read_calibration(calibration),
             run_seed=seed,
             limits=Limits(

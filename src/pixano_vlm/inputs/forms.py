@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pixano_vlm.errors import ManifestError
 from pixano_vlm.inputs.file import HEAD, InputFile
+from pixano_vlm.pixano_jsonl.dataset_folder import is_dataset_folder
 
 if TYPE_CHECKING:
     from pixano_vlm.inputs.columns import Reading
@@ -31,6 +32,8 @@ class InputForm:
     """The class that reads it, `module:Class` of this folder; imported when it is used: help texts need the words."""
     takes_prompt: bool = True
     """Whether `--prompt` goes with it: its records may bring none."""
+    is_folder: bool = False
+    """Whether it is a folder, which is known by what is in it as well as by its name."""
 
     def open(self, file: InputFile, reading: Reading) -> Rows:
         """The rows of a file of this form."""
@@ -41,6 +44,7 @@ class InputForm:
 
 JSONL = InputForm("JSONL", (".jsonl", ".ndjson", ".jsonlines"), "jsonl_rows:JsonlRows", takes_prompt=False)
 JSON = InputForm("JSON", (".json",), "json_rows:JsonRows", takes_prompt=False)
+PIXANO = InputForm("a Pixano dataset", (".pixano",), "pixano_rows:PixanoRows", is_folder=True)
 FORMS = (
     JSONL,
     JSON,
@@ -48,6 +52,7 @@ FORMS = (
     InputForm("Parquet", (".parquet", ".pq"), "parquet_rows:ParquetRows"),
     InputForm("Arrow", (".arrow", ".feather", ".ipc"), "arrow_rows:ArrowRows"),
     InputForm("WebDataset (.tar)", (".tar",), "tar_rows:TarRows"),
+    PIXANO,
 )
 
 _CONVERSIONS = {
@@ -87,8 +92,11 @@ _LISTS = frozenset({".txt", ".lst", ".list"})
 
 
 def form_of(file: InputFile) -> InputForm | None:
-    """The form that a file's name asks for."""
-    return next((form for form in FORMS if file.suffix in form.suffixes), None)
+    """The form that a file's name asks for, or that a folder is of by what is in it."""
+    found = next((form for form in FORMS if file.suffix in form.suffixes and not form.is_folder), None)
+    if found is None and file.path is not None and is_dataset_folder(file.path):
+        return PIXANO
+    return found
 
 
 def is_manifest(file: InputFile) -> bool:
@@ -112,6 +120,8 @@ def open_file(file: InputFile, reading: Reading) -> Rows:
     from pixano_vlm.inputs.json_rows import is_json_values
 
     form = form_of(file) or JSONL
+    if form.is_folder:
+        return form.open(file, reading)
     if form is JSONL and is_json_values(check_lines(file)):
         form = JSON
     elif file.path is not None:  # of a file far away, each look costs time

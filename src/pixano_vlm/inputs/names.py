@@ -74,6 +74,8 @@ def _kind(name: str, *, recursive: bool) -> str | Sequence[InputFile]:
         return _in_store(name, recursive=recursive)
     path = Path(name)
     if path.is_dir():
+        if is_manifest(file := InputFile(name)):
+            return [file]
         manifests = _manifests_in(path, recursive=recursive)
         return name if not manifests or _has_images(path, recursive=recursive) else manifests
     if is_glob(name):

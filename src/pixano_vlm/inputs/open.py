@@ -17,6 +17,7 @@ from pixano_vlm.inputs.json_rows import is_json_values
 from pixano_vlm.inputs.jsonl_rows import JsonlRows
 from pixano_vlm.inputs.names import expand
 from pixano_vlm.inputs.naming import OWN_NAMES, Naming
+from pixano_vlm.inputs.pixano_rows import dataset_files
 from pixano_vlm.inputs.rows import Rows
 from pixano_vlm.inputs.shards import RowsOfShard, Shards
 from pixano_vlm.inputs.template import Template
@@ -113,13 +114,15 @@ def _manifests(
         form = form_of(file) or JSONL
         if reading.template is not None and not form.takes_prompt:
             raise _no_prompt(reading.template, str(file))
-    paths = tuple(file.path for file in files if file.path is not None)
+    paths = tuple(path for file in files if file.path is not None for path in _files(file, file.path))
     if share is not None:
         number, of = share
         stem = _share_stem(stem, share)
         if len(files) >= of:
             files = files[number::of]
     path = files[0].path if is_one else None
+    if path is not None and path.is_dir():
+        path = None
     if is_one and path is not None and not path.is_file():  # a pipe: it can be read only once
         return Source(path, None, stem, naming=reading.naming, files=paths)
     rows: Rows | None
@@ -130,6 +133,11 @@ def _manifests(
     if share is not None and len(paths or files) < share[1]:
         rows = RowsOfShard(rows or JsonlRows(files[0], reading), *share)
     return Source(path, rows, stem, naming=reading.naming, files=paths)
+
+
+def _files(file: InputFile, path: Path) -> tuple[Path, ...]:
+    """The files that one manifest is read from."""
+    return dataset_files(path) if path.is_dir() else (path,)
 
 
 def _one(file: InputFile, reading: Reading) -> Rows | None:

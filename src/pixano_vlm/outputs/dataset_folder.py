@@ -20,7 +20,7 @@ from pixano_vlm.outputs.shard_names import existing_shards
 from pixano_vlm.outputs.shards import write_shards
 from pixano_vlm.outputs.tables import parquet_rows
 
-__all__ = ["SHARDS", "dataset_of", "dataset_rows"]
+__all__ = ["SHARDS", "dataset_files", "dataset_of", "dataset_rows"]
 
 SHARDS = "data/train-{shard}-of-{shards}.parquet"
 """Where in the folder the shards are: the names by which the hub knows the split."""
@@ -88,6 +88,11 @@ def dataset_of(answers: Answers, path: Path) -> None:
             return
         text = re.sub(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}", lambda _: part, text, flags=re.DOTALL)
     place(card, lambda temporary: _write(temporary, text))
+
+
+def dataset_files(path: Path) -> list[Path]:
+    """The shards that are there."""
+    return existing_shards(path / SHARDS)
 
 
 def dataset_rows(path: Path) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,6 @@ from typing import Any
 from zlib import crc32
 
 from pixano_vlm.errors import RESUME, OutputError, RunError, UsageError
-from pixano_vlm.outputs.dataset_folder import SHARDS
 from pixano_vlm.outputs.forms import (
     Answers,
     Lines,
@@ -28,8 +27,8 @@ from pixano_vlm.outputs.shards import write_shards
 from pixano_vlm.outputs.table_columns import Given
 
 __all__ = [
-    "check_exports", "export_rows", "files_of", "is_export", "split_outputs", "states_of", "write_export",
-    "write_exports",
+    "check_exports", "export_rows", "files_of", "is_export", "needs_prompt", "split_outputs", "states_of",
+    "write_export", "write_exports",
 ]  # fmt: skip
 
 
@@ -87,6 +86,11 @@ def _is_one_of(path: Path, others: Sequence[Path]) -> bool:
     return path.exists() and any(other.exists() and path.samefile(other) for other in others)
 
 
+def needs_prompt(exports: Sequence[Path]) -> bool:
+    """Whether one of them says what was asked, so that the output has to."""
+    return any(_form(path).needs_prompt for path in exports)
+
+
 def states_of(exports: Sequence[Path]) -> dict[str, list[int]]:
     """What each file is recognised by that a run wrote: its size in bytes, and its CRC-32."""
     files = [file for path in exports for file in files_of(path)]
@@ -94,11 +98,11 @@ def states_of(exports: Sequence[Path]) -> dict[str, list[int]]:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files that are there of one export: itself, its shards, or the shards in its folder."""
+    """The files that are there of one export: itself, its shards, or those in its folder."""
     if is_sharded(path):
         return existing_shards(path)
     if _form(path).is_folder:
-        return existing_shards(path / SHARDS) if path.is_dir() else []
+        return _form(path).files_in(path) if path.is_dir() else []
     return [path] if path.is_file() else []
 
 
@@ -154,13 +158,13 @@ def check_exports(
         OutputError: When one exists, or its folder does not.
         MissingPackageError: When one needs a package that is not installed.
     """
-    if shard_size is not None and not any(is_sharded(path) or _form(path).is_folder for path in exports):
+    if shard_size is not None and not any(is_sharded(path) or _form(path).has_shards for path in exports):
         raise UsageError(
             "--shard-size goes with an output in shards.",
             hint="Name one: -o 'part-{shard}.parquet', or -o NAME.hf for a Hugging Face dataset.",
         )
     for path in exports:
-        if _is_one_of(path, sources):
+        if _is_one_of(path, sources) or any(path.resolve() in source.resolve().parents for source in sources):
             raise OutputError(f"{path} is the manifest itself.", hint="Name another file with -o FILE.")
         if (there := _what_is_there(path)) is not None and not replace:
             raise OutputError(

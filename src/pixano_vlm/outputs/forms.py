@@ -142,8 +142,22 @@ class OutputForm:
     """The function that reads it back, likewise: each record's id, and what is written of it as text."""
     check: Callable[[], object] = field(default=lambda: None)
     """Raises `MissingPackageError` when what writes it is not installed."""
-    is_folder: bool = False
-    """Whether it is a folder of files, each of which is put in its place by what writes it."""
+    files: str = ""
+    """The function that lists the files of one that is a folder; what writes it puts each of them in its place."""
+    has_shards: bool = False
+    """Whether that folder holds shards."""
+    needs_prompt: bool = False
+    """Whether it says what was asked, so that the lines have to."""
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of files."""
+        return bool(self.files)
+
+    def files_in(self, path: Path) -> list[Path]:
+        """The files that are there of a folder of this form."""
+        found: list[Path] = _named(self.files)(path)
+        return found
 
     def put(self, answers: Answers, path: Path) -> None:
         """Writes the answers in this form, in one step."""
@@ -184,9 +198,21 @@ FORMS = (
     ),
     OutputForm((".openai.jsonl",), "openai_batch:batch_of", "openai_batch:batch_rows"),
     OutputForm(
-        (".hf",), "dataset_folder:dataset_of", "dataset_folder:dataset_rows", pyarrow_parquet, is_folder=True
+        (".hf",),
+        "dataset_folder:dataset_of",
+        "dataset_folder:dataset_rows",
+        pyarrow_parquet,
+        files="dataset_folder:dataset_files",
+        has_shards=True,
     ),
     OutputForm((".coco.json",), "coco:coco_of", "coco:coco_rows"),
+    OutputForm(
+        (".pixano",),
+        "pixano_dataset:pixano_of",
+        "pixano_dataset:pixano_rows",
+        files="pixano_dataset:pixano_files",
+        needs_prompt=True,
+    ),
 )
 OWN = (".jsonl", ".ndjson")
 """The endings of the tool's own form, which a run is resumed from; a name without any is one, too."""

@@ -18,7 +18,7 @@ from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.generation import SETTINGS, GenerationSettings
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput, VLMModel
-from pixano_vlm.outputs.exports import split_outputs
+from pixano_vlm.outputs.exports import needs_prompt, split_outputs
 from pixano_vlm.records.calibration import read_calibration
 from pixano_vlm.runs.events import RunEvents
 from pixano_vlm.runs.model import load_weights
@@ -114,7 +114,7 @@ def generate(
             shard_size=shard_size,
             settings=asked.over(instance.config.generation),
             system=system,
-            with_prompt=with_prompt,
+            with_prompt=with_prompt or needs_prompt(exports),
             calibration=None if calibration is None else read_calibration(Path(calibration)),
             run_seed=run_seed,
             limits=limits or Limits(),
