@@ -64,7 +64,7 @@ as much as another token.
 
 This checkpoint: {steps} steps, seed {seed}, {minutes:.0f} minutes on {machine} that did other work too.{note}
 
-    python -m pixano_vlm.shapes.train --out DIR --steps {planned} --seed {seed}
+    python -m pixano_vlm.shapes.train --out DIR{begins_with} --steps {planned} --seed {seed}
 
 ## Accuracy
 
@@ -100,6 +100,7 @@ class TrainingFacts:
     peak_learning_rate: float
     bell_steps: float
     coordinate_weight: float
+    has_begun_with_weights: bool
     note: str
 
 
@@ -123,6 +124,7 @@ def write_card(folder: Path, facts: TrainingFacts) -> None:
         share=facts.coordinate_weight,
         wordings="\n".join(_wordings(kind) for kind in WORDINGS),
         rate=facts.peak_learning_rate,
+        begins_with=" --weights OTHERS" if facts.has_begun_with_weights else "",
         planned=facts.planned_steps,
         pictures=facts.pictures_a_step,
         steps=facts.steps,

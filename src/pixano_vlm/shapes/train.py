@@ -1,4 +1,4 @@
-"""Train the embedded model from nothing: `python -m pixano_vlm.shapes.train --out DIR --steps N --seed S`.
+"""Train the embedded model: `python -m pixano_vlm.shapes.train --out DIR --steps N --seed S`.
 
 Each picture comes with a conversation of several questions, and only the answers count in the loss: asked
 one question a picture, the model stalls at 82 % and never learns to single out one shape. Every batch follows
@@ -6,6 +6,7 @@ from the seed and the step alone, so a run that continues with `--resume` sees t
 
 The checkpoint folder DIR is written every `CHECKPOINT_STEPS` steps, each file in one move, so that it can be
 used during training; what else is needed to resume lies in a file of its own, by default DIR.state.pt.
+A run begins with random weights, or with those of another checkpoint (`--weights`).
 How well a checkpoint answers is logged and chooses nothing: what is shipped is the last one.
 """
 
@@ -134,6 +135,7 @@ class Trainer:
     state_file: Path
     loss: AnswerLoss
     pictures: int = PICTURES_A_BATCH
+    has_begun_with_weights: bool = False
     note: str = ""
     step: int = 0
     seconds: float = 0.0
@@ -169,6 +171,7 @@ class Trainer:
             state_file,
             AnswerLoss(processor.tokenizer),
             pictures,
+            has_begun_with_weights=weights is not None,
         )
 
     def run(self, *, workers: int = 1) -> None:
@@ -214,6 +217,7 @@ class Trainer:
             peak_learning_rate=PEAK_LEARNING_RATE,
             bell_steps=BELL_STEPS,
             coordinate_weight=COORDINATE_WEIGHT,
+            has_begun_with_weights=self.has_begun_with_weights,
             note=self.note,
         )
         export(self.model, self.processor, facts, self.out)
