@@ -78,7 +78,8 @@ Not measured yet.
 
 It knows nothing but these pictures and these questions. A photograph, a fifth shape, a picture in which
 shapes do not keep to their quarters or which is far from square, two pictures at once, or a question in
-other words gets an answer that means nothing. It is a test instrument, not an assistant.
+other words gets an answer that means nothing. Asked where something is that is not there, it finds something else: no
+question like that was in its training. It is a test instrument, not an assistant.
 """
 
 
