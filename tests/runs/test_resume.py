@@ -391,6 +391,38 @@ def test_a_disk_without_room_for_ordering_says_so_and_keeps_every_result(folder:
     assert disk.text(OUT) == text
 
 
+def test_a_replaced_line_that_cannot_be_removed_ends_a_whole_run_with_an_error_that_says_so(
+    folder: Path,
+) -> None:
+    manifest, disk = write(folder / "m.jsonl", numbered(3)), Broken(errno.EROFS, 10_000)
+    run(manifest, OUT, disk=disk, settings=GREEDY)
+    disk.kill()
+    write(folder / "m.jsonl", [{**numbered(1)[0], "prompt": "another"}, *numbered(3)[1:]])
+    disk.after, disk.broken = 0, ("unlink",)
+    with pytest.raises(RunError, match=r"replaced\.jsonl cannot be .* Read-only.*holds every result"):
+        run(manifest, OUT, disk=disk, settings=GREEDY, resume=True)
+    disk.kill()
+    disk.broken = ()
+    assert disk.text(OUT) == fresh_text(manifest)
+
+
+def test_a_folder_that_cannot_be_synced_once_the_new_journal_is_there_loses_no_answer(folder: Path) -> None:
+    """Lines that were written again for their records' new ids are kept, for the new journal points at them."""
+    manifest, disk = write(folder / "m.jsonl", numbered(4)), Broken(errno.EIO, 10_000)
+    run(manifest, OUT, disk=disk, settings=GREEDY)
+    disk.kill()
+    write(manifest, [{**line, "id": f"new {n}"} for n, line in enumerate(numbered(4))])
+    disk.after, disk.broken = 0, ("sync_folder",)
+    with pytest.raises(OutputError, match="Input/output error"):
+        run(manifest, OUT, disk=disk, settings=GREEDY, resume=True)
+    assert disk.fds == {}
+    disk.kill()
+    disk.broken, model = (), FakeModel()
+    run(manifest, OUT, model, disk=disk, settings=GREEDY, resume=True)
+    assert model.asked == []
+    assert disk.text(OUT) == fresh_text(manifest)
+
+
 def test_an_output_that_vanishes_is_put_back_and_the_run_ends(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

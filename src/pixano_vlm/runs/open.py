@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pixano_vlm.clock import CLOCK, Clock
-from pixano_vlm.errors import OutputError
+from pixano_vlm.errors import RESUME, OutputError, RunError
 from pixano_vlm.inputs.manifest import Manifest
 from pixano_vlm.outputs.disk import DISK, Disk
 from pixano_vlm.outputs.journal import Journal
@@ -74,11 +74,18 @@ class Opened:
         """Ends a complete run: where lines of earlier answers are that have no new one; None: there are none.
 
         Raises:
-            OSError: When a file cannot be read.
+            RunError: When a file cannot be read or removed; the output holds every result.
         """
-        if self._backup is None or not self._backup.settle(is_waited_for=self.sink.has_stale):
-            return None
-        return self._backup.path
+        backup = self._backup
+        try:
+            stays = backup is not None and backup.settle(is_waited_for=self.sink.has_stale)
+        except OSError as error:
+            assert backup is not None
+            raise RunError(
+                f"{backup.path} cannot be read or removed: {error.strerror or error}. The output holds every result.",
+                hint=RESUME,
+            ) from error
+        return backup.path if stays and backup is not None else None
 
     def with_sidecars(self, sidecars: Sidecars, folder: str, model: str) -> Opened:
         """This, with a file beside each image."""
@@ -229,6 +236,10 @@ class _Opening:
                 disk.sync(fd)
                 new.sync()
                 disk.rename(new_path(self.beside), self.beside)
+                # From here on the new journal counts: what it points at stays, whatever fails.
+                undo.pop_all()
+                undo.callback(new.close)
+                undo.callback(disk.close, fd)
                 disk.sync_folder(self.beside.parent)
                 undo.pop_all()
         sink = JsonlSink(

@@ -286,8 +286,8 @@ class RayVLMModel(EngineModel, TakesDeferred):
         except (self._ray.exceptions.RayError, PixanoVLMError) as error:
             yield from self._replace(shares, seat, error)
             return
-        for key, _ in answers:
-            shares.answered(seat.share, key)
+        answers = [item for item in answers if shares.answered(seat.share, item[0])]
+        if answers:
             seat.failures = 0
         # The next call is made before the answers are handed on: no worker waits for a slow disk.
         more = shares.fill(seat.share)

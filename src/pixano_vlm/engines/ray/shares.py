@@ -92,11 +92,17 @@ class Shares(Generic[Key]):
             self._give_group(share)
         return self._source is not None or len(self._read) > 0
 
-    def answered(self, share: Share[Key], key: Key) -> None:
-        """A worker has answered a record, or it is not to be asked again."""
-        del share.held[key]
+    def answered(self, share: Share[Key], key: Key) -> bool:
+        """A worker has answered a record, or it is not to be asked again.
+
+        Returns:
+            Whether it had the record: an answer to one that it has no more is a second one, and the first counts.
+        """
+        if share.held.pop(key, None) is None:
+            return False
         self._losses.pop(key, None)
         self._open -= 1
+        return True
 
     def lost(self, share: Share[Key]) -> None:
         """A worker is gone: what it had is given to others."""
