@@ -19,7 +19,6 @@ from .draw import CELLS, COLOURS, KINDS, Scene, Thing
 
 QUESTION_KINDS: Final = ("describe", "count", "count_kind", "colour", "is_there", "where")
 REGION_KINDS: Final = ("box", "point", "detect")
-BOX_KINDS: Final = ("box", "detect")
 TRAINING_WEIGHTS: Final = {
     "describe": 0.04,
     "count": 0.02,
