@@ -38,7 +38,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         args.to.mkdir(parents=True, exist_ok=True)
         photograph(*runs(folder), folder, args.to)
-        photograph_regions(run(folder, "regions", examples("regions.jsonl"), code=0), folder, args.to)
+        photograph_regions(folder, args.to)
         photograph_trust(folder, args.to)
 
 
@@ -106,11 +106,13 @@ def photograph(greedy: Path, sampled: Path, folder: Path, to: Path) -> None:
         side_by_side(shots, to / "report-narrow.png")
 
 
-def photograph_regions(found: Path, folder: Path, to: Path) -> None:
+def photograph_regions(folder: Path, to: Path) -> None:
+    asked = {"id": "004-all", "prompt": "Detect all shapes.", "images": ["images/004.jpg"], "regions": True}
+    found = run(folder, "regions", [*examples("regions.jsonl"), asked], code=0)
     page = folder / "regions.html"
     write_report(ReportOptions(outputs=(found,), page=page, title="Shapes: where they are"))
     with Browser(1280, 620) as browser:
-        open_record(browser, page, "006-detect")
+        open_record(browser, page, "004-all")
         take(browser, to / "report-regions.png")
 
 
