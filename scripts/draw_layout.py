@@ -16,7 +16,7 @@ PAGE = ROOT / "docs" / "explanation" / "architecture.md"
 SOURCE = ROOT / "src" / "pixano_vlm"
 BEGIN, END = "<!-- modules: made by scripts/draw_layout.py -->\n", "<!-- end of modules -->\n"
 ORDER = (
-    "models", "media", "prompts", "records", "pixano_jsonl", "inputs", "outputs", "importers", "batching", "engines",
+    "models", "media", "prompts", "pixano_jsonl", "records", "inputs", "outputs", "importers", "batching", "engines",
     "catalog", "runs", "report", "cli", "shapes",
 )  # fmt: skip
 """The folders in the order of the data, from what knows nothing to what knows everything."""

@@ -11,10 +11,10 @@ import pytest
 from tests.batching.likelihoods import plain_logs
 from tests.batching.workload import WORDS, Record, load
 
-from pixano_vlm.batching.labels import tree_of
 from pixano_vlm.engines.transformers.model import TransformersVLMModel
 from pixano_vlm.errors import PromptError
 from pixano_vlm.models import VLMInput, VLMOutput
+from pixano_vlm.prompts.labels import tree_of
 from pixano_vlm.shapes import MODEL_DIR
 
 Open = Callable[..., TransformersVLMModel]

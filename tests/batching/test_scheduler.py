@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixano_vlm.batching.kv_cache import SLACK
-from pixano_vlm.batching.scheduler import PATIENCE, Scheduler
-from pixano_vlm.batching.sequence import PreparedImage, Prompt, Sequence
+from pixano_vlm.batching.scheduler import PATIENCE, SAMPLE_ROWS, Scheduler
+from pixano_vlm.batching.sequence import PreparedImage, Prompt, PromptCopy, Sequence
 from pixano_vlm.models import VLMInput
 
 
@@ -45,6 +45,36 @@ def test_everything_is_admitted_once_and_budgets_hold(
         seen += [s.arrival for s in admitted]
         scheduler.active.clear()
     assert sorted(seen) == list(range(len(sizes)))
+
+
+@given(st.lists(st.integers(1, 9), max_size=30), st.integers(1, 8), st.integers(200, 9_000))
+def test_samples_count_as_a_part_of_a_record_and_budgets_hold(ns: list[int], rows: int, tokens: int) -> None:
+    scheduler = Scheduler(rows, tokens)
+    for arrival, n in enumerate(ns):
+        copy = PromptCopy(set(range(n))) if n > 1 else None
+        for _ in range(n):
+            one = sequence(arrival)
+            one.copy = copy
+            scheduler.add(one)
+    count = 0
+    while scheduler.waiting:
+        admitted = scheduler.admit()
+        assert admitted
+        alone = sum(one.copy is None for one in admitted)
+        assert alone + (len(admitted) - alone) / SAMPLE_ROWS <= rows
+        assert len(admitted) == 1 or len(admitted) * (10 + 5 + SLACK) <= tokens
+        assert len(admitted) <= max(1, scheduler.row_limit(admitted))
+        count += len(admitted)
+    assert count == sum(ns)
+
+
+def test_with_samples_as_many_rows_are_filled_as_four_times_the_records() -> None:
+    scheduler, copy = Scheduler(2, 10_000), PromptCopy(set(range(20)))
+    for _ in range(20):
+        one = sequence(0)
+        one.copy = copy
+        scheduler.add(one)
+    assert len(scheduler.admit()) == 2 * SAMPLE_ROWS
 
 
 def test_records_that_share_an_image_are_admitted_together() -> None:

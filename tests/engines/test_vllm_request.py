@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from pixano_vlm.engines.vllm import request as vllm_request
-from pixano_vlm.engines.vllm.model import told
+from pixano_vlm.engines.vllm.logprobs import told
 from pixano_vlm.engines.vllm.request import _Pictures
-from pixano_vlm.errors import ImageError, PromptError
-from pixano_vlm.models import Limits, VLMInput
+from pixano_vlm.errors import ImageError
+from pixano_vlm.models import Limits
 
 
 def picture(path: Path, color: str) -> Path:
@@ -84,9 +84,3 @@ def test_what_vllm_tells_of_its_tokens_is_written_in_openais_form(
     assert [entry["token"] for entry in written["content"]] == ["a", "e"]
     assert [[other["token"] for other in entry["top_logprobs"]] for entry in written["content"]] == others
     assert told(Completion([1], None), 0) == ([], None)
-
-
-def test_labels_are_refused_with_what_does_score_them() -> None:
-    maker = object.__new__(vllm_request.RequestMaker)
-    with pytest.raises(PromptError, match="choices: vLLM does not tell"):
-        maker.prepare(VLMInput(prompt="a", max_new_tokens=1, choices=["a", "b"]), Limits())

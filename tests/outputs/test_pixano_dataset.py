@@ -10,8 +10,10 @@ import pytest
 import yaml
 from PIL import Image
 from tests.inputs.test_pixano_rows import answer, dataset, question
+from typer.testing import CliRunner
 
 from pixano_vlm import generate
+from pixano_vlm.cli import app
 from pixano_vlm.errors import OutputError, RunError
 from pixano_vlm.inputs.open import open_source
 from pixano_vlm.models import ModelDeploymentConfig, UsageInfo, VLMInput, VLMModel, VLMOutput
@@ -194,6 +196,12 @@ def test_a_dataset_without_a_table_for_boxes_is_an_error_that_keeps_the_jsonl(tm
     assert (tmp_path / "answers.jsonl").is_file()
 
 
+def test_a_dataset_without_a_place_for_labels_is_an_error(tmp_path: Path) -> None:
+    spec = {**ALL, "schema": {**ALL["schema"], "annotations": ["message", "bbox"], "entity": {}}}
+    with pytest.raises(RunError, match="no place for the label of a box"):
+        written(tmp_path, exported(tmp_path, spec=spec), prompt="Find", regions=True)
+
+
 def test_a_view_that_would_be_imported_twice_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +235,17 @@ def test_answers_about_other_images_are_a_dataset_of_their_own(tmp_path: Path) -
     spec = yaml.safe_load((output / "dataset.yaml").read_text())
     assert spec["dataset"] == {"name": "found", "workspace": "image_vqa"}
     assert [id for id, _ in export_rows(output)] == ["a.png", "b.png"]
+
+
+def test_check_compares_the_folder_with_the_output(tmp_path: Path) -> None:
+    written(tmp_path, exported(tmp_path, [question("Who?")], [question("Where?")]))
+    whole = CliRunner().invoke(app, ["check", str(tmp_path / "answers.jsonl")])
+    assert whole.exit_code == 0, whole.output
+    file = tmp_path / "answers.pixano" / "train" / "metadata.jsonl"
+    file.write_text(file.read_text().replace("Ann", "Bea"))
+    edited = CliRunner().invoke(app, ["check", str(tmp_path / "answers.jsonl")])
+    assert edited.exit_code == 1
+    assert "it differs from the output" in edited.output
 
 
 def test_what_was_written_is_a_dataset_that_is_read_here(tmp_path: Path) -> None:

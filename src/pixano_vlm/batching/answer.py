@@ -7,13 +7,11 @@ from pixano_vlm.batching.likelihood import geometric_mean, written_logs
 from pixano_vlm.batching.sequence import Sequence
 from pixano_vlm.batching.stop_criteria import StopCriteria
 from pixano_vlm.models.generation import settings_used
-from pixano_vlm.models.vlm import DECIMALS, UsageInfo, VLMOutput
+from pixano_vlm.models.vlm import UsageInfo, VLMOutput
+from pixano_vlm.prompts.labels import label_answer
 from pixano_vlm.prompts.response_format import parsed_answer, schema_of
 
 __all__ = ["chosen_label", "output"]
-
-PRECISE = 9
-"""Decimals of the probabilities of labels, which sum to 1."""
 
 
 def output(sequence: Sequence, stop: StopCriteria) -> VLMOutput:
@@ -51,17 +49,7 @@ def output(sequence: Sequence, stop: StopCriteria) -> VLMOutput:
 
 
 def chosen_label(sequence: Sequence, probabilities: dict[str, float]) -> VLMOutput:
-    """The answer of a record whose labels were scored: the likeliest, the first of equal ones."""
-    label = max(probabilities, key=lambda label: probabilities[label])
+    """The answer of a record whose labels were scored."""
     tree = sequence.prompt.labels
     assert tree is not None
-    nodes = tree.ends[tree.labels.index(label)]
-    used = settings_used(sequence.input, sequence.input.max_new_tokens)
-    return VLMOutput(
-        generated_text=label,
-        usage=UsageInfo.of(sequence.prompt.length, min(tree.depths[node] for node in nodes) + 1),
-        generation_config={"do_sample": False, "choices": used["choices"]},
-        finish_reason="stop",
-        confidence=round(probabilities[label], DECIMALS),
-        probabilities={name: round(value, PRECISE) for name, value in probabilities.items()},
-    )
+    return label_answer(sequence.input, tree, probabilities, sequence.prompt.length)

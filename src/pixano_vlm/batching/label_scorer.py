@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixano_vlm.batching.labels import LabelScores, LabelTree
+from pixano_vlm.batching.label_logits import take_logits
 from pixano_vlm.batching.plain_scoring import probabilities_plainly
 from pixano_vlm.batching.runner import ModelRunner
 from pixano_vlm.batching.sequence import Sequence
 from pixano_vlm.errors import is_out_of_memory
+from pixano_vlm.prompts.labels import LabelScores, LabelTree
 
 __all__ = ["LabelScorer"]
 
@@ -66,7 +67,7 @@ class LabelScorer:
     def _at_once(self, sequence: Sequence, tree: LabelTree, after_prompt: Tensor) -> dict[str, float] | None:
         """None where this model's code does not take a tree."""
         scores = LabelScores(tree, self._end_ids)
-        scores.take([-1], after_prompt)
+        take_logits(scores, [-1], after_prompt)
         try:
             self._runner.score_labels(sequence, tree, scores)
             return scores.probabilities()

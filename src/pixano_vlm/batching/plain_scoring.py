@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixano_vlm.batching.labels import LabelScores, LabelTree
+from pixano_vlm.batching.label_logits import take_logits
 from pixano_vlm.batching.sequence import Sequence
+from pixano_vlm.prompts.labels import LabelScores, LabelTree
 
 __all__ = ["probabilities_plainly", "score_plainly"]
 
@@ -50,7 +51,7 @@ def score_plainly(model: Any, tensors: dict[str, Any], tree: LabelTree, scores: 
         logits = model(**_extended(model, given, new), use_cache=False).logits[0, -len(path) - 1 :]
         rows = [row for row, place in enumerate([-1, *path]) if place not in taken]
         places = [[-1, *path][row] for row in rows]
-        scores.take(places, logits[rows])
+        take_logits(scores, places, logits[rows])
         taken.update(places)
 
 

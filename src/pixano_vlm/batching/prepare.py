@@ -26,7 +26,6 @@ from pixano_vlm.batching.frames import FrameChooser
 from pixano_vlm.batching.image_budget import ImageBudget, budget_of
 from pixano_vlm.batching.image_memo import DIGEST, ImageProcessorMemo, nbytes_of
 from pixano_vlm.batching.image_size import image_sizes
-from pixano_vlm.batching.labels import LabelTree, tree_of
 from pixano_vlm.batching.sequence import PreparedImage, Prompt
 from pixano_vlm.batching.thinking_constraint import ThinkingConstraint
 from pixano_vlm.errors import GenerationError, PromptError, VLMError
@@ -37,8 +36,8 @@ from pixano_vlm.models.region import ImageSize
 from pixano_vlm.models.samples import check_samples
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.chat_template import ChatTemplateRenderer, RenderedPrompt
-from pixano_vlm.prompts.choices import check_choices
 from pixano_vlm.prompts.control_tokens import unmarked
+from pixano_vlm.prompts.labels import LabelTree, check_labels, tree_of
 from pixano_vlm.prompts.thinking import Thinking
 
 
@@ -167,20 +166,7 @@ class PromptMaker:
         return image_sizes(sizes, processed, self._image_processor, ids, self._image_token_id)
 
     def _labels(self, input: VLMInput, prompt: str, *, thinks: bool) -> LabelTree:
-        try:
-            labels = check_choices(input.choices)
-        except ValueError as error:
-            raise PromptError(f"choices {error}.") from None
-        if input.response_format is not None and input.response_format.get("type") != "text":
-            raise PromptError(
-                "choices and response_format cannot both be followed.",
-                hint="Leave one out; an enum in the schema has no probabilities.",
-            )
-        if thinks:
-            raise PromptError(
-                "choices: this model's prompt ends inside of its thoughts, and labels are scored right after it.",
-                hint="Turn thinking off, such as with --template enable_thinking=false.",
-            )
+        labels = check_labels(input.choices, input.response_format, thinks=thinks)
 
         def tokenize(text: str) -> list[int]:
             return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])

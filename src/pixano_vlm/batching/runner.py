@@ -18,12 +18,13 @@ from torch import Tensor
 
 from pixano_vlm.batching.cache_argument import cache_argument, pass_cache
 from pixano_vlm.batching.kv_cache import CacheWindow, LayerKind, SlotCache
-from pixano_vlm.batching.labels import LabelScores, LabelTree
+from pixano_vlm.batching.label_logits import take_logits
 from pixano_vlm.batching.prefix import PrefixStore
 from pixano_vlm.batching.sampling import attach_sampling
 from pixano_vlm.batching.sequence import PreparedImage, PromptCopy, Sequence
 from pixano_vlm.batching.vision import PIXEL_ARGUMENTS, ImageEncoder, ImageFeatures, join
 from pixano_vlm.errors import is_out_of_memory
+from pixano_vlm.prompts.labels import LabelScores, LabelTree
 
 TOKEN_TYPES = ("token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
 """Inputs of a forward call that run along the prompt's tokens."""
@@ -278,7 +279,7 @@ class ModelRunner:
         while wave := scores.next_nodes():
             for nodes in (wave[first : first + step] for first in range(0, len(wave), step)):
                 columns.update({node: len(columns) + place for place, node in enumerate(nodes)})
-                scores.take(nodes, self._scores_after(sequence, tree, nodes, columns))
+                take_logits(scores, nodes, self._scores_after(sequence, tree, nodes, columns))
 
     def _scores_after(
         self, sequence: Sequence, tree: LabelTree, nodes: list[int], columns: dict[int, int]

@@ -7,6 +7,7 @@ those that may generate longest go first, so that the tail of a run is short; no
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -15,6 +16,10 @@ from pixano_vlm.batching.sequence import Sequence
 
 PATIENCE = 512
 """A record that this many later ones have overtaken goes first."""
+
+SAMPLE_ROWS = 4
+"""So many samples of records with several count as one record: their prompts cost nothing, and a step of many rows
+costs less per token."""
 
 FILL_SHARE = 8
 """Rows are filled when this part of them is empty: 8 is an eighth."""
@@ -43,11 +48,16 @@ class Span(NamedTuple):
         return self.longest + self.steps + SLACK
 
 
+def _weight(sequences: Iterable[Sequence]) -> float:
+    """As how many records some rows count."""
+    return sum(1 if sequence.copy is None else 1 / SAMPLE_ROWS for sequence in sequences)
+
+
 class Scheduler:
     """The records that wait, and those in flight in the order of their rows.
 
     Args:
-        max_rows: Most records in flight.
+        max_rows: Most records in flight; a sample of several counts as a part of one.
         max_tokens: Most tokens, prompts and room for answers, in flight; one record may exceed it alone.
     """
 
@@ -62,8 +72,8 @@ class Scheduler:
 
     @property
     def free_rows(self) -> int:
-        """Rows that may be filled now."""
-        return max(0, self.max_rows - len(self.active))
+        """Records that may begin now."""
+        return max(0, self.max_rows - math.ceil(_weight(self.active)))
 
     def add(self, sequence: Sequence) -> None:
         """Queues a record."""
@@ -78,11 +88,12 @@ class Scheduler:
         if self.free_rows < min(worthwhile, len(self.waiting)) or not self.waiting:
             return []
         admitted: list[Sequence] = []
-        span = Span.of(self.active)
+        span, weight = Span.of(self.active), _weight(self.active)
         for sequence in self._by_priority():
             rows = len(self.active) + len(admitted) + 1
             wider = span.with_one(sequence)
-            if rows > self.max_rows or (rows > 1 and rows * wider.columns > self.max_tokens):
+            weight += _weight([sequence])
+            if weight > self.max_rows or (rows > 1 and rows * wider.columns > self.max_tokens):
                 break
             admitted.append(sequence)
             span = wider
@@ -94,9 +105,11 @@ class Scheduler:
             self._grow_at = self._admitted + PATIENCE
         return admitted
 
-    def row_limit(self, sequences: Iterable[Sequence]) -> int:
+    def row_limit(self, sequences: list[Sequence]) -> int:
         """Most rows that may be held for records as long as these."""
-        return max(1, min(self.max_rows, self.max_tokens // Span.of(sequences).columns))
+        has_samples = any(sequence.copy is not None for sequence in sequences)
+        most = self.max_rows * (SAMPLE_ROWS if has_samples else 1)
+        return max(1, min(most, self.max_tokens // Span.of(sequences).columns))
 
     def put_back(self, sequences: Iterable[Sequence]) -> None:
         """Queues admitted records again, to begin again."""
@@ -106,7 +119,7 @@ class Scheduler:
 
     def shrink(self) -> None:
         """Half as many rows for a while: memory ran out with as many as there are."""
-        self.max_rows = max(1, len(self.active) // 2)
+        self.max_rows = max(1, math.ceil(_weight(self.active)) // 2)
         self._grow_at = self._admitted + PATIENCE
 
     def _by_priority(self) -> list[Sequence]:

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from pixano_vlm.batching.constraint import Constraint
 from pixano_vlm.batching.kv_cache import KeptRow
-from pixano_vlm.batching.labels import LabelTree
 from pixano_vlm.batching.thinking_constraint import ThinkingConstraint
 from pixano_vlm.models.region import ImageSize
 from pixano_vlm.models.vlm import VLMInput
+from pixano_vlm.prompts.labels import LabelTree
 
 FinishReason = Literal["stop", "length"]
 

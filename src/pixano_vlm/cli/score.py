@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pixano_vlm.cli.figures import decimal, interval, percent, with_interval
 from pixano_vlm.cli.options import Traceback
+from pixano_vlm.cli.score_dataset import is_dataset, score_dataset
 from pixano_vlm.cli.tables import print_facts, print_table
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ def score(
         typer.Option(
             "--truth",
             metavar="KEY|FILE",
-            help="The right answers: a key of the records' metadata, or a JSONL, CSV or Parquet file with ids.",
+            help="The right answers: a key of the records' metadata; a JSONL, CSV or Parquet file with ids; for "
+            "boxes COCO data; or a Pixano dataset exported after its review.",
         ),
     ],
     truth_column: Annotated[
@@ -94,6 +97,13 @@ def score(
     from pixano_vlm.scoring import ScoreOptions, score_outputs
     from pixano_vlm.scoring.metrics import Tolerance
 
+    if is_dataset(truth):
+        flags = {
+            "--truth-column": truth_column, "--metric": metric, "--by": by, "--accept": accept,
+            "--tolerance": None if tolerance == "0" else tolerance, "--calibrate": calibrate,
+        }  # fmt: skip
+        score_dataset(outputs, Path(truth), flags, as_json=as_json)
+        return
     scores = score_outputs(
         ScoreOptions(
             outputs=tuple(outputs),
@@ -142,7 +152,7 @@ def _print_output(one: OutputScore, scores: Scores) -> None:
     facts: dict[str, object] = {
         "output": str(one.path),
         "model": one.model,
-        "right" if scores.is_binary else "score": _with_interval(one.overall),
+        "right" if scores.is_binary else "score": with_interval(one.overall),
         "records": one.overall.n,
         "of these failed (not right)": one.failed,
     }
@@ -163,7 +173,7 @@ def _print_output(one: OutputScore, scores: Scores) -> None:
 def _print_estimates(name: str, found: dict[str, Estimate]) -> None:
     if not found:
         return
-    rows = [(key, _percent(one.value), _interval(one), f"{one.n:,}") for key, one in found.items()]
+    rows = [(key, percent(one.value), interval(one), f"{one.n:,}") for key, one in found.items()]
     sys.stdout.write("\n")
     print_table((name, "right", "95 % interval", "records"), rows[:MOST_GROUPS])
     if len(rows) > MOST_GROUPS:
@@ -189,9 +199,9 @@ def _print_trust(trust: Trust, scores: Scores) -> None:
     facts: dict[str, object] = {"answers with a confidence": trust.n}
     if trust.without:
         facts["without one"] = trust.without
-    facts["AUROC"] = _decimal(trust.auroc)
-    facts["expected calibration error"] = _decimal(trust.calibration_error)
-    facts["area under accuracy against coverage"] = _decimal(trust.area)
+    facts["AUROC"] = decimal(trust.auroc)
+    facts["expected calibration error"] = decimal(trust.calibration_error)
+    facts["area under accuracy against coverage"] = decimal(trust.area)
     if not scores.is_binary:
         facts["counted as right"] = "from 0.5 on"
     sys.stdout.write("\n")
@@ -200,14 +210,14 @@ def _print_trust(trust: Trust, scores: Scores) -> None:
     print_table(
         ("most confident", "confidence from", "right", "95 % interval"),
         [
-            (_percent(row.share), f"{row.threshold:.4f}", _percent(row.right.value), _interval(row.right))
+            (percent(row.share), f"{row.threshold:.4f}", percent(row.right.value), interval(row.right))
             for row in trust.coverage
         ],
     )
     kept = trust.accepted
     if kept is None:
         return
-    wanted = _percent(kept.wanted)
+    wanted = percent(kept.wanted)
     if kept.threshold is None:
         text = (
             f"accept nothing: no threshold has {wanted} right with 95 % certainty. More records with a truth, or a "
@@ -215,7 +225,7 @@ def _print_trust(trust: Trust, scores: Scores) -> None:
         )
     else:
         text = (
-            f"accept confidence >= {kept.threshold!r}: {kept.n:,} of {kept.of:,} records ({_percent(kept.share)}); "
+            f"accept confidence >= {kept.threshold!r}: {kept.n:,} of {kept.of:,} records ({percent(kept.share)}); "
             f"with 95 % certainty at least {wanted} of such answers are right (here {kept.right:,} of {kept.n:,})"
         )
     sys.stdout.write(f"\n{text}\n")
@@ -232,19 +242,3 @@ def _difference(found: Difference) -> dict[str, object]:
     if not math.isnan(found.p):
         facts["McNemar's p"] = found.p
     return facts
-
-
-def _with_interval(one: Estimate) -> str:
-    return f"{_percent(one.value)} ({_interval(one)})"
-
-
-def _interval(one: Estimate) -> str:
-    return "-" if math.isnan(one.low) else f"{one.low:.1%} to {one.high:.1%}"
-
-
-def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.1%}"
-
-
-def _decimal(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"

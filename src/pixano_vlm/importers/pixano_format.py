@@ -33,12 +33,12 @@ from pixano.datasets.io.source_fingerprint import local_source_fingerprint
 from pixano.datasets.io.spec import resolve_dataset_info
 
 from pixano_vlm.outputs.forms import OWN, Answers, Lines
-from pixano_vlm.outputs.pixano_answer import Tables, answer_of, asked_in, entities_of, new_conversation
 from pixano_vlm.outputs.pixano_dataset import pixano_of, read_folders
 from pixano_vlm.pixano_jsonl.dataset_folder import SPEC
 from pixano_vlm.pixano_jsonl.ids import derived_id, message_id
 from pixano_vlm.pixano_jsonl.origin import DatasetPlace, place_of
 from pixano_vlm.records.output_line import OutputLine, read_line
+from pixano_vlm.records.pixano_answer import Tables, answer_of, asked_in, entities_of, new_conversation
 
 __all__ = ["FORMAT", "OutputImporter"]
 

@@ -9,7 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-__all__ = ["CONVENTIONS", "Convention", "ImageSize", "Region", "RegionConvention"]
+__all__ = ["CONVENTIONS", "UNNAMED", "Convention", "ImageSize", "Region", "RegionConvention"]
+
+UNNAMED = "object"
+"""What a region is called that has no label, where it has to be called something."""
 
 
 class Region(BaseModel):
@@ -25,6 +28,14 @@ class Region(BaseModel):
     polygon: list[tuple[float, float]] | None = Field(default=None, description="Corners, `[[x, y], ...]`.")
     confidence: float | None = Field(default=None, description="How sure the model is, where it says so.")
     image: int = Field(default=0, ge=0, description="Which of the record's images, from 0.")
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float] | None:
+        """Its box; of a polygon, the smallest around it; None of a point."""
+        if self.box is not None or self.polygon is None:
+            return self.box
+        across, down = [x for x, _ in self.polygon], [y for _, y in self.polygon]
+        return min(across), min(down), max(across), max(down)
 
 
 class ImageSize(BaseModel):

@@ -13,16 +13,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pixano_vlm.models.region import Region
+from pixano_vlm.models.region import UNNAMED, Region
 from pixano_vlm.outputs.forms import Answers
 from pixano_vlm.records.output_line import OutputLine
 
-__all__ = ["UNNAMED", "box_of", "coco_of", "coco_rows", "labels_of"]
-
-UNNAMED = "object"
-"""The category of a region that has no label."""
-
-Box = tuple[float, float, float, float]
+__all__ = ["coco_of", "coco_rows", "labels_of"]
 
 
 def coco_of(answers: Answers, path: Path) -> None:
@@ -84,21 +79,13 @@ def labels_of(lines: Iterable[OutputLine]) -> list[str]:
             region.label or UNNAMED
             for line in lines
             for region in line.regions or ()
-            if box_of(region) is not None
+            if region.bounds is not None
         }
     )
 
 
-def box_of(region: Region) -> Box | None:
-    """A region's box; of a polygon, the smallest around it; None of a point."""
-    if region.box is not None or region.polygon is None:
-        return region.box
-    across, down = [x for x, _ in region.polygon], [y for _, y in region.polygon]
-    return min(across), min(down), max(across), max(down)
-
-
 def _annotation(region: Region) -> dict[str, Any] | None:
-    box = box_of(region)
+    box = region.bounds
     if box is None:
         return None
     x0, y0, x1, y1 = box

@@ -21,14 +21,6 @@ import yaml
 from pixano_vlm.errors import ManifestError, RecordError, RunError
 from pixano_vlm.media.sources import is_url, local_path
 from pixano_vlm.outputs.forms import Answers, place
-from pixano_vlm.outputs.pixano_answer import (
-    Tables,
-    answer_of,
-    asked_in,
-    entities_of,
-    has_boxes,
-    new_conversation,
-)
 from pixano_vlm.outputs.run_file import run_file_path
 from pixano_vlm.pixano_jsonl.conversation import turns_of
 from pixano_vlm.pixano_jsonl.dataset_folder import (
@@ -47,6 +39,14 @@ from pixano_vlm.pixano_jsonl.ids import derived_id
 from pixano_vlm.pixano_jsonl.line import DatasetLine, DatasetMessage
 from pixano_vlm.pixano_jsonl.origin import DatasetPlace, place_of
 from pixano_vlm.records.output_line import OutputLine
+from pixano_vlm.records.pixano_answer import (
+    Tables,
+    answer_of,
+    asked_in,
+    entities_of,
+    has_boxes,
+    new_conversation,
+)
 
 __all__ = ["pixano_files", "pixano_of", "pixano_rows", "read_folders"]
 
@@ -225,6 +225,12 @@ class _Record:
             raise RunError(
                 f"{self._folder.path} has no table for boxes: `bbox` is not among the annotations of its schema.",
                 hint="Add it there, or write the boxes elsewhere: -o NAME.coco.json",
+            )
+        if has_boxes(line) and self._tables.label_attr is None and not self._tables.has("classification"):
+            raise RunError(
+                f"{self._folder.path} has no place for the label of a box: its entities have no attribute such as "
+                "`category`, and `classification` is not among its annotations.",
+                hint="Add one of them in Pixano, or write the boxes elsewhere: -o NAME.coco.json",
             )
         self._entities += entities_of(line, where, self._tables, source)
         kind, choices = (where.question_type, where.choices or []) if where.conversation else asked_in(line)

@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pixano_vlm.models.region import ImageSize, Region
-from pixano_vlm.outputs.coco import UNNAMED, box_of
+from pixano_vlm.models.region import UNNAMED, ImageSize, Region
 
 __all__ = ["CLASSES", "ClassList", "yolo_text"]
 
@@ -75,7 +74,7 @@ def yolo_text(line: Mapping[str, Any], classes: ClassList) -> str | None:
     size = ImageSize.model_validate(line["image_sizes"][0])
     rows = []
     for region in map(Region.model_validate, line["regions"]):
-        box = box_of(region)
+        box = region.bounds
         if region.image == 0 and box is not None:
             x0, y0, x1, y1 = box
             shares = (

@@ -11,7 +11,8 @@ MOST = 1_000
 
 
 NOT_SCORED = (
-    "TransformersVLMModel scores labels; a JSON schema with an enum is followed here, without probabilities."
+    "Models that run in this process, vLLM's too, score labels; a JSON schema with an enum is followed here, without "
+    "probabilities."
 )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pixano_vlm.extras import import_extra
 
-__all__ = ["LEVEL", "Estimate", "difference_of_means", "difference_of_shares", "mean", "share"]
+__all__ = ["LEVEL", "Estimate", "difference_of_means", "difference_of_shares", "mean", "ratio", "share"]
 
 LEVEL = 0.95
 MOST_RESAMPLED = 2_000
@@ -60,6 +60,28 @@ def mean(values: Any) -> Estimate:
         return Estimate(value, max(0.0, middle - half), min(1.0, middle + half), n)
     low, high = _interval(values)
     return Estimate(value, max(0.0, low), min(1.0, high), n)
+
+
+def ratio(parts: Any, wholes: Any) -> Estimate:
+    """The sum of some counts over that of others, image by image (two arrays): bootstrapped over the images.
+
+    Things in one image are not independent of each other, and images are taken to be. Where all images say the same,
+    Wilson's interval of the sums.
+    """
+    n, of = len(parts), float(wholes.sum()) if len(wholes) else 0.0
+    if n == 0 or of == 0:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    import numpy
+
+    value = float(parts.sum()) / of
+    picked = numpy.random.default_rng(0).integers(0, n, (RESAMPLES, n))
+    sums = wholes[picked].sum(axis=1)
+    found = parts[picked].sum(axis=1)[sums > 0] / sums[sums > 0]
+    low, high = numpy.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(found) else (value, value)
+    if low == high:
+        whole = share(round(parts.sum()), round(of))
+        low, high = whole.low, whole.high
+    return Estimate(value, float(low), float(high), int(of))
 
 
 def _interval(values: Any) -> tuple[float, float]:

@@ -19,6 +19,8 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 pytest.importorskip("pixano")
+from pixano.api.resources import BBOX_RESOURCE, MESSAGE_RESOURCE
+from pixano.api.service import BaseService
 from pixano.cli import app
 from pixano.datasets import Dataset
 from pixano.datasets.dataset_info import DatasetInfo
@@ -254,28 +256,25 @@ def test_boxes_become_entities_in_both_ways_and_are_the_same(tmp_path: Path) -> 
 
 
 def test_answers_about_other_images_pass_pixanos_harness(tmp_path: Path) -> None:
+    """One image: the harness asks for one prefix, and derived ids have that of their record."""
     (tmp_path / "photos").mkdir()
-    for number in NUMBERS:
-        (tmp_path / "photos" / f"{number}.jpg").write_bytes(
-            (SHAPES / "images" / f"{number}.jpg").read_bytes()
-        )
+    (tmp_path / "photos" / "001.jpg").write_bytes((SHAPES / "images" / "001.jpg").read_bytes())
     run(tmp_path, "photos", "--model", "shapes", "--prompt", "What do you see?", "--with-prompt")
     importer = FORMATS.get("pixano_vlm").importer_cls
     assert importer is not None
     case = DatasetImporterTestCase(
         importer=importer(), source=tmp_path / "answers.jsonl", spec=ImportSpec(),
-        expected_counts={"records": 3, "images": 3, "messages": 6, "entities": 0},
+        expected_counts={"records": 1, "images": 1, "messages": 2, "entities": 0},
     )  # fmt: skip
     case.assert_analyze_clean()
     (tmp_path / "data").mkdir()
     dataset, result = case.run_import(tmp_path / "data")
-    assert result.table_counts == {"records": 3, "images": 3, "messages": 6}
+    assert result.table_counts == {"records": 1, "images": 1, "messages": 2}
     case.assert_counts(dataset)
     case.assert_storage_mode(dataset, "embedded")
     case.assert_id_prefix(dataset, derived_id("001.jpg").partition("-")[0], "images")
     case.assert_idempotent_rerun(dataset, tmp_path / "data")
-    records = dataset.open_table("records").to_arrow().to_pylist()
-    assert {row["id"] for row in records} == {f"{number}.jpg" for number in NUMBERS}
+    assert [row["id"] for row in dataset.open_table("records").to_arrow().to_pylist()] == ["001.jpg"]
 
 
 def test_a_file_that_is_not_an_output_is_left_to_other_formats(tmp_path: Path) -> None:
@@ -283,3 +282,63 @@ def test_a_file_that_is_not_an_output_is_left_to_other_formats(tmp_path: Path) -
     done = CliRunner().invoke(app, ["data", "import", str(tmp_path), str(tmp_path / "m.jsonl"), "--yes"])
     assert done.exit_code == 1
     assert "Could not detect" in done.output
+
+
+def test_edits_through_pixanos_api_are_counted_as_corrections(tmp_path: Path) -> None:
+    build(tmp_path, derived=True)
+    exported(tmp_path, "before")
+    (tmp_path / "pointing.py").write_text(POINTING)
+    (tmp_path / "models.yaml").write_text(
+        "models:\n  - {name: pointing, model_class: pointing, regions: own, model_params: {}}\n"
+    )
+    config, plugin = tmp_path / "models.yaml", tmp_path / "pointing.py"
+    pointing = (
+        "--config",
+        config,
+        "--plugin",
+        plugin,
+        "--model",
+        "pointing",
+        "--regions",
+        "--prompt",
+        "Find all.",
+    )
+    for name, args in (("asked", ("--model", "shapes")), ("found", pointing)):
+        (tmp_path / name).mkdir()
+        run(tmp_path / name, tmp_path / "before", *args)
+        data("import", tmp_path, tmp_path / name / "answers.jsonl", "--mode", "add", "--yes")
+
+    dataset = Dataset(tmp_path / "library" / "shapes")
+    messages, boxes = BaseService(dataset, MESSAGE_RESOURCE), BaseService(dataset, BBOX_RESOURCE)
+    answers = {(row["record_id"], row["number"]): id for id, row in table(tmp_path, "messages").items()
+               if row["user"] == "shapes"}  # fmt: skip
+    messages.update(answers["record-001", 1], {"content": "something else"})
+    messages.update(answers["record-002", 2], {"content": "[[H]]"})
+    messages.delete(answers["record-003", 1])
+    moved, gone, *_ = table(tmp_path, "bboxes")
+    boxes.update(moved, {"coords": [0.3, 0.3, 0.4, 0.4]})
+    boxes.delete(gone)
+
+    exported(tmp_path, "reviewed")
+    found = {}
+    for name in ("asked", "found"):
+        output = tmp_path / name / "answers.jsonl"
+        command = [PYTHON, "-m", "pixano_vlm", "score", output, "--truth", "reviewed", "--json"]
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        found[name] = json.loads(done.stdout)
+    (asked,) = found["asked"]["corrections"]["models"]
+    assert (asked["model"], asked["accepted"], asked["corrected"], asked["rejected"]) == ("shapes", 3, 2, 1)
+    boxes_found = [
+        one for one in found["found"]["corrections"]["questions"] if one["question"].startswith("box: ")
+    ]
+    counts = {
+        status: sum(one[status] for one in boxes_found) for status in ("accepted", "corrected", "rejected")
+    }
+    assert counts == {"accepted": 4, "corrected": 1, "rejected": 1}
+    (regions,) = found["found"]["regions"]
+    assert (regions["true_boxes"], regions["found_boxes"]) == (5, 6)
+    assert regions["recall"]["value"] == pytest.approx(4 / 5)

@@ -30,6 +30,7 @@ pytest.importorskip("vllm")
 from pixano_vlm.engines.vllm.model import REFILL, VLLMVLMModel
 from pixano_vlm.errors import ConfigError, ImageError, ModelLoadError, PromptError
 from pixano_vlm.models import Limits, ModelDeploymentConfig, VLMInput, VLMOutput
+from pixano_vlm.models.samples import sample_inputs
 
 # What vLLM and the libraries under it warn of is not this project's.
 pytestmark = [pytest.mark.engines, pytest.mark.filterwarnings("ignore")]
@@ -279,3 +280,29 @@ def test_the_fingerprint_needs_no_loading_and_follows_the_arguments() -> None:
     first = VLLMVLMModel(config()).fingerprint()
     assert VLLMVLMModel(config(prepare_workers=4)).fingerprint() == first
     assert VLLMVLMModel(config(engine_args={})).fingerprint() != first
+
+
+class TestLabelsAndSamples:
+    def test_labels_have_the_probabilities_that_the_in_process_engine_gives(
+        self, model: VLLMVLMModel
+    ) -> None:
+        from pixano_vlm.engines.transformers.model import TransformersVLMModel
+
+        here = TransformersVLMModel(
+            ModelDeploymentConfig(name="m", model_params={"path": str(SHAPES), "dtype": "float32"})
+        )
+        here.load_model()
+        labels = ["red", "green", "blue", "a star", "a star and a square", "yes", "no", "top right"]
+        inputs = [ask(number, choices=labels) for number in range(12)]
+        ours, theirs = (dict(one.stream(enumerate(inputs))) for one in (here, model))
+        for number in range(len(inputs)):
+            assert theirs[number].generated_text == ours[number].generated_text  # type: ignore[union-attr]
+            assert theirs[number].usage == ours[number].usage  # type: ignore[union-attr]
+            expected = ours[number].probabilities  # type: ignore[union-attr]
+            assert theirs[number].probabilities == pytest.approx(expected, abs=1e-3)  # type: ignore[union-attr]
+
+    def test_each_sample_is_the_one_drawn_alone_with_its_seed(self, model: VLLMVLMModel) -> None:
+        input = ask(3, n=3, temperature=1.5, seed=11, max_new_tokens=12)
+        answer = model.predict(input)
+        alone = [model.predict(one).generated_text for one in sample_inputs(input)]
+        assert [sample.generated_text for sample in answer.samples or []] == alone

@@ -23,6 +23,8 @@ from typing import Any, ClassVar, Generic
 from pydantic import BaseModel, ConfigDict, Field
 
 from pixano_vlm.engines.base import EngineModel, read_parameters, refuse_prompt_limit
+from pixano_vlm.engines.vllm.labels import LabelPart, LabelRun
+from pixano_vlm.engines.vllm.logprobs import told
 from pixano_vlm.engines.vllm.request import NO_BUDGET, RequestMaker, VLLMRequest
 from pixano_vlm.errors import (
     RESUME,
@@ -99,6 +101,8 @@ class _Flow(Generic[Key]):
     preparing: deque[tuple[Key, VLMInput, Future[VLLMRequest]]] = field(default_factory=deque)
     running: dict[str, tuple[Key, VLMInput]] = field(default_factory=dict)
     """The id that vLLM was given -> the key and the input."""
+    labels: dict[str, tuple[LabelRun, LabelPart]] = field(default_factory=dict)
+    """Of those that are part of a record's labels, which part."""
 
 
 @register_model
@@ -265,18 +269,50 @@ class VLLMVLMModel(EngineModel):
         self, flow: _Flow[Key], key: Key, input: VLMInput, future: Future[VLLMRequest]
     ) -> Iterator[tuple[Key, VLMError]]:
         """Gives vLLM one request; yields its error where it cannot."""
-        id = str(next(self._ids))
         try:
             ready = future.result()
-            self._engine.add_request(id, ready.prompt, ready.params, tokenization_kwargs=ready.tokenization)
-        except VLMError as error:
-            yield key, error
+            if ready.labels is not None:
+                self._add_labels(flow, key, input, LabelRun(ready, self._end_ids()))
+            else:
+                flow.running[self._start(ready)] = (key, input)
         except Exception as error:  # vLLM refuses a request with whatever its processor raises
-            self._raise_if_dead(error)
-            text = " ".join(str(error).split())[:300]
-            yield key, PromptError(f"vLLM refuses this request: {text}")
-        else:
-            flow.running[id] = (key, input)
+            yield key, self._refusal(error)
+
+    def _refusal(self, error: Exception) -> VLMError:
+        """What a record is answered with that cannot be asked."""
+        if isinstance(error, VLMError):
+            return error
+        self._raise_if_dead(error)
+        return PromptError(f"vLLM refuses this request: {' '.join(str(error).split())[:300]}")
+
+    def _end_ids(self) -> frozenset[int]:
+        config = self._engine.vllm_config.model_config
+        return self._requests.end_ids(
+            config.hf_config, config.try_get_generation_config().get("eos_token_id")
+        )
+
+    def _start(self, ready: VLLMRequest) -> str:
+        """Gives vLLM one request; returns its id."""
+        id = str(next(self._ids))
+        self._engine.add_request(id, ready.prompt, ready.params, tokenization_kwargs=ready.tokenization)
+        return id
+
+    def _add_labels(self, flow: _Flow[Key], key: Key, input: VLMInput, run: LabelRun) -> bool:
+        """Gives vLLM the next parts of a record's labels; returns whether there are any.
+
+        Where one cannot be given, none is left behind.
+        """
+        parts, begun = run.next_parts(), list[str]()
+        try:
+            for part in parts:
+                begun.append(id := self._start(run.request(part)))
+                flow.running[id], flow.labels[id] = (key, input), (run, part)
+        except Exception:
+            for id in begun:
+                del flow.running[id], flow.labels[id]
+            self._engine.abort_request(begun)
+            raise
+        return bool(parts)
 
     def _step(self, flow: _Flow[Key]) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
         try:
@@ -287,7 +323,23 @@ class VLLMVLMModel(EngineModel):
         for output in outputs:
             if output.finished:
                 key, input = flow.running.pop(output.request_id)
-                yield key, self._answer_of(output, input)
+                part_of = flow.labels.pop(output.request_id, None)
+                if part_of is None:
+                    yield key, self._answer_of(output, input)
+                else:
+                    yield from self._labels_of(flow, key, input, *part_of, output)
+
+    def _labels_of(
+        self, flow: _Flow[Key], key: Key, input: VLMInput, run: LabelRun, part: LabelPart, output: Any
+    ) -> Iterator[tuple[Key, VLMOutput | VLMError]]:
+        """Takes a part of a record's labels, and answers the record with its last one."""
+        if not run.take(part, output):
+            return
+        try:
+            if not self._add_labels(flow, key, input, run):
+                yield key, run.answer(input)
+        except Exception as error:  # as in `_add`
+            yield key, self._refusal(error)
 
     def _answer_of(self, output: Any, input: VLMInput) -> VLMOutput | VLMError:
         completion = output.outputs[0]
@@ -353,34 +405,6 @@ class VLLMVLMModel(EngineModel):
         weights = TransformersVLMModel(self.config.model_copy(update={"model_params": shared})).fingerprint()
         asked = f"{weights}:{sorted(self.params.engine_args.items(), key=lambda item: item[0])!r}"
         return f"{type(self).__name__}:{hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()}"
-
-
-def told(completion: Any, count: int) -> tuple[list[float], dict[str, Any] | None]:
-    """The logarithms of the answer's tokens, and all that vLLM says of them in OpenAI's form; where it was asked.
-
-    Of each token it gives a `Logprob` by id: the chosen one and the likeliest.
-    """
-    steps = getattr(completion, "logprobs", None)
-    if not steps:
-        return [], None
-    logs: list[float] = []
-    content: list[dict[str, Any]] = []
-    for token, found in zip(completion.token_ids, steps, strict=True):
-        logs.append(found[token].logprob)
-        # The chosen one is in there whether or not it is among the likeliest.
-        others = sorted(found.values(), key=lambda one: -one.logprob)[:count]
-        content.append(_entry(found[token]) | {"top_logprobs": [_entry(one) for one in others]})
-    return logs, {"content": content}
-
-
-def _entry(one: Any) -> dict[str, Any]:
-    text = one.decoded_token or ""
-    known = bool(text) and "\ufffd" not in text
-    return {
-        "token": text,
-        "bytes": list(text.encode()) if known else None,
-        "logprob": max(one.logprob, -9999.0),
-    }
 
 
 PROMPT_LIMIT = "Set max_model_len in engine_args: vLLM refuses longer prompts."

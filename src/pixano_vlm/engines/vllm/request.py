@@ -9,20 +9,22 @@ import threading
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from PIL import Image
 
 from pixano_vlm.engines.base import check_image_count, refuse_budget
+from pixano_vlm.engines.transformers.end_tokens import find_end_tokens
 from pixano_vlm.errors import PromptError
 from pixano_vlm.media.images import read_image
 from pixano_vlm.models.generation import named_elsewhere, settings_used
 from pixano_vlm.models.image_source import ImageSource
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.models.vlm import VLMInput
-from pixano_vlm.prompts.chat_template import ChatTemplateRenderer
-from pixano_vlm.prompts.choices import NOT_SCORED
+from pixano_vlm.prompts.chat_template import ChatTemplateRenderer, RenderedPrompt
 from pixano_vlm.prompts.control_tokens import ControlTokens, heed_marks, unmarked
+from pixano_vlm.prompts.labels import LabelTree, check_labels, tree_of
 from pixano_vlm.prompts.response_format import schema_of
 
 __all__ = ["NO_BUDGET", "RequestMaker", "VLLMRequest"]
@@ -40,8 +42,10 @@ class VLLMRequest:
 
     prompt: dict[str, Any]
     params: Any
-    """Its `SamplingParams`."""
+    """Its `SamplingParams`; None where its labels are scored."""
     tokenization: dict[str, Any]
+    labels: LabelTree | None = None
+    """What its answer is one of, where that was asked for; the prompt has token ids then."""
 
 
 class RequestMaker:
@@ -67,8 +71,6 @@ class RequestMaker:
             VLMError: When the request cannot be prepared; says why.
         """
         refuse_budget(input, NO_BUDGET)
-        if input.choices is not None:
-            raise PromptError("choices: vLLM does not tell how likely whole labels are.", hint=NOT_SCORED)
         rendered = self.renderer.render(input)
         if rendered.videos:
             raise PromptError(
@@ -78,7 +80,8 @@ class RequestMaker:
         # A template that writes the first token itself must not get a second one.
         twice = bool(self._bos and rendered.text.startswith(self._bos))
         prompt: dict[str, Any] = {"prompt": rendered.text}
-        if unmarked(rendered.text) != rendered.text:
+        labels = None if input.choices is None else self._labels(input, rendered)
+        if labels is not None or unmarked(rendered.text) != rendered.text:
             # Control tokens in a user's text are text: vLLM would look for them in a string.
             ids = self._tokenizer(rendered.text, add_special_tokens=not twice)["input_ids"]
             prompt = {"prompt_token_ids": list(ids)}
@@ -87,7 +90,33 @@ class RequestMaker:
             prompt["multi_modal_data"] = {"image": [picture for _, picture in opened]}
             # By these vLLM recognises an image that it has processed, without hashing its pixels.
             prompt["multi_modal_uuids"] = {"image": [digest.hex() for digest, _ in opened]}
-        return VLLMRequest(prompt, sampling(input), {"add_special_tokens": False} if twice else {})
+        params = sampling(input) if labels is None else None
+        return VLLMRequest(prompt, params, {"add_special_tokens": False} if twice else {}, labels)
+
+    def _labels(self, input: VLMInput, rendered: RenderedPrompt) -> LabelTree:
+        thinking = self.renderer.thinking
+        thinks = (
+            thinking is not None
+            and rendered.from_template
+            and thinking.is_open(rendered.text, rendered.begun)
+        )
+        labels = check_labels(input.choices, input.response_format, thinks=thinks)
+
+        def tokenize(text: str) -> list[int]:
+            return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+        return tree_of(labels, unmarked(rendered.text), tokenize)
+
+    def end_ids(self, config: Any, eos_token_id: Any) -> frozenset[int]:
+        """The model's end tokens.
+
+        Args:
+            config: The model's, of transformers.
+            eos_token_id: What its generation config names; None where there is none.
+        """
+        generation = SimpleNamespace(eos_token_id=eos_token_id)
+        model = SimpleNamespace(config=config, generation_config=generation)
+        return find_end_tokens(model, self._tokenizer, self.renderer.closing()).ids
 
 
 class _Pictures:

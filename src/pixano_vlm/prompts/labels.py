@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from pixano_vlm.errors import GenerationError, PromptError
+from pixano_vlm.models.generation import settings_used
+from pixano_vlm.models.vlm import DECIMALS, UsageInfo, VLMInput, VLMOutput
+from pixano_vlm.prompts.choices import check_choices
 
-__all__ = ["LabelScores", "LabelTree", "tree_of"]
+__all__ = ["LabelScores", "LabelTree", "check_labels", "label_answer", "log_sum", "tree_of"]
 
 TAIL = 32
 """Characters of the prompt's end that labels are tokenised behind."""
@@ -26,6 +27,10 @@ UNSEEN = 18.0
 of labels, before it is left out: all that are left out have less than 1e-7 together."""
 FIRST_NODES = 48
 """Nodes that are computed before the first look at which labels are left."""
+
+
+PRECISE = 9
+"""Decimals of the probabilities of labels, which sum to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,34 @@ class LabelTree:
             key=lambda label: len(paths[label] & paths[longest]),
         )
         return sorted({longest, *others[:1], *others[-1:]})
+
+
+def check_labels(choices: Any, response_format: dict[str, Any] | None, *, thinks: bool) -> list[str]:
+    """A record's labels, found to be such that can be scored after its prompt.
+
+    Args:
+        choices: What it asks for.
+        response_format: What else it asks of its answer.
+        thinks: Whether its prompt ends inside of thoughts.
+
+    Raises:
+        PromptError: When they cannot be.
+    """
+    try:
+        labels = check_choices(choices)
+    except ValueError as error:
+        raise PromptError(f"choices {error}.") from None
+    if response_format is not None and response_format.get("type") != "text":
+        raise PromptError(
+            "choices and response_format cannot both be followed.",
+            hint="Leave one out; an enum in the schema has no probabilities.",
+        )
+    if thinks:
+        raise PromptError(
+            "choices: this model's prompt ends inside of its thoughts, and labels are scored right after it.",
+            hint="Turn thinking off, such as with --template enable_thinking=false.",
+        )
+    return labels
 
 
 def tree_of(labels: Sequence[str], prompt: str, tokenize: Callable[[str], list[int]]) -> LabelTree:
@@ -157,16 +190,26 @@ class LabelScores:
         self._path: dict[int, float] = {-1: 0.0}  # that of all tokens up to a node
         self._unseen = UNSEEN + math.log(len(tree.labels))
 
-    def take(self, places: Sequence[int], scores: Tensor) -> None:
-        """Takes scores `[places, vocabulary]`, each those after a node, or after the prompt (-1)."""
-        logs = torch.log_softmax(scores.float(), dim=-1)
-        ended = torch.logsumexp(logs[:, self._ends], dim=-1).tolist() if self._ends else [0.0] * len(places)
-        for row, place in enumerate(places):
-            self._ended[place] = ended[row]
-            children = self._children.get(place, [])
-            of_children = logs[row, [self._tree.tokens[node] for node in children]].tolist()
-            for node, log in zip(children, of_children, strict=True):
-                self._path[node] = self._path[place] + log
+    @property
+    def ends(self) -> list[int]:
+        """The model's end tokens."""
+        return self._ends
+
+    def tokens_after(self, place: int) -> list[int]:
+        """The tokens that come next in the tree, after a node or after the prompt (-1)."""
+        return [self._tree.tokens[node] for node in self._children.get(place, [])]
+
+    def take(self, place: int, ended: float, after: Sequence[float]) -> None:
+        """Takes what a model gives after a node, or after the prompt (-1), as logarithms of probabilities.
+
+        Args:
+            place: The node; its parent was taken before.
+            ended: That of all end tokens together; 0 where the model has none.
+            after: Those of `tokens_after`.
+        """
+        self._ended[place] = ended
+        for node, log in zip(self._children.get(place, []), after, strict=True):
+            self._path[node] = self._path[place] + log
 
     def next_nodes(self) -> list[int]:
         """The nodes whose scores are wanted next, parents first; none when the rest would change nothing.
@@ -195,19 +238,46 @@ class LabelScores:
                 "the model's scores for the labels are not finite numbers.",
                 hint="Try dtype float32 or bfloat16.",
             )
-        shares = torch.softmax(torch.tensor(of_labels, dtype=torch.float64), dim=0).tolist()
-        return dict(zip(self._tree.labels, shares, strict=True))
+        whole = log_sum(of_labels)
+        shares = [math.exp(log - whole) for log in of_labels]
+        total = math.fsum(shares)
+        return {label: share / total for label, share in zip(self._tree.labels, shares, strict=True)}
 
     def _logs_of_labels(self) -> list[float]:
         """The logarithm of each label's probability; minus infinity for one whose nodes were not computed."""
         return [
-            _log_sum([self._path[node] + self._ended[node] for node in nodes if node in self._ended])
+            log_sum([self._path[node] + self._ended[node] for node in nodes if node in self._ended])
             for nodes in self._tree.ends
         ]
 
 
-def _log_sum(logs: list[float]) -> float:
+def log_sum(logs: Sequence[float]) -> float:
+    """The logarithm of the sum of what some logarithms are of."""
     highest = max(logs, default=-math.inf)
     if highest == -math.inf:
         return highest
     return highest + math.log(math.fsum(math.exp(log - highest) for log in logs))
+
+
+def label_answer(
+    input: VLMInput, tree: LabelTree, probabilities: dict[str, float], prompt_tokens: int
+) -> VLMOutput:
+    """The answer of a record whose labels were scored: the likeliest, the first of equal ones.
+
+    Args:
+        input: What was asked.
+        tree: The labels.
+        probabilities: Of each label.
+        prompt_tokens: How many the prompt has.
+    """
+    label = max(probabilities, key=lambda label: probabilities[label])
+    nodes = tree.ends[tree.labels.index(label)]
+    used = settings_used(input, input.max_new_tokens)
+    return VLMOutput(
+        generated_text=label,
+        usage=UsageInfo.of(prompt_tokens, min(tree.depths[node] for node in nodes) + 1),
+        generation_config={"do_sample": False, "choices": used["choices"]},
+        finish_reason="stop",
+        confidence=round(probabilities[label], DECIMALS),
+        probabilities={name: round(value, PRECISE) for name, value in probabilities.items()},
+    )

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pixano_vlm.models.region import Region
-from pixano_vlm.outputs.coco import UNNAMED, box_of
+from pixano_vlm.models.region import UNNAMED, Region
 from pixano_vlm.pixano_jsonl.answer_text import MOST_CHOICES, answer_text
 from pixano_vlm.pixano_jsonl.ids import derived_id
+from pixano_vlm.pixano_jsonl.line import LABEL_ATTRS
 from pixano_vlm.pixano_jsonl.origin import DatasetPlace
 from pixano_vlm.records.output_line import OutputLine
 
@@ -23,8 +23,6 @@ __all__ = ["Tables", "answer_of", "asked_in", "entities_of", "new_conversation"]
 Values = dict[str, Any]
 Labels = list[tuple[list[str], list[float], Values | None]]
 """Labels with their confidences, or another annotation instead."""
-LABEL_ATTRS = ("category", "label", "name", "class_name", "class")
-"""Attributes of an entity that hold what it is; the first that a dataset has is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +125,11 @@ def entities_of(line: OutputLine, place: DatasetPlace, tables: Tables, source: V
 
 def has_boxes(line: OutputLine) -> bool:
     """Whether an answer has regions that become boxes."""
-    return any(box_of(region) is not None for region in line.regions or ())
+    return any(region.bounds is not None for region in line.regions or ())
 
 
 def _shares(region: Region, line: OutputLine) -> list[float] | None:
-    box, sizes = box_of(region), line.image_sizes or []
+    box, sizes = region.bounds, line.image_sizes or []
     if box is None or region.image >= len(sizes):
         return None
     size = sizes[region.image]
