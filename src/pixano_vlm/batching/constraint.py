@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixano_vlm.batching.grammar_tokenizer import grammar_tokenizer
 from pixano_vlm.errors import PromptError
 from pixano_vlm.prompts.response_format import INSTALL, schema_of
 
@@ -77,14 +78,12 @@ class Grammars:
     def _compile(self, schema: str) -> Constraint:
         try:
             from llguidance import LLMatcher
-            from llguidance.hf import from_tokenizer
         except ImportError as error:
             raise PromptError(
                 "an answer in JSON needs the package llguidance.", hint=f"{INSTALL}."
             ) from error
         if self._compiled is None:
-            ends = self._end_ids or None
-            self._compiled = from_tokenizer(self._tokenizer, n_vocab=self._vocabulary, eos_token=ends)
+            self._compiled = grammar_tokenizer(self._tokenizer, self._vocabulary, self._end_ids)
             found = [self._tokenizer.encode(text, add_special_tokens=False) for text in CLOSERS]
             self._closers = [ids[0] if len(ids) == 1 else None for ids in found]
         matcher = LLMatcher(self._compiled, _grammar(schema))
