@@ -6,11 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCHVISION_PACKAGES := num2words av
-SUITE := -n 2 -m "not slow and not models and not engines and not browser and not images and not tokenizers"
+SUITE := -n 2 -m "not slow and not models and not engines and not browser and not images and not tokenizers and not shards"
 NEEDING_TORCHVISION := qwen or internvl or smolvlm or onevision or mistral3 or cosmos3 or gemma4 or lfm2 or video
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo next test test-today test-lowest test-versions test-slow test-torchvision test-models test-browser test-images test-engines test-servers lint types docs bench clean test-tokenizers soak simulate
+.PHONY: help install demo next test test-today test-lowest test-versions test-slow test-torchvision test-models test-browser test-images test-shards test-engines test-servers lint types docs bench clean test-tokenizers soak simulate
 
 help:
 	@echo "make demo       install, run the embedded model on examples/shapes, check its answers, make a report"
@@ -23,6 +23,7 @@ help:
 	@echo "make test-models       every architecture, adapters and quantization, in both environments"
 	@echo "make test-browser      the report page in Chromium (apt-get install chromium chromium-driver)"
 	@echo "make test-images        image files, compared with other decoders (apt-get install imagemagick libheif-examples libjxl-tools)"
+	@echo "make test-shards        a million records in 200 Parquet files, killed 50 times and resumed (10 minutes)"
 	@echo "make test-engines      vLLM on the CPU, a server, Ray, the Pixano server and Pixano, in environments of their own (9 GB)"
 	@echo "make test-servers      three real servers: vLLM's, transformers serve, and llama.cpp's, which is built (20 minutes)"
 	@echo "make test-tokenizers   prompts, stops and JSON over the tokenizers of five published families (npm)"
@@ -127,6 +128,10 @@ $(VENV)/.browser-installed: $(STAMP)
 test-browser: $(VENV)/.browser-installed
 	@$(BIN)/python -c "import sys; from tests.report.browser import why_not; sys.exit(why_not())"
 	$(BIN)/python -m pytest -n 0 -m browser tests/report
+
+# Of a million records.
+test-shards: install
+	$(BIN)/python -m pytest -n 0 -m shards tests/slow/test_million_records.py
 
 # Without these decoders the tests would fail one by one.
 test-images: install

@@ -24,11 +24,15 @@ from benchmarks.workload import SMOLVLM_256M, Shape, write_manifest, write_model
 FOLDER = Path(__file__).parent
 
 
-def run_peer(python: str, peer: str, model: Path, manifest: Path) -> dict[str, Any]:
+def run_peer(python: str, peer: str, model: Path, manifest: Path, dtype: str) -> dict[str, Any]:
     """One round of one peer."""
     command = [python, str(FOLDER / "peers.py"), peer, str(model), str(manifest)]
     environment = dict(
-        os.environ, HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", PYTHONWARNINGS="ignore"
+        os.environ,
+        HF_HUB_OFFLINE="1",
+        TRANSFORMERS_VERBOSITY="error",
+        PYTHONWARNINGS="ignore",
+        BENCH_DTYPE=dtype,
     )
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
@@ -37,11 +41,11 @@ def run_peer(python: str, peer: str, model: Path, manifest: Path) -> dict[str, A
     return result
 
 
-def matmul_rate() -> float:
-    """FLOP/s that a bfloat16 product of the vision encoder's shape reaches here: the best of many."""
+def matmul_rate(dtype: str) -> float:
+    """FLOP/s that a product of the vision encoder's shape reaches here: the best of many."""
     import torch
 
-    left, right = (torch.randn(shape, dtype=torch.bfloat16) for shape in ((1024, 768), (768, 3072)))
+    left, right = (torch.randn(shape, dtype=getattr(torch, dtype)) for shape in ((1024, 768), (768, 3072)))
     best = float("inf")
     for _ in range(60):
         began = time.perf_counter()
@@ -75,17 +79,18 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=4, choices=(1, 2, 3, 4))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peers", default="alone,static,pipeline,pixano-vlm")
+    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"))
     parser.add_argument("--vllm-python", help="a Python that has vLLM; adds it to the peers")
     options = parser.parse_args()
     peers = options.peers.split(",") + (["vllm"] if options.vllm_python else [])
     with tempfile.TemporaryDirectory() as folder:
-        model = write_model(Path(folder) / "model")
+        model = write_model(Path(folder) / "model", dtype=options.dtype)
         manifest = write_manifest(Path(folder) / "work", options.images, options.questions)
         rounds: dict[str, list[dict[str, Any]]] = {peer: [] for peer in peers}
         for _ in range(options.rounds):
             for peer in peers:
                 python = options.vllm_python if peer == "vllm" else sys.executable
-                rounds[peer].append(run_peer(python, peer, model, manifest))
+                rounds[peer].append(run_peer(python, peer, model, manifest, options.dtype))
                 last = rounds[peer][-1]
                 print(
                     f"{peer}: {last['records'] / last['seconds']:.2f} records/s", file=sys.stderr, flush=True
@@ -99,13 +104,14 @@ def main() -> None:
         for peer, each in by_round.items()
     }
     print(
-        f"{options.images} images x {options.questions} questions, {platform.machine()}, {os.cpu_count()} cores"
+        f"{options.images} images x {options.questions} questions, {options.dtype}, {platform.machine()}, "
+        f"{os.cpu_count()} cores"
     )
     print(f"{'peer':<12} {'records/s':>10} {'ours is':>10}")
     for peer, rate in sorted(rates.items(), key=lambda item: item[1]):
         print(f"{peer:<12} {rate:>10.2f} {ratios[peer]:>9.2f}x")
     ours = min(rounds["pixano-vlm"], key=lambda run: run["seconds"])
-    rate = matmul_rate()
+    rate = matmul_rate(options.dtype)
     least = floor(SMOLVLM_256M, options.images, options.questions, ours["tokens"], rate)
     print(
         f"\nbest run: {ours['seconds']:.1f} s, {100 * ours['in_model']:.1f} % of it inside the model's calls"

@@ -115,7 +115,7 @@ def vllm(folder: str, records: list[dict[str, Any]]) -> Report:
     processor = AutoProcessor.from_pretrained(folder)
     engine = LLM(
         model=folder,
-        dtype="bfloat16",
+        dtype=os.environ.get("BENCH_DTYPE", "bfloat16"),
         max_num_seqs=int(os.environ.get("BENCH_VLLM_SEQUENCES", "16")),
         max_model_len=1024,
         limit_mm_per_prompt={"image": 1},

@@ -14,10 +14,10 @@ from benchmarks.soak import Sample, growth
 ROOT = Path(__file__).parents[1]
 
 
-def last_line(*command: str) -> dict[str, object]:
+def last_line(*command: str, timeout: float = 300) -> dict[str, object]:
     """The JSON line that a benchmark ends with."""
     ran = subprocess.run(
-        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
     )
     assert ran.returncode == 0, ran.stderr
     figures: dict[str, object] = json.loads(ran.stdout.splitlines()[-1])

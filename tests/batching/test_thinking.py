@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ from pixano_vlm.cli.template_variables import read_variables
 from pixano_vlm.errors import PromptError, UsageError
 from pixano_vlm.models import VLMInput, VLMOutput
 from pixano_vlm.prompts.thinking import Thinking, find_thinking
+from pixano_vlm.report.answers import ShownLine
+from pixano_vlm.report.rows import _answer
 from pixano_vlm.runs.flags import flags_of
 
 ENGINES = ("auto", "static")
@@ -97,6 +100,15 @@ def test_an_answer_has_its_thoughts_apart(thinker: Path, engine: str) -> None:
     thoughts, _, rest = right.partition(" and")
     assert answer.reasoning == thoughts
     assert answer.generated_text == rest.strip()
+    assert answer.reasoning_tokens is not None
+    assert 0 < answer.reasoning_tokens < answer.usage.completion_tokens
+    alone = open_checkpoint(thinker).count_tokens
+    assert (
+        answer.reasoning_tokens
+        == alone(input.model_copy(update={"prompt": "x" + thoughts}))
+        - alone(input.model_copy(update={"prompt": "x"}))
+        + 1
+    )  # the mark at their end
     assert "think" not in answer.generated_text
 
 
@@ -128,6 +140,69 @@ def test_a_schema_holds_from_the_end_of_the_thoughts_on(thinker: Path, engine: s
     assert opened.reasoning
     assert set(json.loads(opened.generated_text)) == {"seen"}
     assert opened.parsed == json.loads(opened.generated_text)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_marks_in_the_strings_of_an_answer_that_did_not_think_are_text(tmp_path: Path, engine: str) -> None:
+    pytest.importorskip("llguidance")
+    folder = TestSpecialTokensInAnswers.with_mark(
+        tmp_path / "m", "</think>", word="and", special=False, template=THINKS
+    )
+    input, _ = about_two_shapes()
+    form = {"type": "json_schema", "json_schema": {"schema": {"const": "a</think>b"}}}
+    answer = ask(folder, input.model_copy(update={"response_format": form, "max_new_tokens": 40}), engine)
+    assert (answer.parsed, answer.reasoning, answer.reasoning_tokens) == ("a</think>b", None, None)
+
+
+def test_thoughts_are_apart_and_counted_in_every_form_of_the_output(
+    thinker: Path, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    input, _ = about_two_shapes()
+    (tmp_path / "a.jpg").write_bytes(Path(str((input.images or [])[0])).read_bytes())
+    asked = {"id": "a", "prompt": input.prompt, "images": ["a.jpg"]}
+    (tmp_path / "in.jsonl").write_text(json.dumps(asked) + "\n", encoding="utf-8")
+    for name in ("lines.jsonl", "table.csv", "arrow.parquet", "batch.openai.jsonl"):
+        flags = ["--temperature", "0", *(["--sidecar", "txt"] if name == "lines.jsonl" else [])]
+        done = cli("generate", tmp_path / "in.jsonl", "--model", thinker, "-o", tmp_path / name, *flags)
+        assert done.code == 0, done.err
+    line = json.loads((tmp_path / "lines.jsonl").read_text(encoding="utf-8"))
+    text, thoughts, count = (line[name] for name in ("generated_text", "reasoning", "reasoning_tokens"))
+    assert thoughts
+    assert thoughts not in text
+    assert 0 < count < line["usage"]["completion_tokens"]
+
+    with (tmp_path / "table.csv").open(encoding="utf-8", newline="") as file:
+        [row] = csv.DictReader(file)
+    assert (row["generated_text"], row["reasoning"], int(row["reasoning_tokens"])) == (text, thoughts, count)
+    [row] = parquet.read_table(tmp_path / "arrow.parquet").to_pylist()
+    assert (row["generated_text"], row["reasoning"], row["reasoning_tokens"]) == (text, thoughts, count)
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == text + "\n"
+    body = json.loads((tmp_path / "batch.openai.jsonl").read_text(encoding="utf-8"))["response"]["body"]
+    message = body["choices"][0]["message"]
+    assert (message["content"], message["reasoning_content"]) == (text, thoughts)
+    assert body["usage"]["completion_tokens_details"] == {"reasoning_tokens": count}
+    shown = _answer(ShownLine.model_validate(line))
+    assert (shown["text"], shown["thoughts"], shown["thinking"]) == (text, thoughts, count)
+    assert not {"reasoning", "reasoning_tokens"} & set(shown.get("more", {}))
+
+
+def test_a_mark_that_is_not_a_token_is_not_the_unknown_token(tmp_path: Path) -> None:
+    """Tokenizers give the unknown token for it, with which an answer in JSON could then begin."""
+    pytest.importorskip("llguidance")
+    folder = TestSpecialTokensInAnswers.with_mark(tmp_path / "m", "<unk>", word="and", template=THINKS)
+    file = folder / "tokenizer_config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) | {"unk_token": "<unk>"}
+    file.write_text(json.dumps(config), encoding="utf-8")
+    model = open_checkpoint(folder)
+    loaded = model._require()
+    unknown = loaded.tokenizer.convert_tokens_to_ids("<think>")
+    assert unknown == loaded.tokenizer.convert_tokens_to_ids("<unk>")
+    input, _ = about_two_shapes()
+    asked = input.model_copy(update={"response_format": SCHEMA, "max_new_tokens": 60})
+    constraint = loaded.maker.make(asked).constraint
+    assert constraint is not None
+    assert not constraint.allows(unknown)
 
 
 class TestVariables:

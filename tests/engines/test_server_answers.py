@@ -208,6 +208,28 @@ class TestParts:
         with ScriptedServer(says(choice(message=message))) as server:
             assert connect(server).predict(ask()).generated_text == "A red square."
 
+    @pytest.mark.parametrize(
+        ("usage", "count"),
+        [
+            ({"completion_tokens_details": {"reasoning_tokens": 7}}, 7),
+            ({"output_tokens_details": {"reasoning_tokens": 7}}, 7),
+            ({"reasoning_tokens": 7}, 7),
+            ({"completion_tokens_details": {"reasoning_tokens": 0}}, None),
+            ({"completion_tokens_details": None}, None),
+            ({"completion_tokens_details": {"reasoning_tokens": "many"}}, None),
+            ({}, None),
+        ],
+    )
+    def test_tokens_of_thoughts_are_those_that_the_server_counts(
+        self, connect: Any, usage: dict[str, Any], count: int | None
+    ) -> None:
+        body = choice(message={"content": "A red square.", "reasoning_content": "Hm."})
+        body["usage"] = {"prompt_tokens": 3, "completion_tokens": 9, **usage}
+        with ScriptedServer(says(body)) as server:
+            output = connect(server).predict(ask())
+        assert (output.reasoning, output.reasoning_tokens) == ("Hm.", count)
+        assert output.usage.completion_tokens == 9
+
     def test_thoughts_that_never_end_leave_no_text(self, connect: Any) -> None:
         with ScriptedServer(answer("<think>Hm, so", finish="length")) as server:
             output = connect(server).predict(ask())

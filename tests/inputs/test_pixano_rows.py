@@ -19,7 +19,7 @@ from pixano_vlm.inputs.open import open_source
 from pixano_vlm.inputs.template import Template
 from pixano_vlm.pixano_jsonl.answer_text import answer_text, chosen_in, read_answer
 from pixano_vlm.pixano_jsonl.conversation import turns_of
-from pixano_vlm.pixano_jsonl.ids import derived_id, message_id
+from pixano_vlm.pixano_jsonl.ids import derived_id, late_id, message_id
 from pixano_vlm.pixano_jsonl.line import DatasetMessage
 from pixano_vlm.records.request import Request
 
@@ -246,6 +246,14 @@ def test_ids_are_those_that_pixano_derives() -> None:
     assert message_id("c", 0) == derived_id("c", "msg", 0)
 
 
+@given(st.text("abcz~"), st.integers(0, 99))
+def test_an_answer_that_is_added_sorts_behind_what_was_there(conversation: str, place: int) -> None:
+    assert late_id(conversation, "vlm", "model", 0) > message_id(conversation, place)
+    assert (
+        len({late_id(conversation, "a"), late_id(conversation, "b"), late_id(conversation + "c", "a")}) == 3
+    )
+
+
 def exported(conversation: str, messages: list[DatasetMessage]) -> list[DatasetMessage]:
     """As Pixano exports what it imported: sorted by number, then by id."""
     keyed, number = [], -1
@@ -266,12 +274,12 @@ def asked_and_answered(answers: list[int]) -> list[DatasetMessage]:
 IDS = st.text("abc", min_size=1, max_size=6)
 
 
-@given(IDS, st.lists(st.integers(0, 2), min_size=1, max_size=6))
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=6))
 def test_in_a_file_that_somebody_wrote_each_answer_is_that_of_the_question_before_it(
-    conversation: str, answers: list[int]
+    answers: list[int],
 ) -> None:
     messages = asked_and_answered(answers)
-    turns = turns_of(conversation, messages)
+    turns = turns_of(messages)
     assert [len(one.answers) for one in turns.questions] == answers
     assert turns.messages() == messages
     assert all(one.number + 1 == other.number for one, other in pairwise(turns.questions))
@@ -283,17 +291,31 @@ def test_pixano_sorts_an_answer_before_its_question_and_each_is_found_with_its_o
 ) -> None:
     system = [DatasetMessage(type="SYSTEM", content="s")] if has_system else []
     messages = [*system, *asked_and_answered([1] * count)]
-    turns = turns_of(conversation, exported(conversation, messages), is_exported=True)
+    turns = turns_of(exported(conversation, messages), is_exported=True)
     assert turns.messages() == messages
 
 
-@given(IDS, st.lists(st.integers(0, 2), min_size=1, max_size=6))
-def test_however_an_export_is_read_it_is_a_conversation_that_pixano_exports_so(
+@given(IDS, st.lists(st.integers(0, 1), min_size=1, max_size=8))
+def test_however_an_export_is_read_nobody_answers_twice_and_no_answer_is_lost(
     conversation: str, answers: list[int]
 ) -> None:
-    order = exported(conversation, asked_and_answered(answers))
-    turns = turns_of(conversation, order, is_exported=True)
-    assert [one.content for one in exported(conversation, turns.messages())] == [one.content for one in order]
+    messages = asked_and_answered(answers)
+    turns = turns_of(exported(conversation, messages), is_exported=True)
+    assert [len(one.answers) for one in turns.questions if len(one.answers) > 1] == []
+    assert sorted(one.content for one in turns.messages()) == sorted(one.content for one in messages)
+
+
+def test_two_people_may_answer_one_question() -> None:
+    both = [DatasetMessage(type="ANSWER", content=user, user=user) for user in ("ann", "bea")]
+    messages = [DatasetMessage(**question("q0")), *both, DatasetMessage(**question("q1")), both[0]]
+    assert [len(one.answers) for one in turns_of(messages, is_exported=True).questions] == [2, 1]
+
+
+def test_a_models_answer_in_front_of_its_question_is_not_that_of_the_one_that_a_person_answered() -> None:
+    ann, model = (DatasetMessage(type="ANSWER", content=user, user=user) for user in ("ann", "model"))
+    first, second, third = (DatasetMessage(**question(f"q{number}")) for number in range(3))
+    turns = turns_of([first, ann, model, second, model, third], is_exported=True)
+    assert turns.messages() == [first, ann, second, model, third, model]
 
 
 @given(st.sets(st.integers(0, 25)), st.text("abc \n."))

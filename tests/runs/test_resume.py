@@ -406,6 +406,16 @@ def test_a_replaced_line_that_cannot_be_removed_ends_a_whole_run_with_an_error_t
     assert disk.text(OUT) == fresh_text(manifest)
 
 
+@pytest.mark.parametrize("name", ["out.jsonl.new", "out.jsonl.replaced.jsonl.new"])
+def test_what_a_killed_run_was_making_is_removed_by_the_next(folder: Path, name: str) -> None:
+    manifest, disk = write(folder / "m.jsonl", numbered(3)), FakeDisk()
+    run(manifest, OUT, disk=disk, settings=GREEDY)
+    disk.open(OUT.with_name(name), create=True)
+    disk.kill()
+    run(manifest, OUT, disk=disk, settings=GREEDY, resume=True)
+    assert not [path for path in disk.names if path.name.endswith(".new")]
+
+
 def test_a_folder_that_cannot_be_synced_once_the_new_journal_is_there_loses_no_answer(folder: Path) -> None:
     """Lines that were written again for their records' new ids are kept, for the new journal points at them."""
     manifest, disk = write(folder / "m.jsonl", numbered(4)), Broken(errno.EIO, 10_000)

@@ -96,6 +96,15 @@ def test_an_answer_that_somebody_put_instead_is_a_correction(tmp_path: Path, sou
     assert statuses(reviewed(tmp_path, source, edit))["Who?"] == "corrected"
 
 
+def test_what_a_person_answered_before_is_not_what_became_of_the_models(tmp_path: Path, source: Path) -> None:
+    def edit(line: Values) -> None:
+        answers = answers_of(line)
+        answers["Who?"].update(content="Bea", user="ann")
+        line["conversations"][0]["messages"].remove(answers["Where?"])
+
+    assert statuses(reviewed(tmp_path, source, edit))["Where?"] == "rejected"
+
+
 def test_what_is_unchanged_in_a_record_that_nobody_finished_is_pending(tmp_path: Path, source: Path) -> None:
     def edit(line: Values) -> None:
         line["attrs"]["status"] = "inProgress"

@@ -43,7 +43,7 @@ def main() -> int:
             traceback.print_exc()
             return 1
         return 0
-    started, runs, wrong = time.monotonic(), 0, 0
+    started, played, runs, wrong = time.monotonic(), 0, 0, 0
     starts = range(options.first, options.first + options.seeds, BLOCK)
     counts = [min(BLOCK, options.first + options.seeds - start) for start in starts]
     with ProcessPoolExecutor(options.jobs) as pool:
@@ -52,8 +52,11 @@ def main() -> int:
         ):
             runs += count
             wrong += len(found)
+            played += BLOCK
             for text in found:
                 print(text, flush=True)
+            if played % 5_000 == 0:
+                print(f"{played:,} seeds, {wrong} violations, {time.monotonic() - started:.0f} s", flush=True)
     seconds = time.monotonic() - started
     print(
         f"{options.seeds:,} seeds, {runs:,} runs, {wrong} violations in {seconds:.0f} s: "

@@ -6,6 +6,7 @@ manifest all differ, so a prompt leads to the content wherever a request is seen
 
 from __future__ import annotations
 
+import math
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -89,9 +90,17 @@ class Ledger:
         self.safe.clear()
         self.written.clear()
 
-    def lose_power(self, failed_at: float | None) -> None:
-        """What was written in the last second may be lost; where the disk has failed, in the second before that."""
+    def ended(self, failed_at: float | None) -> None:
+        """The process is gone without having synced at its end: what it wrote in its last second is not safe yet.
+
+        Args:
+            failed_at: When the disk first failed, where it did: nothing was synced after that.
+        """
         last = self.clock.now() if failed_at is None else failed_at
         until = last - jsonl.SYNC_SECONDS - SLACK
         self.safe |= {content for content, when in self.written.items() if when <= until}
+        self.written = dict.fromkeys(self.written, math.inf)
+
+    def lose_power(self) -> None:
+        """What is not safe may be lost."""
         self.written.clear()

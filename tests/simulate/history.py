@@ -252,23 +252,23 @@ class History:
         disk.calm()
         if ledger.violations:
             raise Violation(ledger.violations[0])
-        if how == "killed" and self.rng.random() < 0.5:
-            self.cut_power(failed_at)
+        if how in ("complete", "stopped"):
+            ledger.opened()
+        else:
+            ledger.ended(failed_at)
+        if self.rng.random() < (0.5 if how == "killed" else 0.1):
+            self.cut_power()
             return
         disk.kill()
         if how == "complete":
-            ledger.opened()
             self.is_torn = False
-        if how != "killed" and self.rng.random() < 0.1:
-            self.cut_power(failed_at)
-            return
         self.is_torn |= failed_at is not None and how == "failed"
         self.look(how == "complete" and options.limit is None)
 
-    def cut_power(self, failed_at: float | None) -> None:
+    def cut_power(self) -> None:
         """The machine loses its power now."""
         self.log("  the power is cut")
-        self.ledger.lose_power(failed_at)
+        self.ledger.lose_power()
         self.disk.power_cut()
         self.is_torn = True
 
@@ -318,6 +318,7 @@ class History:
         except BaseException as error:
             raise Violation(f"a crash: {type(error).__name__}: {error}") from error
         finally:
+            self.clock.forget()  # a process that ends is killed no more
             model.unload()
 
     def take(self, result: Result, trouble: Trouble) -> None:

@@ -40,6 +40,7 @@ def output(sequence: Sequence, stop: StopCriteria) -> VLMOutput:
         logprobs=written,
         generated_text=text,
         reasoning=reasoning,
+        reasoning_tokens=first or None,
         parsed=parsed,
         image_sizes=None if sizes is None else list(sizes),
         usage=UsageInfo.of(sequence.prompt.length, len(sequence.tokens)),

@@ -18,8 +18,9 @@ from torch import Tensor
 from transformers.cache_utils import CacheLayerMixin, DynamicCache, LinearAttentionCacheLayerMixin
 
 from pixano_vlm.batching.cache_argument import CACHE_NAMES, cache_argument
-from pixano_vlm.batching.engine import Engine, Plan
+from pixano_vlm.batching.engine import Engine
 from pixano_vlm.batching.kv_cache import LayerKind
+from pixano_vlm.batching.plan import Plan
 from pixano_vlm.batching.prepare import PromptMaker
 from pixano_vlm.batching.sequence import Sequence
 from pixano_vlm.batching.stop_criteria import StopCriteria

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,11 +16,13 @@ from torch import Tensor
 
 from pixano_vlm.batching.answer import output
 from pixano_vlm.batching.call_failure import CallFailure
+from pixano_vlm.batching.engine_stats import EngineStats
 from pixano_vlm.batching.kv_cache import LayerKind
 from pixano_vlm.batching.label_scorer import LabelScorer
+from pixano_vlm.batching.plan import Plan
 from pixano_vlm.batching.prefix import without_followers
 from pixano_vlm.batching.prepare import Preparer, PromptMaker
-from pixano_vlm.batching.runner import EngineStats, ModelRunner
+from pixano_vlm.batching.runner import ModelRunner
 from pixano_vlm.batching.sampling import choose
 from pixano_vlm.batching.scheduler import Scheduler
 from pixano_vlm.batching.sequence import Prompt, PromptCopy, Sequence
@@ -34,23 +35,6 @@ Answer = tuple[Hashable, VLMOutput | VLMError]
 
 WAITING_BYTES = 2**30
 """Prepared prompts of about so many bytes may wait for a row; one may be larger."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How a model may be run in flight, and with what budgets."""
-
-    max_rows: int
-    max_tokens: int
-    prefill_tokens: int
-    image_bytes: int
-    prefix_bytes: int
-    shared_prefill: bool
-    """Whether prompts may be prefilled together and from a shared prefix; else each alone and whole."""
-    image_features: bool
-    """Whether images are encoded apart from the prompts, each once; else with every prompt."""
-    context: int | None
-    """Most tokens, prompt and answer, or None."""
 
 
 class Engine:

@@ -177,9 +177,10 @@ class PromptMaker:
         self, constraint: Constraint, thinking: Thinking, prompt: str, *, thinks: bool
     ) -> Constraint | ThinkingConstraint:
         """A schema for a model that thinks: it holds from the end of the thoughts on."""
-        begins = self._tokenizer.convert_tokens_to_ids(thinking.begins)
+        # Not `convert_tokens_to_ids`, which takes a mark that is not a token for the unknown token.
         added = getattr(self._tokenizer, "added_tokens_decoder", {})
-        begin_id = begins if begins in added and not thinks and not thinking.is_closed(prompt) else None
+        begins = next((id for id, token in added.items() if token.content == thinking.begins), None)
+        begin_id = None if thinks or thinking.is_closed(prompt) else begins
         if not thinks and begin_id is None:
             return constraint
 

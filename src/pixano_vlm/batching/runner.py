@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixano_vlm.batching.cache_argument import cache_argument, pass_cache
+from pixano_vlm.batching.engine_stats import EngineStats
 from pixano_vlm.batching.kv_cache import CacheWindow, LayerKind, SlotCache
 from pixano_vlm.batching.label_logits import take_logits
 from pixano_vlm.batching.prefix import PrefixStore
@@ -31,26 +31,6 @@ TOKEN_TYPES = ("token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
 
 MOST_SCORES = 2**26
 """Scores of labels' tokens that are computed at a time."""
-
-
-@dataclass(slots=True)
-class EngineStats:
-    """What a run did: counts, and seconds by part."""
-
-    vision_seconds: float = 0.0
-    prefill_seconds: float = 0.0
-    decode_seconds: float = 0.0
-    prefill_calls: int = 0
-    prefill_tokens: int = 0
-    decode_steps: int = 0
-    decode_rows: int = 0
-    peak_cache_bytes: int = 0
-    out_of_memory: int = 0
-
-    @property
-    def model_seconds(self) -> float:
-        """Seconds inside the model's forward calls."""
-        return self.vision_seconds + self.prefill_seconds + self.decode_seconds
 
 
 class ModelRunner:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from pixano_vlm.batching.answer_decoder import AnswerDecoder
 from pixano_vlm.batching.sequence import Sequence
+from pixano_vlm.batching.thinking_constraint import ThinkingConstraint
 from pixano_vlm.prompts.thinking import Thinking
 
 __all__ = ["StopCriteria"]
@@ -71,14 +72,14 @@ class StopCriteria:
     def parts(self, sequence: Sequence) -> tuple[str | None, str]:
         """The thoughts of a record that has ended, None where it has none, and its answer."""
         text = self.text(sequence)
-        if self._thinking is None:
+        if self._thinking is None or not self._may_think(sequence):
             return None, text
         return self._thinking.split(text, is_open=sequence.prompt.thinks)
 
     def thought_tokens(self, sequence: Sequence) -> int:
         """How many of a record's tokens, from the first on, are thoughts and the marks around them."""
         thinking, tokens = self._thinking, sequence.tokens
-        if thinking is None:
+        if thinking is None or not self._may_think(sequence):
             return 0
         text = self.decoder.whole(tokens)
         if thinking.ends not in text:
@@ -86,6 +87,11 @@ class StopCriteria:
         return bisect_left(
             range(len(tokens)), True, key=lambda count: thinking.ends in self.decoder.whole(tokens[: count + 1])
         ) + 1  # fmt: skip
+
+    def _may_think(self, sequence: Sequence) -> bool:
+        """Not where a schema held from the first token on: marks of thoughts in its strings are text."""
+        constraint = sequence.prompt.constraint
+        return constraint is None or (isinstance(constraint, ThinkingConstraint) and constraint.has_thoughts)
 
     def _stops(self, sequence: Sequence) -> list[str]:
         return [*(sequence.input.stop or ()), *self.stop_strings]

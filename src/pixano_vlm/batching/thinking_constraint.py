@@ -46,6 +46,11 @@ class ThinkingConstraint:
         """Whether the answer has ended."""
         return not self._thinks and self._constraint.is_complete
 
+    @property
+    def has_thoughts(self) -> bool:
+        """Whether the answer has begun, or was begun, with thoughts."""
+        return self._is_open or self._has_begun
+
     def fresh(self) -> ThinkingConstraint:
         """The same for another sample of the record, at the beginning."""
         return ThinkingConstraint(
@@ -60,6 +65,7 @@ class ThinkingConstraint:
         """Back to the beginning."""
         self._begin_id = self._first_begin_id
         self._thinks = self._is_open
+        self._has_begun = False
         self._tokens: list[int] = []
         self._constraint.restart()
 
@@ -91,7 +97,7 @@ class ThinkingConstraint:
         if not (self._thinks or begins):
             self._tokens.append(token)
             return self._constraint.accept(token, remaining)
-        self._thinks = True
+        self._thinks = self._has_begun = True
         self._tokens.append(token)
         # A mark is a few tokens at most, whatever they are cut into.
         tail = self._decode(self._tokens[-len(self._thinking.ends.encode()) - 4 :])

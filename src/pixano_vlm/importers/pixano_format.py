@@ -11,7 +11,9 @@ needed here.
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -35,7 +37,7 @@ from pixano.datasets.io.spec import resolve_dataset_info
 from pixano_vlm.outputs.forms import OWN, Answers, Lines
 from pixano_vlm.outputs.pixano_dataset import pixano_of, read_folders
 from pixano_vlm.pixano_jsonl.dataset_folder import SPEC
-from pixano_vlm.pixano_jsonl.ids import derived_id, message_id
+from pixano_vlm.pixano_jsonl.ids import late_id, message_id
 from pixano_vlm.pixano_jsonl.origin import DatasetPlace, place_of
 from pixano_vlm.records.output_line import OutputLine, read_line
 from pixano_vlm.records.pixano_answer import Tables, answer_of, asked_in, entities_of, new_conversation
@@ -56,7 +58,7 @@ class OutputImporter(PixanoJsonlImporter):  # type: ignore[misc]  # Pixano has n
     deterministic_ids: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        self._made: tempfile.TemporaryDirectory[str] | None = None
+        self._made: Path | None = None
 
     def probe(self, source: SourceRef) -> DetectResult | None:
         """Whether a file is an output, by its name and its first line."""
@@ -140,10 +142,11 @@ class OutputImporter(PixanoJsonlImporter):  # type: ignore[misc]  # Pixano has n
     def _folder(self, path: Path) -> Path:
         """The output as a folder that Pixano's own importer takes, made once."""
         if self._made is None:
-            self._made = tempfile.TemporaryDirectory(prefix="pixano-vlm-")
-            folder = Path(self._made.name) / f"{path.stem.removesuffix('.outputs')}.pixano"
-            pixano_of(Answers(Lines(path), output=path), folder)
-        return next(Path(self._made.name).iterdir())
+            parent = tempfile.mkdtemp(prefix="pixano-vlm-")
+            weakref.finalize(self, shutil.rmtree, parent, ignore_errors=True)
+            self._made = Path(parent) / f"{path.stem.removesuffix('.outputs')}.pixano"
+            pixano_of(Answers(Lines(path), output=path), self._made)
+        return self._made
 
 
 def _lines(path: Path) -> Iterator[OutputLine]:
@@ -180,7 +183,7 @@ def _rows(line: OutputLine, place: DatasetPlace, info: DatasetInfo, run: str) ->
         if place.conversation is not None:
             number = place.question or 0
             add(
-                "message", id=derived_id(place.conversation, "vlm", line.model or "", number), number=number,
+                "message", id=late_id(place.conversation, "vlm", line.model or "", number), number=number,
                 conversation_id=place.conversation, user=line.model or "", type="ANSWER", content=answer,
             )  # fmt: skip
         else:

@@ -114,7 +114,7 @@ class PixanoRows(Rows):
             return
         for place, conversation in enumerate(line.conversations):
             id = conversation_id(line.id, place, conversation.id)
-            turns = turns_of(id, conversation.messages, is_exported=is_exported(line.views))
+            turns = turns_of(conversation.messages, is_exported=is_exported(line.views))
             for question in turns.questions:
                 if question.given:
                     continue

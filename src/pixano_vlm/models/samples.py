@@ -102,6 +102,7 @@ def vote(input: VLMInput, outputs: list[VLMOutput]) -> VLMOutput:
     chosen = max(groups.values(), key=lambda group: (len(group), sum(one.confidence or 0.0 for one in group)))
     best = max(chosen, key=lambda one: one.confidence or 0.0)
     completion = sum(output.usage.completion_tokens for output in outputs)
+    thoughts = [output.reasoning_tokens for output in outputs if output.reasoning_tokens is not None]
     config = {**best.generation_config, "n": len(outputs)}
     if input.seed is not None and "seed" in config:
         config["seed"] = input.seed
@@ -110,6 +111,7 @@ def vote(input: VLMInput, outputs: list[VLMOutput]) -> VLMOutput:
             "samples": [_sample(output) for output in outputs],
             "agreement": round(len(chosen) / len(outputs), 6),
             "usage": UsageInfo.of(outputs[0].usage.prompt_tokens, completion),
+            "reasoning_tokens": sum(thoughts) if thoughts else None,
             "generation_config": config,
         }
     )

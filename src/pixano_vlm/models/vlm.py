@@ -80,6 +80,7 @@ class Sample(BaseModel):
     )
     finish_reason: Literal["stop", "length"] | None = Field(default=None, description="Why it ended.")
     reasoning: str | None = Field(default=None, description="What the model wrote before it.")
+    reasoning_tokens: int | None = Field(default=None, description="How many of its tokens that took.")
     parsed: Any = Field(default=None, description="The JSON value, where one was asked for.")
     confidence: float | None = Field(default=None, description="As of the answer, 0 to 1.")
     logprobs: dict[str, Any] | None = Field(
@@ -103,6 +104,11 @@ class VLMOutput(BaseModel):
     reasoning: str | None = Field(
         default=None,
         description="What a model that thinks wrote before its answer; None where it thought nothing.",
+    )
+    reasoning_tokens: int | None = Field(
+        default=None,
+        description="How many of `completion_tokens` are thoughts and the marks around them; None where there are "
+        "none, or nobody counted.",
     )
     parsed: Any = Field(default=None, description="The JSON value that was asked for by `response_format`.")
     regions: list[Region] | None = Field(

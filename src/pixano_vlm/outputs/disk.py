@@ -123,6 +123,10 @@ class FileReader:
         """The bytes at `offset`; fewer where the file ends before."""
         begin = offset - self._start
         if begin < 0 or begin + length > len(self._data):
+            # A damaged journal may ask for more than there is, and for more than memory holds.
+            length = max(0, min(length, self._disk.size(self._fd) - offset))
+            if not length:
+                return b""
             self._start = max(0, offset - self.BEHIND) if begin < 0 else offset
             self._data = self._disk.read(
                 self._fd, max(self.WINDOW, offset - self._start + length), self._start

@@ -127,11 +127,14 @@ class Journal:
         """The journal in an open file; None when its header is not one."""
         try:
             header = json.loads(disk.read(fd, HEADER_BYTES, 0))
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             return None
-        return cls(disk, fd, header["context"], header.get("facts") or {})
+        context, facts = header.get("context"), header.get("facts") or {}
+        if not isinstance(context, dict) or not isinstance(facts, dict):
+            return None
+        return cls(disk, fd, context, facts)
 
     def put(self, index: int, slot: Slot) -> None:
         """Writes the slot of record `index`."""

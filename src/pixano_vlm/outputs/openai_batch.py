@@ -14,7 +14,7 @@ from typing import Any
 
 from pixano_vlm.models.vlm import Sample
 from pixano_vlm.outputs.forms import Answers
-from pixano_vlm.records.output_line import OutputLine
+from pixano_vlm.records.output_line import LineUsage, OutputLine
 
 __all__ = ["batch_of", "batch_rows", "to_batch_response", "write_batch_responses"]
 
@@ -37,7 +37,7 @@ def to_batch_response(line: OutputLine, created: int) -> dict[str, Any]:
         "created": created,
         "model": line.model,
         "choices": [_choice(*numbered) for numbered in enumerate(_answers(line))],
-        "usage": None if line.usage is None else line.usage.model_dump(),
+        "usage": None if line.usage is None else _usage(line, line.usage),
     }
     return {
         **outcome,
@@ -50,11 +50,23 @@ def _answers(line: OutputLine) -> Sequence[OutputLine | Sample]:
     return line.samples or [line]
 
 
+def _usage(line: OutputLine, usage: LineUsage) -> dict[str, Any]:
+    """Token counts, those of thoughts where OpenAI has them."""
+    counts = usage.model_dump()
+    if line.reasoning_tokens is not None:
+        counts["completion_tokens_details"] = {"reasoning_tokens": line.reasoning_tokens}
+    return counts
+
+
 def _choice(index: int, answer: OutputLine | Sample) -> dict[str, Any]:
     """An answer, or one sample of it."""
-    message = {"role": "assistant", "content": answer.generated_text, "refusal": None}
+    message: dict[str, Any] = {"role": "assistant", "content": answer.generated_text, "refusal": None}
     if answer.parsed is not None:
         message["parsed"] = answer.parsed  # as OpenAI's library has it in a ParsedChatCompletion
+    if answer.reasoning is not None:
+        message["reasoning_content"] = (
+            answer.reasoning
+        )  # OpenAI has no field; vLLM's and DeepSeek's servers do
     return {
         "index": index,
         "message": message,

@@ -251,9 +251,8 @@ class _Record:
         held = self._conversations.get(id)
         if held is None:
             return
-        turns = turns_of(
-            id, held["messages"], is_exported="turns" not in held and is_exported(self._line.views)
-        )
+        is_sorted = "turns" not in held and is_exported(self._line.views)
+        turns = turns_of(held["messages"], is_exported=is_sorted)
         if number < len(turns.questions):
             question = turns.questions[number]
             question.answers = [DatasetMessage(type="ANSWER", content=content, user=model)]

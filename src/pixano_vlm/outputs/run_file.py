@@ -45,11 +45,12 @@ def read_run_file(output: Path) -> dict[str, Any] | None:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise OutputError(f"{path} cannot be read: {error}.") from error
-    if not isinstance(values, dict):
+    earlier = values.get("earlier") or [] if isinstance(values, dict) else None
+    if not isinstance(earlier, list) or not all(isinstance(run, dict) for run in earlier):
         raise OutputError(f"{path} is not a run file.")
-    return values
+    return values  # type: ignore[no-any-return]  # a dict, or it had no earlier runs
 
 
 def redacted(command: Sequence[str]) -> list[str]:
@@ -184,8 +185,9 @@ class RunFile:
         try:
             before = json.loads(self.path.read_text(encoding="utf-8"))
             earlier = before.pop("earlier", [])
-            return [*earlier, before][-self.KEPT :] if isinstance(earlier, list) else [before]
-        except (OSError, ValueError, AttributeError):
+            runs = earlier if isinstance(earlier, list) else []
+            return [*(run for run in runs if isinstance(run, dict)), before][-self.KEPT :]
+        except (OSError, ValueError, RecursionError, AttributeError):
             return []
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-__all__ = ["derived_id", "message_id"]
+__all__ = ["derived_id", "late_id", "message_id"]
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PREFIX = 8
@@ -35,3 +35,11 @@ def derived_id(namespace: str, *parts: str | int) -> str:
 def message_id(conversation: str, place: int) -> str:
     """The id of a conversation's message, by its place from 0."""
     return derived_id(conversation, "msg", place)
+
+
+def late_id(conversation: str, *parts: str | int) -> str:
+    """An id for an answer that is added to a conversation: it sorts behind every derived one.
+
+    Pixano exports the messages of one number in the order of their ids, and so this one behind its question.
+    """
+    return _DIGITS[-1] * _PREFIX + "-" + derived_id("", conversation, *parts).partition("-")[2]

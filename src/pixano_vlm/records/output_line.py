@@ -24,10 +24,10 @@ from pixano_vlm.records.result import Result
 
 __all__ = ["VERSION", "LineError", "LineUsage", "OutputLine", "error_message", "relabelled", "render", "says"]
 
-VERSION = "1.5"
+VERSION = "1.6"
 """1.0: the first version. 1.1: `images` also lists the images in chat messages. 1.2: `pages_not_read`.
 1.3: `prompt` and `reasoning`. 1.4: `regions` and `image_sizes`; `confidence`, `raw_confidence`, `field_confidence`,
-`logprobs` and `probabilities`. 1.5: `samples` and `agreement`."""
+`logprobs` and `probabilities`. 1.5: `samples` and `agreement`. 1.6: `reasoning_tokens`."""
 
 
 class LineUsage(BaseModel):
@@ -83,6 +83,11 @@ class OutputLine(BaseModel):
     )
     reasoning: str | None = Field(
         default=None, description="What a model that thinks wrote before its answer, apart from it."
+    )
+    reasoning_tokens: int | None = Field(
+        default=None,
+        description="How many of `usage.completion_tokens` are thoughts and the marks around them; the others are "
+        "the answer's.",
     )
     confidence: float | None = Field(
         default=None,

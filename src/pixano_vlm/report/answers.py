@@ -62,6 +62,8 @@ class ShownLine(BaseModel):
     """Places in the images, in pixels."""
     image_sizes: list[ImageSize] | None = None
     # Of any type: where it is not the one that is expected, the page leaves it out.
+    reasoning: Any = None
+    reasoning_tokens: Any = None
     confidence: Any = None
     raw_confidence: Any = None
     probabilities: Any = None

@@ -84,6 +84,8 @@ def _answer(line: ShownLine) -> dict[str, Any]:
             "flags": line.flags,
             "input": None if usage is None else usage.prompt_tokens,
             "output": None if usage is None else usage.completion_tokens,
+            "thoughts": line.reasoning if isinstance(line.reasoning, str) else None,
+            "thinking": line.reasoning_tokens if isinstance(line.reasoning_tokens, int) else None,
             "settings": _exact(line.generation_config),
             "model": line.model,
             "regions": [region.model_dump(exclude_none=True) for region in line.regions or ()],

@@ -113,9 +113,12 @@ class Backup:
             return True
         with closing(HashTable()) as answered:
             for line in self._lines(self._output):
-                if line["status"] == "ok":
-                    answered.add(_hash(line["id"]))
-            stays = any(answered.add(_hash(line["id"])) for line in self._lines(self.path))
+                if line.get("status") == "ok":
+                    answered.add(_hash(line.get("id")))
+            # A line that nobody can read is somebody's, too.
+            stays = any(
+                "id" not in line or answered.add(_hash(line["id"])) for line in self._lines(self.path)
+            )
         if not stays:
             self._disk.unlink(self.path)
         return stays
@@ -125,9 +128,18 @@ class Backup:
         try:
             for _, line in read_lines(self._disk, fd):
                 if line.endswith(b"\n"):
-                    yield json.loads(line)
+                    yield _values(line)
         finally:
             self._disk.close(fd)
+
+
+def _values(line: bytes) -> dict[str, object]:
+    """What a line says; nothing where it is damaged."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def _hash(id: object) -> int:

@@ -87,7 +87,7 @@ def _settings(old: Any, new: Any) -> list[str]:
         return []
     try:
         before, now = json.loads(old), json.loads(new)
-    except (TypeError, ValueError):  # too long for the journal: kept as a digest
+    except (TypeError, ValueError, RecursionError):  # too long for the journal: kept as a digest
         return ["the settings or the JSON schema changed"]
     found = []
     for name in {**before, **now}:

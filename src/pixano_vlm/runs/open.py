@@ -19,7 +19,7 @@ from pixano_vlm.outputs.jsonl import Fresh, JsonlSink, Keys, Standing, journal_p
 from pixano_vlm.outputs.sidecars import SidecarSink
 from pixano_vlm.outputs.sink import Sink
 from pixano_vlm.outputs.stream import StreamSink
-from pixano_vlm.runs.backup import Backup
+from pixano_vlm.runs.backup import Backup, backup_path
 from pixano_vlm.runs.changes import is_guarded, what_holds
 from pixano_vlm.runs.reconcile import Reconciled, reconcile
 from pixano_vlm.runs.remaining import AllRemaining, JournalRemaining, Remaining, SidecarRemaining
@@ -256,8 +256,10 @@ class _Opening:
         return Opened(sink, remaining, notice, backup, self.manifest)
 
     def _tidy(self) -> None:
-        if self.disk.exists(new_path(self.path)):  # a power cut came while lines were put in order
-            self.disk.unlink(new_path(self.path))
+        # A run was killed while lines were put in order, or while those that hold no longer were put aside.
+        for path in (new_path(self.path), new_path(backup_path(self.path))):
+            if self.disk.exists(path):
+                self.disk.unlink(path)
 
     def _journal(self, context: Mapping[str, Any], undo: contextlib.ExitStack) -> Journal:
         journal = Journal.create(self.disk, new_path(self.beside), dict(context), self.facts)

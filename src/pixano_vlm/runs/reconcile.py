@@ -28,6 +28,8 @@ from pixano_vlm.records.output_line import relabelled, says
 from pixano_vlm.records.request import Line, Request, hash_id, place
 
 _UNUSUAL = journals.ERROR | journals.LINE_ERROR | journals.FILES | journals.FLAGGED
+NOT_A_LINE = (ValueError, RecursionError, TypeError, KeyError, AttributeError)
+"""What comes of reading a line that no run wrote, though a journal vouches for it."""
 _MOVED = 0
 """Instead of a slot's checksum: its offset is not the one that was read."""
 
@@ -228,9 +230,10 @@ class _Reconciliation:
                     continue
                 request = self.manifest.parse(line, register=False)
                 number = None if request.input is None else self._answer(request, by_key, used)
-                if number is not None:
+                reused = None if number is None else self._reused(request, self._old(number), reader)
+                if number is not None and reused is not None:
                     taken.add(number)
-                    writer.put(request.index, self._reused(request, self._old(number), reader))
+                    writer.put(request.index, reused)
                     continue
                 number = next((n for n in by_id.find(_own_id(request)) if taken.add(n)), None)
                 if number is not None:
@@ -261,11 +264,14 @@ class _Reconciliation:
         standing.highest = max(standing.highest, request.index)
         return slot._replace(flags=slot.flags | journals.STALE, number=request.line, id_hash=request.id_hash)
 
-    def _reused(self, request: Request, slot: Slot, reader: FileReader) -> Slot:
-        """The slot of an answer that still holds, its line as the record writes it now."""
+    def _reused(self, request: Request, slot: Slot, reader: FileReader) -> Slot | None:
+        """The slot of an answer that still holds, its line as the record writes it now; None: it is not a line."""
         standing = self.found.standing
         data = reader.read(slot.offset, slot.length)
-        text = relabelled(data, request, self.model, self._old_place(data, slot))
+        try:
+            text = relabelled(data, request, self.model, self._old_place(data, slot))
+        except NOT_A_LINE:
+            return None
         if text != data:
             self.disk.write(self.output, text, standing.end)
             slot = slot._replace(offset=standing.end, length=len(text), line_crc=crc32(text))

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pixano_vlm.errors import RecordError, UsageError
-from pixano_vlm.pixano_jsonl.answer_text import chosen_in
-from pixano_vlm.pixano_jsonl.conversation import AskedQuestion, turns_of
-from pixano_vlm.pixano_jsonl.dataset_folder import DatasetFolder, DatasetRow, conversation_id, is_exported
-from pixano_vlm.pixano_jsonl.line import DatasetEntity, DatasetLine, box_shares, label_of
+from pixano_vlm.pixano_jsonl.answer_text import EMPTY, chosen_in
+from pixano_vlm.pixano_jsonl.dataset_folder import DatasetFolder, DatasetRow, conversation_id
+from pixano_vlm.pixano_jsonl.line import DatasetEntity, DatasetLine, DatasetMessage, box_shares, label_of
 from pixano_vlm.pixano_jsonl.origin import DatasetPlace, place_of
 from pixano_vlm.records.output_line import OutputLine
 from pixano_vlm.records.pixano_answer import Tables, answer_of, asked_in, entities_of, new_conversation
@@ -87,12 +85,31 @@ def _counts(one: Reviewed) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
+class _Talk:
+    """A conversation as it was exported, without what its answers belong to."""
+
+    questions: list[str]
+    answers: list[tuple[int, DatasetMessage]]
+    """Each with the number of the question before it; it belongs to that one or, sorted in front of it, the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """An answer that a model gave."""
+
+    number: int
+    content: str
+    is_unfinished: bool
+    """Whether nobody has finished its record."""
+
+
+@dataclass(slots=True)
 class _Export:
     """What the reviewed export has, by id."""
 
     records: dict[str, bool]
     """Whether nobody has finished it."""
-    questions: dict[tuple[str, int], AskedQuestion]
+    conversations: dict[str, _Talk]
     entities: dict[str, tuple[DatasetEntity, dict[str, Any], dict[str, Any]]]
     """Each with the views of its record, and what its file says of boxes."""
 
@@ -110,15 +127,17 @@ def review(outputs: tuple[Path, ...], export: Path) -> Corrections:
     """
     found, corrections = _read(DatasetFolder(export)), Corrections(export.name)
     for output in outputs:
+        talks: dict[tuple[str, str], list[_Given]] = defaultdict(list)
+        """By conversation and model."""
         for line in read_lines(output):
             if line.status != "ok":
                 corrections.failed += 1
                 continue
-            for question, status in _of_line(line, found):
-                if status is None:
-                    corrections.not_there += 1
-                else:
-                    corrections.add(question, line.model or "-", status)
+            _take(line, found, talks, corrections)
+        for (id, model), given in talks.items():
+            talk = found.conversations[id]
+            for one, status in zip(given, _statuses(given, talk, model), strict=True):
+                corrections.add(talk.questions[one.number], model, status)
     if not corrections.by_model:
         raise UsageError(
             f"no answer of {', '.join(map(str, outputs))} is in {export}.",
@@ -142,60 +161,75 @@ def _add(found: _Export, row: DatasetRow, line: DatasetLine) -> None:
     record = line.id or ""
     found.records[record] = line.attrs.get("status") in UNFINISHED
     for place, conversation in enumerate(line.conversations):
-        id = conversation_id(record, place, conversation.id)
-        for question in turns_of(id, conversation.messages, is_exported=is_exported(line.views)).questions:
-            found.questions[id, question.number] = question
+        talk = _Talk([], [])
+        for message in conversation.messages:
+            if message.type == "QUESTION":
+                talk.questions.append(message.content)
+            elif message.type == "ANSWER" and message.content.strip() not in EMPTY:
+                talk.answers.append((max(len(talk.questions) - 1, 0), message))
+        found.conversations[conversation_id(record, place, conversation.id)] = talk
     for entity in line.entities:
         if entity.id is not None:
             found.entities[entity.id] = (entity, line.views, row.defaults)
 
 
-def _of_line(line: OutputLine, export: _Export) -> Iterator[tuple[str, str | None]]:
-    """Each answer of a line: what it answers, and what became of it; None where its place is not in the export."""
+def _take(
+    line: OutputLine, export: _Export, talks: dict[tuple[str, str], list[_Given]], corrections: Corrections
+) -> None:
+    """Takes an answer to its conversation, and counts its boxes."""
     views = {("image" if number == 0 else f"image_{number + 1}"): "" for number in range(len(line.images))}
     place = place_of(line.metadata) or DatasetPlace(record=line.id, split="", views=views)
-    is_unfinished = export.records.get(place.record, False)
-    yield from _answers(line, place, export, is_unfinished)
-    for entity in entities_of(line, place, Tables(entity_attrs=frozenset({"category"})), {}):
-        annotation = entity["annotations"][0]
-        if annotation["kind"] != "bbox":
-            continue  # a label is part of its answer
-        name = BOXES + entity["attrs"]["category"]
-        if place.record not in export.records:
-            yield name, None
-        else:
-            yield name, _box_status(entity, export, is_unfinished=is_unfinished)
-
-
-def _answers(
-    line: OutputLine, place: DatasetPlace, export: _Export, is_unfinished: bool
-) -> Iterator[tuple[str, str | None]]:
+    model, is_unfinished = line.model or "-", export.records.get(place.record, False)
     kind, choices = (place.question_type, place.choices or []) if place.conversation else asked_in(line)
     content = answer_of(line, kind, choices)
-    if content is None:
-        return
-    number, id = place.question or 0, place.conversation
-    if id is None:
-        made = new_conversation(line, place.record, list(place.views), content)
-        id, number = made["id"], sum(message["type"] == "QUESTION" for message in made["messages"]) - 1
-    question = export.questions.get((id, number))
-    if question is None:
-        # Boxes that were asked for by a prompt are what is reviewed; their text may have been left out.
-        if not line.regions:
-            yield line.id, None
-        return
-    yield question.message.content, _status(question, content, line.model, is_unfinished)
+    if content is not None:
+        number, id = place.question or 0, place.conversation
+        if id is None:
+            made = new_conversation(line, place.record, list(place.views), content)
+            id, number = made["id"], sum(message["type"] == "QUESTION" for message in made["messages"]) - 1
+        talk = export.conversations.get(id)
+        if talk is not None and number < len(talk.questions):
+            talks[id, model].append(_Given(number, content, is_unfinished))
+        elif not line.regions:  # of boxes, the text of the answer need not have been imported
+            corrections.not_there += 1
+    for entity in entities_of(line, place, Tables(entity_attrs=frozenset({"category"})), {}):
+        if entity["annotations"][0]["kind"] != "bbox":
+            continue  # a label is part of its answer
+        if place.record in export.records:
+            status = _box_status(entity, export, is_unfinished=is_unfinished)
+            corrections.add(BOXES + entity["attrs"]["category"], model, status)
+        else:
+            corrections.not_there += 1
 
 
-def _status(question: AskedQuestion, content: str, model: str | None, is_unfinished: bool) -> str:
-    given = question.given
-    if any(_same(answer.content, content) for answer in given):
-        return "pending" if is_unfinished else "accepted"
-    if not given:
-        return "rejected"
-    own = [answer for answer in given if answer.user == model]
-    # With only other people's answers left, the model's was replaced.
-    return "corrected" if own or given else "rejected"
+def _statuses(given: list[_Given], talk: _Talk, model: str) -> list[str]:
+    """What became of a model's answers in one conversation.
+
+    Those that are there as they were are found by what they say. Of the others, an answer that is left at a question
+    is what became of the model's: one of the model's user first, since an edit keeps that.
+    """
+    left = sorted(talk.answers, key=lambda answer: answer[1].user != model)
+    found: dict[int, str] = {}
+    for place, one in enumerate(given):
+        same = next(
+            (answer for answer in left if _is_at(answer, one) and _same(answer[1].content, one.content)), None
+        )
+        if same is not None:
+            left.remove(same)
+            found[place] = "pending" if one.is_unfinished else "accepted"
+    for place, one in enumerate(given):
+        if place not in found:
+            other = next((answer for answer in left if answer[0] == one.number), None)
+            own = (answer for answer in left if _is_at(answer, one) and answer[1].user == model)
+            other = other or next(own, None)
+            if other is not None:
+                left.remove(other)
+            found[place] = "rejected" if other is None else "corrected"
+    return [found[place] for place in range(len(given))]
+
+
+def _is_at(answer: tuple[int, DatasetMessage], one: _Given) -> bool:
+    return one.number in (answer[0], answer[0] + 1)
 
 
 def _same(one: str, other: str) -> bool:

@@ -57,6 +57,7 @@ def read_answer(body: Mapping[str, Any], request: ChatRequest, used: dict[str, A
         confidence=None if not logs else round(math.exp(min(0.0, math.fsum(logs) / len(logs))), 6),
         generated_text=text,
         reasoning=thoughts.strip() or None,
+        reasoning_tokens=_thought_count(body.get("usage")) or None,
         usage=UsageInfo.of(*(counts or (0, 0))),
         generation_config=used if counts else {**used, "usage": "not told by the server"},
         parsed=parsed_answer(text, request.response_format),
@@ -168,6 +169,15 @@ def _counts(usage: Any) -> tuple[int, int] | None:
     if found == [None, None]:
         return None
     return found[0] or 0, found[1] or 0
+
+
+def _thought_count(usage: Any) -> int | None:
+    """Tokens of thoughts among those of the completion, None where the server does not say."""
+    if not isinstance(usage, dict):
+        return None
+    details = (usage.get("completion_tokens_details"), usage.get("output_tokens_details"), usage)
+    counts = (_count(held.get("reasoning_tokens")) for held in details if isinstance(held, dict))
+    return next((count for count in counts if count is not None), None)
 
 
 def _count(value: Any) -> int | None:

@@ -49,14 +49,18 @@ async def ask_for_samples(server: ChatServer, request: ChatRequest, input: VLMIn
         return answer
     # Their tokens are counted together, so that of one sample nobody knows how many it has.
     samples = [
-        sample.model_copy(update={"usage": None}) if place < len(choices) else sample
+        sample.model_copy(update={"usage": None, "reasoning_tokens": None})
+        if place < len(choices)
+        else sample
         for place, sample in enumerate(answer.samples or [])
     ]
     completion = [outputs[0], *outputs[len(choices) :]]
     counted = UsageInfo.of(
         outputs[0].usage.prompt_tokens, sum(output.usage.completion_tokens for output in completion)
     )
-    return answer.model_copy(update={"samples": samples, "usage": counted})
+    thoughts = [one.reasoning_tokens for one in completion if one.reasoning_tokens is not None]
+    update = {"samples": samples, "usage": counted, "reasoning_tokens": sum(thoughts) if thoughts else None}
+    return answer.model_copy(update=update)
 
 
 def _is_whole(choice: Any) -> bool:

@@ -30,11 +30,12 @@ from pixano_vlm.batching.capabilities import (
     trial_picture,
 )
 from pixano_vlm.batching.constraint import Grammars, unenforceable
-from pixano_vlm.batching.engine import Engine, Plan
+from pixano_vlm.batching.engine import Engine
+from pixano_vlm.batching.engine_stats import EngineStats
 from pixano_vlm.batching.kernels import is_applicable, speed_up
 from pixano_vlm.batching.oracle import Oracle
+from pixano_vlm.batching.plan import Plan
 from pixano_vlm.batching.prepare import Preparer, PromptMaker, options_for
-from pixano_vlm.batching.runner import EngineStats
 from pixano_vlm.batching.static import StaticBatches
 from pixano_vlm.batching.stop_criteria import StopCriteria
 from pixano_vlm.batching.verification import Verification, Verifier, trial_conversations
@@ -126,7 +127,7 @@ class TransformersVLMModel(EngineModel):
         framing = framing_ids(tokenizer, ends, renderer.control.images, renderer.between_turns())
         thinking = renderer.thinking
         marks = () if thinking is None else (thinking.begins, thinking.ends)
-        kept = frozenset(tokenizer.convert_tokens_to_ids(list(marks))) & tokenizer.added_tokens_decoder.keys()
+        kept = frozenset(id for id, token in tokenizer.added_tokens_decoder.items() if token.content in marks)
         decoder = AnswerDecoder(processor, framing, self.params.skip_special_tokens, kept)
         stop = StopCriteria(ends.ids, decoder, defaults.stop_strings, thinking)
         vocabulary = model.config.get_text_config(decoder=True).vocab_size

@@ -20,11 +20,12 @@ from itertools import count, islice
 from multiprocessing import resource_tracker
 from typing import Any, ClassVar, Generic
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
 from pixano_vlm.engines.base import EngineModel, read_parameters, refuse_prompt_limit
 from pixano_vlm.engines.vllm.labels import LabelPart, LabelRun
 from pixano_vlm.engines.vllm.logprobs import told
+from pixano_vlm.engines.vllm.params import VLLMParams
 from pixano_vlm.engines.vllm.request import NO_BUDGET, RequestMaker, VLLMRequest
 from pixano_vlm.errors import (
     RESUME,
@@ -38,7 +39,7 @@ from pixano_vlm.errors import (
     is_out_of_memory,
 )
 from pixano_vlm.extras import import_extra
-from pixano_vlm.models.deployment import DtypeName, ModelDeploymentConfig
+from pixano_vlm.models.deployment import ModelDeploymentConfig
 from pixano_vlm.models.generation import settings_used
 from pixano_vlm.models.registry import register_model
 from pixano_vlm.models.samples import in_samples
@@ -64,33 +65,6 @@ REFILL = 48
 JSON_AS_HERE = {"backend": "guidance", "disable_any_whitespace": True}
 """Answers in JSON by the library that the in-process engine uses, and as it does: where any whitespace is allowed, a
 model that is none too sure writes nothing else until its tokens are used up."""
-
-
-class VLLMParams(BaseModel):
-    """Parameters of `VLLMVLMModel`."""
-
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
-
-    path: str = Field(min_length=1, description="Hugging Face id, or a local folder.")
-    revision: str | None = Field(default=None, description="Branch, tag or commit of the id.")
-    dtype: DtypeName = Field(default="auto", description="`auto`: vLLM's choice for the checkpoint.")
-    trust_remote_code: bool = Field(
-        default=False, description="Run Python code that comes with the checkpoint. Off unless asked."
-    )
-    processor_kwargs: dict[str, Any] = Field(
-        default_factory=dict, description="Options of the processor, such as min_pixels and max_pixels."
-    )
-    max_batch_size: int | None = Field(
-        default=None,
-        ge=1,
-        description="Most records decoded together (vLLM's max_num_seqs); None: its choice.",
-    )
-    prepare_workers: int = Field(default=2, ge=1, description="Threads that open images.")
-    engine_args: dict[str, Any] = Field(
-        default_factory=dict,
-        description="vLLM's own engine arguments, such as tensor_parallel_size, max_model_len, "
-        "gpu_memory_utilization, enforce_eager.",
-    )
 
 
 @dataclass(slots=True)

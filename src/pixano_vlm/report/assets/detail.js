@@ -101,15 +101,19 @@ function answerSection(record, answer, place, actions) {
   return el("section", null,
     el("div", { class: "head" }, el("h3", null, ...title, ...rightBadge(answer), ...endings(answer).map(badge)), asMarkdown),
     answer.prompt && el("div", { class: "own-prompt" }, el("h4", null, "Asked in other words"), prompt(answer.prompt, actions)),
+    thoughtsOf(answer),
     answerBody(record, answer, place),
     labelBars(answer, record.truth),
     sampleList(answer),
     properties({
-      "Prompt tokens": answer.input, "Answer tokens": answer.output, Attempts: answer.attempts,
+      "Prompt tokens": answer.input, "Answer tokens": answer.output, "Of these thoughts": answer.thinking, Attempts: answer.attempts,
       Confidence: answer.confidence, "Raw confidence": answer.raw,
       Model: comparing ? null : answer.model, ...answer.settings, ...(answer.labels && { choices: null }), ...answer.more,
     }));
 }
+
+const thoughtsOf = (answer) => answer.thoughts && el("details", { class: "thoughts" },
+  el("summary", null, "Thoughts"), el("p", { class: "text", dir: "auto" }, marked(answer.thoughts, view.words)));
 
 const rightBadge = (answer) => (answer.right == null ? [] : [badge(answer.right ? ["good", "right"] : ["bad", "wrong"])]);
 
