@@ -53,7 +53,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: install
-	$(BIN)/pixano-vlm generate examples/shapes/manifest.jsonl --model shapes --output demo.outputs.jsonl --overwrite
+	$(BIN)/pixano-vlm generate examples/shapes/manifest.jsonl examples/shapes/regions.jsonl --model shapes --output demo.outputs.jsonl --overwrite
 	$(BIN)/python examples/shapes/check.py demo.outputs.jsonl
 	$(BIN)/pixano-vlm report demo.outputs.jsonl --output demo.report.html
 	@$(MAKE) --no-print-directory next
@@ -61,7 +61,7 @@ demo: install
 # What can be typed next, as it is.
 next:
 	@echo
-	@echo "demo.report.html shows the images and the answers. Next:"
+	@echo "demo.report.html shows the images and the answers, with boxes where they were asked for. Next:"
 	@echo
 	@echo '  $(BIN)/pixano-vlm ask examples/shapes/images/001.jpg "What is in this image?" --model shapes'
 	@echo '  $(BIN)/pixano-vlm generate examples/shapes/images --prompt "What is in this image?" --model shapes --overwrite'

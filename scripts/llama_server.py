@@ -36,7 +36,7 @@ import sys
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/gguf-py"]
 from conversion import base, llama
 # The converter knows a tokenizer by a digest of what it makes of one text, and this one is nobody else's: it splits
-# words as GPT-2's does.
+# words as GPT-2's does, but for "bbox_2d" and "point_2d" in prompts.
 base.TextModel.get_vocab_base_pre = lambda self, tokenizer: "gpt-2"
 llama.LlamaModel.set_vocab = base.TextModel._set_vocab_gpt2
 vocab = base.TextModel.get_vocab_base

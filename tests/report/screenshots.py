@@ -1,4 +1,4 @@
-"""Makes the images of docs/guides/report.md: runs the examples with the embedded model, photographs the pages.
+"""Makes the images of docs/guides/report.md and find-things.md: runs the examples, photographs their pages.
 
     python -m tests.report.screenshots [--to docs/images] [--keep DIR]
 
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from tests.report.browser import Browser, why_not
@@ -37,26 +38,32 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         args.to.mkdir(parents=True, exist_ok=True)
         photograph(*runs(folder), folder, args.to)
+        photograph_regions(folder, args.to)
         photograph_trust(folder, args.to)
 
 
 def runs(folder: Path) -> tuple[Path, Path]:
     """The examples as they are, greedily, and again sampled and cut short; some records fail in both."""
     shutil.copytree(EXAMPLES / "images", folder / "images", dirs_exist_ok=True)
-    records = [json.loads(line) for line in (EXAMPLES / "manifest.jsonl").read_text("utf-8").splitlines()]
+    records = examples("manifest.jsonl")
     records[6]["images"] = ["images/elsewhere.jpg"]
     records[40]["prompt"] = [{"role": "user", "content": [{"type": "image"}, {"type": "image"}]}]
     sampled = [{**record, "temperature": 1.6, "seed": 1, "max_new_tokens": 12} for record in records]
     return run(folder, "greedy", records), run(folder, "sampled", sampled)
 
 
+def examples(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (EXAMPLES / name).read_text("utf-8").splitlines()]
+
+
 def run(folder: Path, name: str, records: list[dict[str, object]], code: int = 1) -> Path:
+    """The output; `code` is 1 where some records fail, and are to."""
     manifest, output = folder / f"{name}.manifest.jsonl", folder / f"{name}.jsonl"
     if not output.exists():
         manifest.write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
         command = ["-m", "pixano_vlm", "generate", str(manifest), "-m", "shapes", "-o", str(output)]
         done = subprocess.run([sys.executable, *command], check=False)
-        if done.returncode != code:  # 1 where some records fail, and are to
+        if done.returncode != code:
             sys.exit(f"generate ended with {done.returncode}")
     return output
 
@@ -99,9 +106,19 @@ def photograph(greedy: Path, sampled: Path, folder: Path, to: Path) -> None:
         side_by_side(shots, to / "report-narrow.png")
 
 
+def photograph_regions(folder: Path, to: Path) -> None:
+    asked = {"id": "004-all", "prompt": "Detect all shapes.", "images": ["images/004.jpg"], "regions": True}
+    found = run(folder, "regions", [*examples("regions.jsonl"), asked], code=0)
+    page = folder / "regions.html"
+    write_report(ReportOptions(outputs=(found,), page=page, title="Shapes: where they are"))
+    with Browser(1280, 620) as browser:
+        open_record(browser, page, "004-all")
+        take(browser, to / "report-regions.png")
+
+
 def photograph_trust(folder: Path, to: Path) -> None:
     """Samples of every answer, and labels where a colour is asked for, against the truth that the examples have."""
-    records = [json.loads(line) for line in (EXAMPLES / "manifest.jsonl").read_text("utf-8").splitlines()]
+    records = examples("manifest.jsonl")
     asked = [
         {**record, "choices": COLOURS}
         if record["metadata"]["kind"] == "colour"

@@ -1,13 +1,14 @@
 """Scenes of coloured shapes on a 2 x 2 grid, and pictures of them.
 
-A scene is what is true; a picture is one way to draw it. This module knows nothing of questions, tokens or
+A scene is what is true; a picture is one way to draw it, and `draw` also returns the scene as drawn, in which each
+thing knows its outline. This module knows nothing of questions, tokens or
 models, and every random choice comes from the `random.Random` that the caller hands in.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final
 
@@ -36,12 +37,46 @@ WIDEST_ASPECT: Final = 1.25
 
 
 @dataclass(frozen=True, slots=True)
+class Outline:
+    """Where a shape was drawn, in shares (0 to 1) of the picture's width and height."""
+
+    centre: tuple[float, float]
+    radii: tuple[float, float]
+    """Across and down: of a circle itself, of any other shape of the circle around it."""
+    corners: tuple[tuple[float, float], ...] = ()
+    """None for a circle."""
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """The smallest box around it: left, top, right, bottom."""
+        (x, y), (across, down) = self.centre, self.radii
+        if not self.corners:
+            return (x - across, y - down, x + across, y + down)
+        columns, rows = zip(*self.corners, strict=True)
+        return (min(columns), min(rows), max(columns), max(rows))
+
+    def contains(self, x: float, y: float) -> bool:
+        """Whether the point is inside the shape (of a star: not between its arms)."""
+        if not self.corners:
+            across, down = ((x - self.centre[0]) / self.radii[0], (y - self.centre[1]) / self.radii[1])
+            return across * across + down * down <= 1
+        # A ray to the right crosses the outline an odd number of times from a point inside.
+        inside = False
+        for (x0, y0), (x1, y1) in zip(self.corners, (*self.corners[1:], self.corners[0]), strict=True):
+            if (y0 > y) != (y1 > y) and x < x0 + (y - y0) / (y1 - y0) * (x1 - x0):
+                inside = not inside
+        return inside
+
+
+@dataclass(frozen=True, slots=True)
 class Thing:
     """One shape in one cell: a name of `COLOURS`, one of `KINDS`, and an index into `CELLS`."""
 
     colour: str
     kind: str
     cell: int
+    outline: Outline | None = field(default=None, compare=False)
+    """None as long as it is not drawn. Two drawings of one scene are the same scene."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +112,18 @@ def random_size(rng: Random) -> tuple[int, int]:
     return (long_edge, short_edge) if rng.random() < 0.5 else (short_edge, long_edge)
 
 
-def render(scene: Scene, rng: Random, size: tuple[int, int] | None = None) -> Image.Image:
+def draw(scene: Scene, rng: Random, size: tuple[int, int] | None = None) -> tuple[Image.Image, Scene]:
     """Draw `scene` as an RGB picture of `size` `(width, height)`, or of a random size.
 
     The background, and each shape's place in its cell, size, tilt and tint are drawn from `rng`.
+
+    Returns:
+        The picture, and the scene with every thing's outline in it.
     """
     width, height = size or random_size(rng)
     picture = _background(rng, width, height)
-    draw = ImageDraw.Draw(picture)
+    pen = ImageDraw.Draw(picture)
+    drawn = []
     for thing in scene.things:
         # Half a cell is the largest radius that stays inside it; what is left over is room to move in.
         half = min(width, height) / 4
@@ -93,12 +132,23 @@ def render(scene: Scene, rng: Random, size: tuple[int, int] | None = None) -> Im
         x = (thing.cell % 2 + 0.5) * width / 2 + rng.uniform(-0.9, 0.9) * (width / 4 - radius)
         y = (thing.cell // 2 + 0.5) * height / 2 + rng.uniform(-0.9, 0.9) * (height / 4 - radius)
         tilt, tint = rng.uniform(-8, 8), _tinted(COLOURS[thing.colour], rng)
-        if thing.kind == "circle":
-            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=tint)
+        corners = [(x + across, y + down) for across, down in _corners(thing.kind, radius, tilt)]
+        if corners:
+            pen.polygon(corners, fill=tint)
         else:
-            corners = _corners(thing.kind, radius, tilt)
-            draw.polygon([(x + across, y + down) for across, down in corners], fill=tint)
-    return picture
+            pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=tint)
+        outline = Outline(
+            (x / width, y / height),
+            (radius / width, radius / height),
+            tuple((across / width, down / height) for across, down in corners),
+        )
+        drawn.append(replace(thing, outline=outline))
+    return picture, Scene(tuple(drawn))
+
+
+def render(scene: Scene, rng: Random, size: tuple[int, int] | None = None) -> Image.Image:
+    """The picture alone that `draw` makes."""
+    return draw(scene, rng, size)[0]
 
 
 def _background(rng: Random, width: int, height: int) -> Image.Image:
@@ -127,8 +177,13 @@ def _tinted(colour: RGB, rng: Random) -> RGB:
 
 
 def _corners(kind: str, radius: float, tilt: float) -> list[tuple[float, float]]:
-    """The corners of a shape about its centre, inside the circle of `radius`, tilted by `tilt` degrees."""
+    """The corners of a shape about its centre, inside the circle of `radius`, tilted by `tilt` degrees.
+
+    A circle has none.
+    """
     match kind:
+        case "circle":
+            return []
         case "square":
             polar = [(radius, 45.0 + 90 * i) for i in range(4)]
         case "triangle":

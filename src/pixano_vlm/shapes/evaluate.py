@@ -1,7 +1,8 @@
-"""How many questions about fresh pictures the model answers exactly right, kind by kind.
+"""How many questions about fresh pictures the model answers exactly right, and how well its regions lie.
 
 Run as `python -m pixano_vlm.shapes.evaluate`. The pictures are drawn from a seed that training never uses,
 with all kinds of question equally often and all wordings; an answer counts only if it is the right string.
+Questions that ask for regions have pictures of their own, and IoU (boxes) or being inside (points) as measure.
 The model is run by transformers alone, in static batches.
 """
 
@@ -21,11 +22,14 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from . import MODEL_DIR
 from .card import write_accuracy
-from .draw import random_scene, render
-from .questions import QUESTION_KINDS, Question, ask_any
+from .draw import Scene, draw, random_scene
+from .overlap import RegionScore, score_regions
+from .questions import QUESTION_KINDS, REGION_KINDS, Question, ask_any
 
 NEEDED_OVERALL = 0.95
 NEEDED_IN_EVERY_KIND = 0.90
+NEEDED_IOU = 0.75
+NEEDED_INSIDE = 0.90
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,8 @@ class Case:
 
     picture: Image.Image
     question: Question
+    scene: Scene | None = None
+    """As it was drawn; needed only where the question asks for regions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +55,18 @@ class Score:
         return self.right / self.asked if self.asked else 0.0
 
 
-def fresh_cases(count: int, seed: int) -> Iterator[Case]:
-    """`count` cases of this seed: one question about each picture, the same every time."""
+def fresh_cases(count: int, seed: int, kinds: Sequence[str] = QUESTION_KINDS) -> Iterator[Case]:
+    """`count` cases of this seed: one question of these kinds about each picture, the same every time."""
     # Training's generators are seeded with "shapes/train/...": no seed number makes the two meet.
     rng = Random(f"shapes/evaluate/{seed}")
     for _ in range(count):
-        scene = random_scene(rng)
-        yield Case(render(scene, rng), ask_any(scene, rng))
+        picture, scene = draw(random_scene(rng), rng)
+        yield Case(picture, ask_any(scene, rng, dict.fromkeys(kinds, 1.0)), scene)
 
 
 @torch.inference_mode()
 def answer(
-    model: Any, processor: Any, cases: Sequence[Case], *, batch_size: int = 64, max_new_tokens: int = 48
+    model: Any, processor: Any, cases: Sequence[Case], *, batch_size: int = 64, max_new_tokens: int = 96
 ) -> list[str]:
     """The model's greedy answer to every case, in order, in left-padded batches."""
     texts = []
@@ -102,10 +108,23 @@ def score(cases: Sequence[Case], texts: Sequence[str]) -> dict[str, Score]:
     return scores
 
 
-def good_enough(scores: dict[str, Score]) -> bool:
-    """Whether the scores reach what the shipped model promises, overall and in every kind."""
-    return scores["all"].share >= NEEDED_OVERALL and all(
-        scores[kind].share >= NEEDED_IN_EVERY_KIND for kind in QUESTION_KINDS
+def region_scores(cases: Sequence[Case], texts: Sequence[str]) -> dict[str, RegionScore]:
+    """How the regions lie of every kind of question that asks for them, and of `all` together."""
+    scores = dict.fromkeys(REGION_KINDS, RegionScore())
+    for case, text in zip(cases, texts, strict=True):
+        if case.scene is not None and case.question.kind in scores:
+            things = [thing for thing in case.scene.things if case.question.subject.matches(thing)]
+            scores[case.question.kind] += score_regions(case.question.kind, things, text)
+    return {**scores, "all": sum(scores.values(), RegionScore())}
+
+
+def good_enough(scores: dict[str, Score], regions: dict[str, RegionScore]) -> bool:
+    """Whether the scores reach what the shipped model promises: overall, in every kind, and where regions lie."""
+    return (
+        scores["all"].share >= NEEDED_OVERALL
+        and all(scores[kind].share >= NEEDED_IN_EVERY_KIND for kind in QUESTION_KINDS)
+        and regions["all"].mean_iou >= NEEDED_IOU
+        and regions["all"].inside >= NEEDED_INSIDE
     )
 
 
@@ -114,6 +133,23 @@ def table(scores: dict[str, Score]) -> str:
     lines = ["| kind       | asked | right | exact   |", "|:-----------|------:|------:|--------:|"]
     for kind, result in scores.items():
         lines.append(f"| {kind:<10} | {result.asked:>5} | {result.right:>5} | {result.share:>7.2%} |")
+    return "\n".join(lines)
+
+
+def region_table(scores: dict[str, RegionScore]) -> str:
+    """How the regions lie, as a Markdown table."""
+    lines = [
+        "| kind   | asked | boxes | mean IoU | points | inside  | labels right |",
+        "|:-------|------:|------:|---------:|-------:|--------:|-------------:|",
+    ]
+    for kind, result in scores.items():
+        iou = f"{result.mean_iou:.3f}" if result.overlaps else ""
+        inside = f"{result.inside:.2%}" if result.hits else ""
+        boxes, points = (len(each) or "" for each in (result.overlaps, result.hits))
+        lines.append(
+            f"| {kind:<6} | {result.asked:>5} | {boxes:>5} | {iou:>8} | {points:>6} | {inside:>7} |"
+            f" {result.named:>12.2%} |"
+        )
     return "\n".join(lines)
 
 
@@ -128,13 +164,17 @@ def load(folder: Path) -> tuple[Any, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table; 0 when the model is good enough, 1 when it is not."""
+    """Print the tables; 0 when the model is good enough, 1 when it is not."""
     parser = argparse.ArgumentParser(prog="python -m pixano_vlm.shapes.evaluate", description=__doc__)
-    parser.add_argument("--pictures", type=int, default=2000, help="how many fresh pictures (%(default)s)")
+    parser.add_argument(
+        "--pictures", type=int, default=2000, help="how many fresh pictures for each table (%(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="which fresh pictures (%(default)s)")
     parser.add_argument("--model", type=Path, default=MODEL_DIR, help="the checkpoint folder")
-    parser.add_argument("--card", action="store_true", help="put the table into the model's card")
-    parser.add_argument("--show-wrong", action="store_true", help="print every wrong answer to stderr")
+    parser.add_argument("--card", action="store_true", help="put the tables into the model's card")
+    parser.add_argument(
+        "--show-wrong", action="store_true", help="print every answer that is not exact to stderr"
+    )
     options = parser.parse_args(arguments)
 
     model, processor = load(options.model)
@@ -146,14 +186,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 asked = case.question
                 print(f"{number}: {asked.text} {text!r}, not {asked.answer!r}", file=sys.stderr)
     scores = score(cases, texts)
-    print(table(scores))
+    region_cases = list(fresh_cases(options.pictures, options.seed, REGION_KINDS))
+    regions = region_scores(region_cases, answer(model, processor, region_cases))
+    print(f"{table(scores)}\n\n{region_table(regions)}")
     if options.card:
         measured = (
             f"Exact answers about {options.pictures:,} fresh pictures (seed {options.seed}, which training"
             " never draws from), one question each, asked alone:"
         )
-        write_accuracy(options.model, f"{measured}\n\n{table(scores)}")
-    return 0 if good_enough(scores) else 1
+        about_regions = (
+            f"Regions in {options.pictures:,} more. A box that is missing, or that nothing is in, has an IoU of 0;"
+            " labels are those of the boxes and points that were found:"
+        )
+        write_accuracy(
+            options.model, f"{measured}\n\n{table(scores)}\n\n{about_regions}\n\n{region_table(regions)}"
+        )
+    return 0 if good_enough(scores, regions) else 1
 
 
 if __name__ == "__main__":

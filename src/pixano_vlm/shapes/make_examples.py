@@ -1,6 +1,7 @@
-"""Write a folder of example pictures and a manifest of questions about them, with the right answers.
+"""Write a folder of example pictures and two manifests of questions about them, with the right answers.
 
-Run as `python -m pixano_vlm.shapes.make_examples DIR`. The same seed writes the same folder. The pictures are
+Run as `python -m pixano_vlm.shapes.make_examples DIR`. The same seed writes the same folder. Questions
+about regions have a manifest of their own: they need a model whose convention is known. The pictures are
 like files found in the wild in two ways that matter to a reader: not all are JPEG, and one lies on its side,
 with an EXIF note of how to turn it. No model is run here: the answers follow from the scenes.
 """
@@ -17,11 +18,12 @@ from typing import Any, Final
 
 from PIL import Image
 
-from .draw import Scene, random_scene, render
-from .questions import QUESTION_KINDS, Question, ask
+from .draw import Scene, draw, random_scene
+from .questions import QUESTION_KINDS, REGION_KINDS, Question, ask
 
 TURNED_PICTURE: Final = 2
 """The number of the picture that is stored on its side."""
+REGION_QUESTIONS: Final = 6
 PNG_EVERY: Final = 6
 JPEG_QUALITY: Final = 88
 EXIF_ORIENTATION: Final = 0x0112
@@ -30,32 +32,45 @@ TURN_RIGHT: Final = 6
 
 
 def make_examples(folder: Path, pictures: int, per_picture: int, seed: int) -> int:
-    """Write `folder/images/` and `folder/manifest.jsonl`; return the number of rows.
+    """Write `folder/images/`, `manifest.jsonl` and `regions.jsonl`; return the number of rows of the first.
 
     Every kind of question comes up equally often, and answers do not depend on the order of the rows.
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    rng = Random(f"shapes/examples/{seed}")
+    rng, region_rng = Random(f"shapes/examples/{seed}"), Random(f"shapes/examples/{seed}/regions")
     rows: list[dict[str, Any]] = []
+    region_rows: list[dict[str, Any]] = []
     for number in range(1, pictures + 1):
         first = (number - 1) * per_picture
         kinds = [QUESTION_KINDS[(first + i) % len(QUESTION_KINDS)] for i in range(per_picture)]
         scene, questions = _scene_with_questions(kinds, rng)
-        name = _save(render(scene, rng), folder / "images", number)
-        for letter, question in enumerate(questions, start=1):
-            rows.append(
-                {
-                    "id": f"{number:03}-{letter}",
-                    "prompt": question.text,
-                    "images": [f"images/{name}"],
-                    "max_new_tokens": 64,
-                    "temperature": 0,
-                    "metadata": {"answer": question.answer, "kind": question.kind},
-                }
-            )
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    (folder / "manifest.jsonl").write_text(lines, encoding="utf-8")
+        picture, drawn = draw(scene, rng)
+        name = _save(picture, folder / "images", number)
+        rows += [
+            _row(f"{number:03}-{letter}", question, name)
+            for letter, question in enumerate(questions, start=1)
+        ]
+        if len(region_rows) < REGION_QUESTIONS:
+            kind = REGION_KINDS[len(region_rows) % len(REGION_KINDS)]
+            try:
+                asked = ask(kind, drawn, region_rng)
+            except ValueError:  # nothing in it can be singled out
+                continue
+            region_rows.append({**_row(f"{number:03}-{kind}", asked, name), "regions": True})
+    for file, lines in (("manifest.jsonl", rows), ("regions.jsonl", region_rows)):
+        (folder / file).write_text("".join(json.dumps(row) + "\n" for row in lines), encoding="utf-8")
     return len(rows)
+
+
+def _row(name: str, question: Question, picture: str) -> dict[str, Any]:
+    return {
+        "id": name,
+        "prompt": question.text,
+        "images": [f"images/{picture}"],
+        "max_new_tokens": 64,
+        "temperature": 0,
+        "metadata": {"answer": question.answer, "kind": question.kind},
+    }
 
 
 def _scene_with_questions(kinds: Sequence[str], rng: Random) -> tuple[Scene, list[Question]]:

@@ -2,11 +2,15 @@
 
 Asking and answering are apart: `ask` chooses a question, `right_answer` computes its answer from the scene
 alone, so the answer never depends on how the question was chosen or worded. Nothing here looks at a picture.
+
+Questions that ask for regions (`REGION_KINDS`) are about a scene that has been drawn, and their answers are JSON: a
+list of objects with `bbox_2d` or `point_2d`, from 0 to 1000 across and down whatever the picture's size, and `label`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -14,21 +18,33 @@ from typing import Final
 from .draw import CELLS, COLOURS, KINDS, Scene, Thing
 
 QUESTION_KINDS: Final = ("describe", "count", "count_kind", "colour", "is_there", "where")
+REGION_KINDS: Final = ("box", "point", "detect")
 TRAINING_WEIGHTS: Final = {
-    "describe": 0.10,
-    "count": 0.05,
-    "count_kind": 0.20,
-    "colour": 0.25,
-    "is_there": 0.16,
-    "where": 0.24,
+    "describe": 0.04,
+    "count": 0.02,
+    "count_kind": 0.10,
+    "colour": 0.10,
+    "is_there": 0.10,
+    "where": 0.14,
+    "box": 0.26,
+    "point": 0.18,
+    "detect": 0.06,
 }
 """How often training asks each kind: the kinds that single out one shape are learned last, so asked most."""
+
+WHOLE: Final = 1000
+"""What a coordinate of a region says for the picture's right or lower edge."""
+STEP: Final = 20
+"""Coordinates are multiples of this, so that few tokens name them all: 64 pixels show no more than steps of 16."""
+
+SINGLING_OUT: Final = ("where", "box", "point")
+"""The kinds that are about one thing alone, named by its colour and kind."""
 
 NO_PICTURE: Final = "There is no picture."
 """What the model is taught to say when it is asked without a picture."""
 
 # "{a}" is the subject with its article, "{the}" with "the", "{many}" in the plural: "a red star", "the red
-# star", "red stars". A subject without a kind is a "shape": "a red shape".
+# star", "red stars", and "{one}" alone. A subject without a kind is a "shape": "a red shape".
 WORDINGS: Final[dict[str, tuple[str, ...]]] = {
     "describe": (
         "Describe the picture.",
@@ -60,6 +76,20 @@ WORDINGS: Final[dict[str, tuple[str, ...]]] = {
         "Where is {the}?",
         "In which corner is {the}?",
     ),
+    "box": (
+        "Where is {the}? Answer with its box.",
+        "Find {the}. Answer with a JSON list of bbox_2d and label.",
+        "What is the bounding box of {the}?",
+    ),
+    "point": (
+        "Point at {the}.",
+        "Point to {the}. Answer with a JSON list of point_2d and label.",
+    ),
+    "detect": (
+        "Detect all {many}.",
+        "Detect every {one}. Answer with a JSON list of bbox_2d and label.",
+        "Find all {many}. Answer with their boxes.",
+    ),
 }
 
 
@@ -88,7 +118,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question's kind (one of `QUESTION_KINDS`), its subject, its words, and its one right answer."""
+    """A question's kind (of `QUESTION_KINDS` or `REGION_KINDS`), its subject, its words, and its one right answer."""
 
     kind: str
     subject: Subject
@@ -101,7 +131,7 @@ def right_answer(kind: str, subject: Subject, scene: Scene) -> str:
 
     Raises:
         ValueError: the question has no single answer in this scene (which colour, when there are two such
-            shapes?), or there is no such kind of question.
+            shapes?), it asks for regions of what is not drawn, or there is no such kind of question.
     """
     found = [thing for thing in scene.things if subject.matches(thing)]
     match kind:
@@ -113,10 +143,39 @@ def right_answer(kind: str, subject: Subject, scene: Scene) -> str:
             return "yes" if found else "no"
         case "colour" | "where" if len(found) == 1:
             return found[0].colour if kind == "colour" else CELLS[found[0].cell]
-        case "colour" | "where":
+        case "detect":
+            return regions(found, "bbox_2d")
+        case "box" | "point" if len(found) == 1:
+            return regions(found, "bbox_2d" if kind == "box" else "point_2d")
+        case "colour" | "where" | "box" | "point":
             raise ValueError(f"{kind!r} about {subject.noun!r} is ambiguous: {len(found)} things match")
         case _:
-            raise ValueError(f"unknown kind of question {kind!r}; known: {', '.join(QUESTION_KINDS)}")
+            raise ValueError(f"unknown kind of question {kind!r}; known: {', '.join(WORDINGS)}")
+
+
+def regions(things: Iterable[Thing], key: str) -> str:
+    """The JSON list that says where `things` are, by their boxes (`key` is `bbox_2d`) or points (`point_2d`).
+
+    Raises:
+        ValueError: a thing is not drawn.
+    """
+    found = []
+    for thing in things:
+        if thing.outline is None:
+            raise ValueError(f"the {thing.colour} {thing.kind} is not drawn: it has no place to answer with")
+        place: tuple[float, ...] = thing.outline.box if key == "bbox_2d" else thing.outline.centre
+        found.append({key: [coordinate(share) for share in place], "label": f"{thing.colour} {thing.kind}"})
+    return compact(found)
+
+
+def compact(value: object) -> str:
+    """JSON without blanks, as answers that are held to a schema have it."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def coordinate(share: float) -> int:
+    """What answers say for a place at `share` (0 to 1) of the picture's width or height."""
+    return STEP * round(min(max(share, 0.0), 1.0) * WHOLE / STEP)
 
 
 def listing(scene: Scene) -> str:
@@ -141,18 +200,23 @@ def ask(kind: str, scene: Scene, rng: Random) -> Question:
     if not subjects:
         raise ValueError(f"nothing in this scene can be asked {kind!r} about without ambiguity")
     subject = rng.choice(subjects)
-    words = {"a": with_article(subject.noun), "the": f"the {subject.noun}", "many": f"{subject.noun}s"}
-    text = rng.choice(WORDINGS[kind]).format(**words)
-    return Question(kind, subject, text, right_answer(kind, subject, scene))
+    return Question(kind, subject, wording(kind, subject, rng), right_answer(kind, subject, scene))
+
+
+def wording(kind: str, subject: Subject, rng: Random) -> str:
+    """The words of a question, drawn from `rng`."""
+    noun = subject.noun
+    words = {"a": with_article(noun), "the": f"the {noun}", "one": noun, "many": f"{noun}s"}
+    return rng.choice(WORDINGS[kind]).format(**words)
 
 
 def ask_any(scene: Scene, rng: Random, weights: dict[str, float] | None = None) -> Question:
-    """A question of any kind that the scene allows, kinds drawn by `weights` (evenly without)."""
+    """A question of any kind that the scene allows, kinds drawn by `weights`; without, evenly of `QUESTION_KINDS`."""
     shares = dict(weights or dict.fromkeys(QUESTION_KINDS, 1.0))
     kind = rng.choices(list(shares), weights=list(shares.values()))[0]
-    if kind == "where" and not any(_singled_out(scene)):
-        # Among identical shapes nothing has a "where". Every other kind can always be asked.
-        del shares["where"]
+    if kind in SINGLING_OUT and not any(_singled_out(scene)):
+        # Among identical shapes nothing can be singled out. Every other kind can always be asked.
+        shares = {kind: share for kind, share in shares.items() if kind not in SINGLING_OUT}
         kind = rng.choices(list(shares), weights=list(shares.values()))[0]
     return ask(kind, scene, rng)
 
@@ -185,10 +249,12 @@ def _subjects(kind: str, scene: Scene, rng: Random) -> list[Subject]:
             single = [subject for subject in by_kind if _is_unique(subject, scene)]
             by_cell = [Subject(cell=thing.cell) for thing in things]
             return single if single and rng.random() < 0.75 else by_cell
-        case "where":
+        case "detect":
+            return [Subject(), _one_trait(things, rng, present=True)]
+        case "where" | "box" | "point":
             return list(_singled_out(scene))
         case _:
-            raise ValueError(f"unknown kind of question {kind!r}; known: {', '.join(QUESTION_KINDS)}")
+            raise ValueError(f"unknown kind of question {kind!r}; known: {', '.join(WORDINGS)}")
 
 
 def _singled_out(scene: Scene) -> Iterator[Subject]:

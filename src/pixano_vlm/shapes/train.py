@@ -1,4 +1,4 @@
-"""Train the embedded model from nothing: `python -m pixano_vlm.shapes.train --out DIR --steps N --seed S`.
+"""Train the embedded model: `python -m pixano_vlm.shapes.train --out DIR --steps N --seed S`.
 
 Each picture comes with a conversation of several questions, and only the answers count in the loss: asked
 one question a picture, the model stalls at 82 % and never learns to single out one shape. Every batch follows
@@ -6,6 +6,7 @@ from the seed and the step alone, so a run that continues with `--resume` sees t
 
 The checkpoint folder DIR is written every `CHECKPOINT_STEPS` steps, each file in one move, so that it can be
 used during training; what else is needed to resume lies in a file of its own, by default DIR.state.pt.
+A run begins with random weights, or with those of another checkpoint (`--weights`).
 How well a checkpoint answers is logged and chooses nothing: what is shipped is the last one.
 """
 
@@ -28,16 +29,19 @@ from torch.utils.data import DataLoader, Dataset
 
 from .build import END, SYSTEM_PROMPTS, build_model, build_processor
 from .card import TrainingFacts, write_card
-from .draw import random_scene, render
-from .evaluate import answer, fresh_cases, score
-from .questions import NO_PICTURE, TRAINING_WEIGHTS, Question, ask_several
+from .draw import draw, random_scene
+from .evaluate import answer, fresh_cases, load, region_scores, score
+from .loss import BELL_STEPS, COORDINATE_WEIGHT, AnswerLoss, coordinate_tokens
+from .questions import NO_PICTURE, REGION_KINDS, TRAINING_WEIGHTS, Question, ask_several
 
-PICTURES_A_BATCH: Final = 64
-QUESTIONS_A_PICTURE: Final = 6
-PEAK_LEARNING_RATE: Final = 1e-3
+PICTURES_A_BATCH: Final = 32
+PICTURES_AT_ONCE: Final = 16
+"""How many of them run at once: what they need fits into a core's cache, and little of it is padding."""
+QUESTIONS_A_PICTURE: Final = 7
+PEAK_LEARNING_RATE: Final = 8e-4
 WARM_UP_STEPS: Final = 150
 CHECKPOINT_STEPS: Final = 250
-CHECKPOINT_PICTURES: Final = 256
+CHECKPOINT_PICTURES: Final = 192
 WITH_SYSTEM_PROMPT: Final = 0.08
 WITHOUT_PICTURE: Final = 0.03
 DESCRIPTION_LAST: Final = 0.75
@@ -66,15 +70,15 @@ class Batches(Dataset[dict[str, torch.Tensor]]):
         rng = Random(f"shapes/train/{self.seed}/{step}")
         chats, pictures = [], []
         for _ in range(self.pictures):
-            scene = random_scene(rng)
+            picture, scene = draw(random_scene(rng), rng)
             questions = ask_several(scene, rng, QUESTIONS_A_PICTURE, TRAINING_WEIGHTS)
             if rng.random() < DESCRIPTION_LAST:
                 # What is asked after a description can be read off it; what is asked before must be seen.
-                questions.sort(key=lambda question: question.kind == "describe")
+                questions.sort(key=lambda question: question.kind in ("describe", "detect"))
             system = rng.choice(SYSTEM_PROMPTS) if rng.random() < WITH_SYSTEM_PROMPT else None
             with_picture = rng.random() >= WITHOUT_PICTURE
             chats.append(conversation(questions, system, with_picture=with_picture))
-            pictures.append([render(scene, rng)] if with_picture else [])
+            pictures.append([picture] if with_picture else [])
         inputs = self.processor(
             text=self.processor.apply_chat_template(chats),
             images=pictures,
@@ -129,7 +133,9 @@ class Trainer:
     processor: Any
     optimizer: torch.optim.AdamW
     state_file: Path
+    loss: AnswerLoss
     pictures: int = PICTURES_A_BATCH
+    has_begun_with_weights: bool = False
     note: str = ""
     step: int = 0
     seconds: float = 0.0
@@ -142,16 +148,31 @@ class Trainer:
         seed: int,
         state_file: Path | None = None,
         pictures: int = PICTURES_A_BATCH,
+        weights: Path | None = None,
     ) -> Trainer:
-        """A run from random weights."""
+        """A run from random weights, or from those in the checkpoint folder `weights`."""
         torch.manual_seed(seed)
         processor = build_processor()
         model = build_model(processor).train()
-        # On a CPU and at this size, plain attention takes three quarters of the time of torch's fused one.
+        if weights is not None:
+            known, known_processor = load(weights)
+            take_over(model, processor.tokenizer, known, known_processor.tokenizer.get_vocab())
+        # On a CPU and at this size, plain attention takes two thirds of the time of torch's fused one.
         model.set_attn_implementation("eager")
         optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.05)
         state_file = state_file or out.parent / f"{out.name}.state.pt"
-        return cls(out, steps, seed, model, processor, optimizer, state_file, pictures)
+        return cls(
+            out,
+            steps,
+            seed,
+            model,
+            processor,
+            optimizer,
+            state_file,
+            AnswerLoss(processor.tokenizer),
+            pictures,
+            has_begun_with_weights=weights is not None,
+        )
 
     def run(self, *, workers: int = 1) -> None:
         """Train to the last step, writing checkpoints on the way and at the end."""
@@ -194,6 +215,9 @@ class Trainer:
             parameters=sum(parameter.numel() for parameter in self.model.parameters()),
             description_last=DESCRIPTION_LAST,
             peak_learning_rate=PEAK_LEARNING_RATE,
+            bell_steps=BELL_STEPS,
+            coordinate_weight=COORDINATE_WEIGHT,
+            has_begun_with_weights=self.has_begun_with_weights,
             note=self.note,
         )
         export(self.model, self.processor, facts, self.out)
@@ -201,8 +225,12 @@ class Trainer:
         # Seed -1: neither the pictures of the final measurement (seeds from 0) nor those of training.
         cases = list(fresh_cases(CHECKPOINT_PICTURES, -1))
         scores = score(cases, answer(self.model, self.processor, cases))
+        cases = list(fresh_cases(CHECKPOINT_PICTURES // 2, -1, REGION_KINDS))
+        regions = region_scores(cases, answer(self.model, self.processor, cases))
         self.model.train()
         shares = ", ".join(f"{kind} {result.share:.0%}" for kind, result in scores.items())
+        shares += "".join(f", {kind} IoU {regions[kind].mean_iou:.2f}" for kind in ("box", "detect"))
+        shares += f", points inside {regions['point'].inside:.0%}"
         report(f"checkpoint {self.step}: {shares}")
 
     def resume(self) -> None:
@@ -220,20 +248,57 @@ class Trainer:
         """One optimizer step; returns the loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.steps)
-        # No attention mask: padding on the right cannot be seen by what stands left of it, and is not in the
-        # loss. The head runs on the tokens that come right before an answer's, an eighth of all.
-        wanted = batch["labels"][:, 1:]
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            hidden = self.model.model(
-                input_ids=batch["input_ids"], pixel_values=batch["pixel_values"], use_cache=False
-            ).last_hidden_state
-            logits = self.model.lm_head(hidden[:, :-1][wanted != IGNORED])
-        loss = torch.nn.functional.cross_entropy(logits.float(), wanted[wanted != IGNORED])
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        lengths = (batch["input_ids"] != self.processor.tokenizer.pad_token_id).sum(1)
+        in_answers = int((batch["labels"] != IGNORED).sum())
+        total = 0.0
+        for rows in lengths.argsort().split(PICTURES_AT_ONCE):
+            # No attention mask: padding on the right cannot be seen by what stands left of it, and is not in the
+            # loss. The head runs on the tokens that come right before an answer's, a third of all.
+            tokens = batch["input_ids"][rows, : int(lengths[rows].max())]
+            labels = batch["labels"][rows, 1 : tokens.shape[1]]
+            wanted = labels != IGNORED
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                hidden = self.model.model(
+                    input_ids=tokens, pixel_values=batch["pixel_values"][rows], use_cache=False
+                ).last_hidden_state
+                logits = self.model.lm_head(hidden[:, :-1][wanted])
+            loss = self.loss(logits, labels[wanted]) * (int(wanted.sum()) / in_answers)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
-        return float(loss.detach())
+        return total
+
+
+@torch.no_grad()
+def take_over(model: Any, tokenizer: Any, known: Any, known_rows: dict[str, int]) -> None:
+    """Give `model` the weights of the model `known`, whose tokens may be others.
+
+    The rows of a token that both have are copied. A new one begins near the mean of the old rows; coordinates lie on
+    smooth curves about it, so that numbers close to each other begin alike.
+
+    Args:
+        model: Its text half has a row for every token of `tokenizer`.
+        tokenizer: Knows every coordinate as one token.
+        known: A model of the same widths and depths.
+        known_rows: The row of each of its tokens.
+    """
+    wide = ("model.text_model.embed_tokens.weight", "lm_head.weight")
+    before, after = known.state_dict(), model.state_dict()
+    for name, weight in before.items():
+        if name not in wide:
+            after[name].copy_(weight)
+    for name in wide:
+        mean, spread = before[name].mean(0), before[name].std(0)
+        after[name].copy_(mean + 0.3 * spread * torch.randn(after[name].shape))
+        for form in coordinate_tokens(tokenizer):
+            share = torch.linspace(0, 1, len(form))[:, None]
+            waves = torch.cos(math.pi * share * torch.arange(1, 9)) @ torch.randn(8, mean.numel()) / 8**0.5
+            after[name][form] = mean + spread * waves
+        for token, row in tokenizer.get_vocab().items():
+            if token in known_rows:
+                after[name][row] = before[name][known_rows[token]]
 
 
 def export(model: Any, processor: Any, facts: TrainingFacts, out: Path) -> None:
@@ -264,6 +329,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--state", type=Path, help="the file to resume from (DIR.state.pt)")
     parser.add_argument("--resume", action="store_true", help="resume from the state's file")
+    parser.add_argument("--weights", type=Path, help="the checkpoint folder to begin with (random weights)")
     parser.add_argument("--note", default="", help="put into the card: what the options do not say")
     parser.add_argument("--pictures", type=int, default=PICTURES_A_BATCH, help="per batch (%(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw batches (%(default)s)")
@@ -271,7 +337,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     torch.set_num_threads(options.threads)
-    trainer = Trainer.start(options.out, options.steps, options.seed, options.state, options.pictures)
+    trainer = Trainer.start(
+        options.out, options.steps, options.seed, options.state, options.pictures, options.weights
+    )
     trainer.note = options.note
     if options.resume:
         trainer.resume()
