@@ -23,7 +23,7 @@ from pixano_vlm.shapes.build import build_model, build_tokenizer
 from pixano_vlm.shapes.draw import KINDS, Scene, Thing, draw, random_scene, render
 from pixano_vlm.shapes.evaluate import answer, fresh_cases, load, region_scores, region_table
 from pixano_vlm.shapes.loss import AnswerLoss, coordinate_tokens
-from pixano_vlm.shapes.overlap import RegionScore, iou, matched, score_regions
+from pixano_vlm.shapes.overlap import PlacesFound, iou, matched, score_regions
 from pixano_vlm.shapes.questions import (
     REGION_KINDS,
     STEP,
@@ -308,7 +308,7 @@ def test_a_point_beside_its_shape_is_a_miss_and_so_is_none() -> None:
     scene = drawn(Thing("red", "star", 0))
     assert score_regions("point", scene.things, right_answer("point", Subject("red"), scene)).inside == 1
     assert score_regions("point", scene.things, '[{"point_2d": [900, 900], "label": "red star"}]').inside == 0
-    assert score_regions("point", scene.things, "[]") == RegionScore(1, hits=(False,))
+    assert score_regions("point", scene.things, "[]") == PlacesFound(1, hits=(False,))
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_a_point_beside_its_shape_is_a_miss_and_so_is_none() -> None:
 )
 def test_an_answer_that_is_not_a_list_of_boxes_has_none(text: str) -> None:
     things = drawn(Thing("red", "star", 0)).things
-    assert score_regions("box", things, text) == RegionScore(1, overlaps=(0.0,))
+    assert score_regions("box", things, text) == PlacesFound(1, overlaps=(0.0,))
 
 
 # --- Training ---------------------------------------------------------------------------------------------

@@ -128,10 +128,10 @@ def test_an_answer_that_never_came_is_empty_and_flagged(thinker: Path, engine: s
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_schema_holds_from_the_end_of_the_thoughts_on(thinker: Path, engine: str) -> None:
     pytest.importorskip("llguidance")
-    input, _ = about_two_shapes()
+    input, answer = about_two_shapes()
     begun = [
         {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": str(input.prompt)}]},
-        {"role": "assistant", "content": "<think>a"},
+        {"role": "assistant", "content": f"<think>{answer.split(' and')[0]},"},
     ]
     asked = input.model_copy(update={"response_format": SCHEMA, "max_new_tokens": 60})
     closed = ask(thinker, asked, engine)

@@ -23,7 +23,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from . import MODEL_DIR
 from .card import write_accuracy
 from .draw import Scene, draw, random_scene
-from .overlap import RegionScore, score_regions
+from .overlap import PlacesFound, score_regions
 from .questions import QUESTION_KINDS, REGION_KINDS, Question, ask_any
 
 NEEDED_OVERALL = 0.95
@@ -108,17 +108,17 @@ def score(cases: Sequence[Case], texts: Sequence[str]) -> dict[str, Score]:
     return scores
 
 
-def region_scores(cases: Sequence[Case], texts: Sequence[str]) -> dict[str, RegionScore]:
+def region_scores(cases: Sequence[Case], texts: Sequence[str]) -> dict[str, PlacesFound]:
     """How the regions lie of every kind of question that asks for them, and of `all` together."""
-    scores = dict.fromkeys(REGION_KINDS, RegionScore())
+    scores = dict.fromkeys(REGION_KINDS, PlacesFound())
     for case, text in zip(cases, texts, strict=True):
         if case.scene is not None and case.question.kind in scores:
             things = [thing for thing in case.scene.things if case.question.subject.matches(thing)]
             scores[case.question.kind] += score_regions(case.question.kind, things, text)
-    return {**scores, "all": sum(scores.values(), RegionScore())}
+    return {**scores, "all": sum(scores.values(), PlacesFound())}
 
 
-def good_enough(scores: dict[str, Score], regions: dict[str, RegionScore]) -> bool:
+def good_enough(scores: dict[str, Score], regions: dict[str, PlacesFound]) -> bool:
     """Whether the scores reach what the shipped model promises: overall, in every kind, and where regions lie."""
     return (
         scores["all"].share >= NEEDED_OVERALL
@@ -136,7 +136,7 @@ def table(scores: dict[str, Score]) -> str:
     return "\n".join(lines)
 
 
-def region_table(scores: dict[str, RegionScore]) -> str:
+def region_table(scores: dict[str, PlacesFound]) -> str:
     """How the regions lie, as a Markdown table."""
     lines = [
         "| kind   | asked | boxes | mean IoU | points | inside  | labels right |",

@@ -15,7 +15,7 @@ from .questions import WHOLE
 
 
 @dataclass(frozen=True, slots=True)
-class RegionScore:
+class PlacesFound:
     """How the regions of answers lie, those of many answers added up."""
 
     asked: int = 0
@@ -42,9 +42,9 @@ class RegionScore:
         """The share of right labels; 0 without any."""
         return _mean(self.labels)
 
-    def __add__(self, other: RegionScore) -> RegionScore:
+    def __add__(self, other: PlacesFound) -> PlacesFound:
         """Both together."""
-        return RegionScore(
+        return PlacesFound(
             self.asked + other.asked,
             self.overlaps + other.overlaps,
             self.hits + other.hits,
@@ -60,7 +60,7 @@ class Place:
     label: str
 
 
-def score_regions(kind: str, things: Sequence[Thing], text: str) -> RegionScore:
+def score_regions(kind: str, things: Sequence[Thing], text: str) -> PlacesFound:
     """How the answer `text` to a question of `kind` lies.
 
     Args:
@@ -75,12 +75,12 @@ def score_regions(kind: str, things: Sequence[Thing], text: str) -> RegionScore:
             hit = bool(places) and thing.outline is not None and thing.outline.contains(*places[0].numbers)
             hits.append(hit)
             labels += [place.label == _name(thing) for place in places[:1]]
-        return RegionScore(1, hits=tuple(hits), labels=tuple(labels))
+        return PlacesFound(1, hits=tuple(hits), labels=tuple(labels))
     places = read_places(text, "bbox_2d", 4)
     boxes = [thing.outline.box for thing in things if thing.outline is not None]
     pairs = matched(boxes, [place.numbers for place in places])
     left_over = len(boxes) + len(places) - 2 * len(pairs)
-    return RegionScore(
+    return PlacesFound(
         1,
         overlaps=(*[iou(boxes[i], places[j].numbers) for i, j in pairs], *[0.0] * left_over),
         labels=tuple(places[j].label == _name(things[i]) for i, j in pairs),
