@@ -26,7 +26,7 @@ help:
 	@echo "make test-images        image files, compared with other decoders (apt-get install imagemagick libheif-examples libjxl-tools)"
 	@echo "make test-shards        a million records in 200 Parquet files, killed 50 times and resumed (10 minutes)"
 	@echo "make test-engines      vLLM on the CPU, a server, Ray, the Pixano server and Pixano, in environments of their own (9 GB)"
-	@echo "make test-servers      three real servers: vLLM's, transformers serve, and llama.cpp's, which is built (20 minutes)"
+	@echo "make test-servers      three real servers: vLLM's, transformers serve and llama.cpp's (minutes)"
 	@echo "make test-tokenizers   prompts, stops and JSON over the tokenizers of five published families (npm)"
 	@echo "make simulate SEEDS=50000   whole little histories under a simulated clock, disk, server and workers (SEED=N shows one)"
 	@echo "make soak MINUTES=45   runs with kills, edits and resumes in one process; fails where memory, files or threads grow"
@@ -143,18 +143,13 @@ $(VENV)-engines/.installed: scripts/engines_env.py scripts/torchvision_env.py py
 	$(PYTHON) scripts/engines_env.py $(VENV)-engines
 	touch $@
 
-# llama.cpp's server, from sources that the index has: 20 minutes on 2 cores.
-$(VENV)-engines/llama/mmproj.gguf: scripts/llama_server.py $(VENV)-engines/.installed
-	$(PYTHON) scripts/llama_server.py $(VENV)-engines/llama --python $(VENV)-engines/ray/bin/python
-	touch $@
-
 test-engines: install $(VENV)-engines/.installed test-servers
 	$(VENV)-engines/vllm/bin/python -m pytest -m engines tests/engines/heavy/test_vllm.py tests/engines/heavy/test_server.py
 	$(VENV)-engines/ray/bin/python -m pytest -m engines tests/engines/heavy/test_ray.py tests/engines/heavy/test_ray_shards.py tests/engines/heavy/test_pixano.py
 	PIXANO_VLM_PYTHON=$(abspath $(BIN))/python $(VENV)-engines/pixano/bin/python -m pytest -m engines tests/engines/heavy/test_pixano_dataset.py
 
 # vLLM's server in its environment; `transformers serve` and llama.cpp's in the other.
-test-servers: $(VENV)-engines/.installed $(VENV)-engines/llama/mmproj.gguf
+test-servers: $(VENV)-engines/.installed
 	$(VENV)-engines/vllm/bin/python -m pytest -m engines -k vllm tests/engines/heavy/test_real_servers.py
 	$(VENV)-engines/ray/bin/python -m pytest -m engines -k "transformers or llama" tests/engines/heavy/test_real_servers.py
 

