@@ -2,8 +2,8 @@
 
     python scripts/llama_server.py --port 8080
 
-The server is in the package xllamacpp. The model is written in its format, GGUF, with the package gguf, in well under a
-second: `model.gguf` is the language model of `shapes`, `mmproj.gguf` its vision tower and the layer that joins them.
+The server is in the package xllamacpp. The model is written in its format, GGUF, with the package gguf, in less than
+a second: `model.gguf` is the language model of `shapes`, `mmproj.gguf` its vision tower and the layer that joins both.
 The names and the meaning of their keys are llama.cpp's (`gguf.constants`). Needs safetensors too, and no torch.
 """
 
@@ -34,7 +34,7 @@ def read(name: str) -> dict[str, Any]:
 def write_language_model(path: Path, config: dict[str, Any], tensors: dict[str, Any]) -> None:
     """The weights of `text_config`, the tokenizer and the chat template."""
     text = config["text_config"]
-    heads, head_dim = text["num_attention_heads"], text["head_dim"]
+    heads = text["num_attention_heads"]
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("shapes")
     writer.add_vocab_size(text["vocab_size"])
@@ -44,7 +44,7 @@ def write_language_model(path: Path, config: dict[str, Any], tensors: dict[str, 
     writer.add_block_count(text["num_hidden_layers"])
     writer.add_head_count(heads)
     writer.add_head_count_kv(text["num_key_value_heads"])
-    writer.add_rope_dimension_count(head_dim)
+    writer.add_rope_dimension_count(text["head_dim"])
     writer.add_rope_freq_base(text["rope_parameters"]["rope_theta"])
     writer.add_layer_norm_rms_eps(text["rms_norm_eps"])
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
@@ -52,13 +52,18 @@ def write_language_model(path: Path, config: dict[str, Any], tensors: dict[str, 
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, text["num_hidden_layers"])
     for name, tensor in tensors.items():
         if name.startswith(("model.text_model.", "lm_head.")):
-            if name.endswith(("q_proj.weight", "k_proj.weight")):
-                # llama.cpp turns neighbouring values by one angle, transformers those half a head apart.
-                halves = tensor.reshape(heads, 2, head_dim // 2, -1)
-                tensor = halves.swapaxes(1, 2).reshape(tensor.shape)
+            is_turned = name.endswith(("q_proj.weight", "k_proj.weight"))
             known = name.replace("model.text_model.", "model.")
-            writer.add_tensor(names.get_name(known, (".weight",)), tensor)
+            writer.add_tensor(
+                names.get_name(known, (".weight",)), side_by_side(tensor, heads) if is_turned else tensor
+            )
     finish(writer)
+
+
+def side_by_side(weight: Any, heads: int) -> Any:
+    """Reorder rows: llama.cpp turns neighbouring values by one angle, transformers those half a head apart."""
+    halves = weight.reshape(heads, 2, weight.shape[0] // heads // 2, -1)
+    return halves.swapaxes(1, 2).reshape(weight.shape)
 
 
 def write_tokenizer(writer: gguf.GGUFWriter, config: dict[str, Any]) -> None:
