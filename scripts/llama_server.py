@@ -2,8 +2,8 @@
 
     python scripts/llama_server.py --port 8080
 
-The server is in the package xllamacpp. The model is written in its format, GGUF, with the package gguf, in less than
-a second: `model.gguf` is the language model of `shapes`, `mmproj.gguf` its vision tower and the layer that joins both.
+The server is in the package xllamacpp. The model is written in its format, GGUF, with the package gguf, in less
+than a second: `model.gguf` is the language model, `mmproj.gguf` its vision tower, and the layer that joins them.
 The names and the meaning of their keys are llama.cpp's (`gguf.constants`). Needs safetensors too, and no torch.
 """
 
