@@ -60,6 +60,21 @@ def test_an_address_without_v1_is_tried_with_it_and_the_model_says_which_it_took
     assert server.paths[-2:] == ["/v1/models", "/v1/chat/completions"]
 
 
+@pytest.mark.parametrize("code", [403, 500, 503])
+def test_it_is_taken_with_v1_where_the_list_of_models_fails_there(code: int) -> None:
+    """`transformers serve` answers 500 where the hub's cache is empty, and answers questions all the same."""
+    with ScriptedServer() as server:
+        server.at, server.listing = "/v1", status(code)
+        model = load(base(server), model="toy", tries=2)
+        try:
+            assert model.predict(ask("yes")).generated_text == "yes"
+        finally:
+            model.unload()
+        with pytest.raises(ModelLoadError, match=str(code)) as raised:
+            load(base(server), tries=2)
+    assert QUESTION not in (raised.value.hint or "")
+
+
 @pytest.mark.parametrize("name", ELSEWHERE)
 @pytest.mark.parametrize("path", ["", "/v1", "/api"])
 def test_where_no_api_is_the_error_asks_for_the_address(name: str, path: str) -> None:

@@ -76,6 +76,9 @@ async def _list_models(server: ChatServer, *, is_optional: bool) -> list[str]:
         found = await _try_to_list(server, is_optional=is_optional)
         if isinstance(found, list):
             return found
+        if found.status is not None and found.status not in _NOT_THERE:  # the API, whose list fails
+            first, failure = other, found
+            break
     server.move(first)
     parts = urlsplit(first)
     is_api = _VERSIONED.search(parts.path) is not None or "api-version" in parts.query
