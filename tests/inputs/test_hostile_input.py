@@ -19,6 +19,8 @@ import pytest
 from PIL import Image
 from tests.fakes import run
 
+from pixano_vlm.inputs.manifest import Manifest
+from pixano_vlm.inputs.rules import MAX_LINE_BYTES, MAX_TEXT_BYTES
 from pixano_vlm.media import http as fetch
 from pixano_vlm.models import GenerationSettings, Limits
 
@@ -227,9 +229,15 @@ def test_duplicate_ids_make_the_second_an_error(tmp_path: Path) -> None:
     assert_error(second, "RecordError", "manifest.jsonl:2 (id 'a')", "an earlier line")
 
 
-def test_a_line_of_100_mb_is_one_error_and_is_never_held(tmp_path: Path) -> None:
+def test_a_line_that_is_too_long_is_one_error_and_is_never_held_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import tracemalloc
 
+    limit = 8 * 2**20
+    defaults = Manifest.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "max_line_bytes", limit)
     manifest = tmp_path / "manifest.jsonl"
     with manifest.open("wb") as file:
         file.write(as_line(GOOD) + b'{"prompt": "')
@@ -239,12 +247,50 @@ def test_a_line_of_100_mb_is_one_error_and_is_never_held(tmp_path: Path) -> None
     tracemalloc.start()
     try:
         run(manifest, tmp_path / "out.jsonl", settings=GREEDY)
-        assert tracemalloc.get_traced_memory()[1] < 70 * 2**20
+        assert tracemalloc.get_traced_memory()[1] < 2 * limit + 8 * 2**20
     finally:
         tracemalloc.stop()
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [line["status"] for line in lines] == ["ok", "error", "ok"]
-    assert_error(lines[1], "RecordError", "longer than 33,554,432 bytes")
+    assert_error(lines[1], "RecordError", f"longer than {limit:,} bytes")
+
+
+class TestLongLines:
+    """A line has room for the images that are written out in it, and not for more text than ever."""
+
+    @pytest.fixture(autouse=True)
+    def short_text(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("pixano_vlm.inputs.line_parser.MAX_TEXT_BYTES", 2_000)
+
+    def test_the_longest_line_holds_three_images_of_the_most_bytes(self) -> None:
+        assert 3 * Limits().max_image_bytes * 4 // 3 <= MAX_LINE_BYTES - MAX_TEXT_BYTES
+
+    @pytest.mark.parametrize("form", ["images", "a part", "base64 alone", "a frame"])
+    def test_images_are_not_text(self, tmp_path: Path, form: str) -> None:
+        written = base64.b64encode(encoded(noise(36, 36), "BMP")).decode()
+        url = f"data:image/bmp;base64,{written}"
+        parts = {
+            "a part": {"type": "image_url", "image_url": {"url": url}},
+            "a frame": {"type": "video", "video": [url, url]},
+        }
+        line: dict[str, Any] = {"prompt": "q", "images": [written if form == "base64 alone" else url]}
+        if form in parts:
+            line = {"prompt": [{"role": "user", "content": [parts[form], {"type": "text", "text": "q"}]}]}
+        assert len(json.dumps(line)) > 4_000
+        assert outcome(tmp_path, line)["status"] == "ok"
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            {"prompt": "q" * 3_000},
+            {"prompt": [{"role": "user", "content": "q" * 3_000}]},
+            {"prompt": "q", "note": "q" * 3_000},
+            {"prompt": "q", "metadata": {"note": "data:image/png;base64," + "A" * 3_000}},
+        ],
+    )
+    def test_text_is_one_error_that_says_so(self, tmp_path: Path, line: dict[str, Any]) -> None:
+        found = outcome(tmp_path, line)
+        assert_error(found, "RecordError", "the line is longer than 2,000 bytes without the images in it")
 
 
 # --- images ---

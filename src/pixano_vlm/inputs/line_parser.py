@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from pixano_vlm.inputs.dialects.turns import as_turns, placed
 from pixano_vlm.inputs.fields import CHECKS, FIELDS, check_id, check_images, suggestion
 from pixano_vlm.inputs.image_like import image_key
 from pixano_vlm.inputs.pages import with_all_pages
-from pixano_vlm.inputs.rules import Rules
+from pixano_vlm.inputs.rules import MAX_TEXT_BYTES, Rules
 from pixano_vlm.media.sources import (
     check_is_path,
     confine,
@@ -118,6 +118,8 @@ class LineParser:
         prompt = self.read_prompt(values, len(images))
         if not self.images and not FIELDS.issuperset(values) and not rules.naming.has_no_images:
             self.refuse_left_out_image(values)
+        if len(self.line.text) > MAX_TEXT_BYTES:
+            self.check_text(images, prompt)
         if rules.pages == "all":
             prompt, images = with_all_pages(prompt, images, rules.limits)
         self.prompt = _for_output(values["prompt"]) if rules.with_prompt else None
@@ -261,6 +263,23 @@ class LineParser:
                 f"{key!r} seems to name an image, and the record has none.",
                 hint=f"Write it under 'images', or say --image-column {key}. If it is not an image, put it into "
                 "metadata, or say --image-column -.",
+            )
+
+    def check_text(self, images: Sequence[str | Path], prompt: str | list[dict[str, Any]]) -> None:
+        """A long line has room for images alone: text of that length is nothing that a model reads."""
+        held = sum(len(str(image)) for image in images if is_data_url(str(image)))
+
+        def count(source: str) -> str:
+            nonlocal held
+            held += len(source) if is_data_url(source) else 0
+            return source
+
+        if not isinstance(prompt, str):
+            map_images(prompt, count)
+        if len(self.line.text) - held > MAX_TEXT_BYTES:
+            raise RecordError(
+                f"the line is longer than {MAX_TEXT_BYTES:,} bytes without the images in it.",
+                hint="Shorten its prompt, or leave its other values out.",
             )
 
     def read_prompt(self, values: dict[str, Any], images: int) -> str | list[dict[str, Any]]:

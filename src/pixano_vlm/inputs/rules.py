@@ -18,10 +18,12 @@ from pixano_vlm.models.generation import DEFAULT_GENERATION, SETTINGS, Generatio
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.records.content_key import settings_text
 
-__all__ = ["MAX_LINE_BYTES", "Rules"]
+__all__ = ["MAX_LINE_BYTES", "MAX_TEXT_BYTES", "Rules"]
 
-MAX_LINE_BYTES = 32 * 2**20
-"""Longest line read, in bytes: room for an image of 24 MB written out as a data URL."""
+MAX_TEXT_BYTES = 32 * 2**20
+"""Longest line in bytes, the images that are written out in it apart."""
+MAX_LINE_BYTES = MAX_TEXT_BYTES + 4 * Limits().max_image_bytes
+"""Longest line read, in bytes: room for three images as large as an image may be, written out as base64."""
 
 
 @dataclass(slots=True)

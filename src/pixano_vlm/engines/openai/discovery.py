@@ -124,8 +124,9 @@ async def _try_to_list(server: ChatServer, *, is_optional: bool) -> list[str] | 
             return Failure("refused", message, run_hint=ADDRESS_HINT, status=200)
         failed += 1
         wait = server.retry.wait(min(failed, 4), answer.wait)
-        # A server that loads its weights says 503 for a while.
-        passes = answer.kind in ("passing", "cut") and answer.status != 200
+        # A server that loads its weights says 503 for a while; with 500 the list is broken, and is not needed.
+        is_broken = is_optional and answer.status == _SERVER_ERROR
+        passes = answer.kind in ("passing", "cut") and answer.status != 200 and not is_broken
         if not passes or server.retry.is_spent(failed) or time.monotonic() + wait > until:
             return answer
         await asyncio.sleep(wait)
