@@ -84,12 +84,15 @@ class StopCriteria:
         text = self.decoder.whole(tokens)
         if thinking.ends not in text:
             return len(tokens) if sequence.prompt.thinks or text.lstrip().startswith(thinking.begins) else 0
-        return bisect_left(
+        marked = bisect_left(
             range(len(tokens)), True, key=lambda count: thinking.ends in self.decoder.whole(tokens[: count + 1])
         ) + 1  # fmt: skip
+        # What a budget has forced behind the mark is not the answer's either: nobody chose it.
+        constraint = sequence.prompt.constraint
+        return max(marked, constraint.forced) if isinstance(constraint, ThinkingConstraint) else marked
 
     def _may_think(self, sequence: Sequence) -> bool:
-        """Not where a schema held from the first token on: marks of thoughts in its strings are text."""
+        """Not where a schema holds from the first token on: marks of thoughts in its strings are text."""
         constraint = sequence.prompt.constraint
         return constraint is None or (isinstance(constraint, ThinkingConstraint) and constraint.has_thoughts)
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["MARKS", "Thinking", "find_thinking"]
+from pixano_vlm.errors import PromptError
+from pixano_vlm.models.generation import GenerationFields
+
+__all__ = ["MARKS", "Thinking", "check_thinking_budget", "find_thinking"]
 
 MARKS = (
     ("<think>", "</think>"),
@@ -69,3 +72,28 @@ def find_thinking(template: str, added_tokens: Iterable[str]) -> Thinking | None
         if ends in template or {begins, ends} <= added:
             return Thinking(begins, ends)
     return None
+
+
+def check_thinking_budget(asked: GenerationFields, thinking: Thinking | None) -> None:
+    """Checks that a record's `thinking_budget` can be held to, where it has one.
+
+    Args:
+        asked: The record.
+        thinking: The marks of the model's thoughts; None for a model that has none.
+
+    Raises:
+        PromptError: When the model has no thoughts, or no token would be left for the answer.
+    """
+    if asked.thinking_budget is None:
+        return
+    if thinking is None:
+        raise PromptError(
+            "thinking_budget: neither the template nor the tokenizer of this model marks thoughts.",
+            hint="Leave thinking_budget out, or use a model that thinks: `load` prints how it marks its thoughts.",
+        )
+    if asked.max_new_tokens is not None and asked.thinking_budget >= asked.max_new_tokens:
+        raise PromptError(
+            f"thinking_budget is {asked.thinking_budget:,} and max_new_tokens is {asked.max_new_tokens:,}, thoughts "
+            "included: no token would be left for the answer.",
+            hint="Raise max_new_tokens, or lower thinking_budget.",
+        )

@@ -94,13 +94,7 @@ class RequestMaker:
         return VLLMRequest(prompt, params, {"add_special_tokens": False} if twice else {}, labels)
 
     def _labels(self, input: VLMInput, rendered: RenderedPrompt) -> LabelTree:
-        thinking = self.renderer.thinking
-        thinks = (
-            thinking is not None
-            and rendered.from_template
-            and thinking.is_open(rendered.text, rendered.begun)
-        )
-        labels = check_labels(input.choices, input.response_format, thinks=thinks)
+        labels = check_labels(input.choices, input.response_format, thinks=rendered.thinks)
 
         def tokenize(text: str) -> list[int]:
             return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
