@@ -20,6 +20,8 @@ from pixano_vlm.report.answers import ShownLine
 from pixano_vlm.report.rows import _answer
 from pixano_vlm.runs.flags import flags_of
 
+pytestmark = pytest.mark.once
+
 ENGINES = ("auto", "static")
 THINKS = TEMPLATE + "{% if false %}<think></think>{% endif %}"
 """A template that writes the marks, as those that show earlier thoughts do."""

@@ -27,7 +27,10 @@ from pixano_vlm.prompts.response_format import find_json, parse_json
 __all__ = ["collected", "connect", "impatient"]  # fixtures
 
 pytest.importorskip("openai")
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 def choice(**changes: Any) -> dict[str, Any]:
