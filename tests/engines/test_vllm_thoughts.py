@@ -8,8 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.batching.test_thinking import SCHEMA, SWITCH
+from tests.batching.test_thinking import SWITCH
 from tests.embedded import copy_checkpoint, rename_word
+from tests.outputs.thoughts import SCHEMA
 
 from pixano_vlm.engines.transformers.answer_text import answer_decoder
 from pixano_vlm.engines.transformers.end_tokens import EndTokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -27,8 +28,9 @@ from benchmarks.vllm_engine import (
 
 pytest.importorskip("vllm")
 
-from tests.batching.test_thinking import SCHEMA, SWITCH
+from tests.batching.test_thinking import SWITCH
 from tests.embedded import copy_checkpoint, open_checkpoint, rename_word
+from tests.outputs.thoughts import SCHEMA, check_every_form
 
 from pixano_vlm.engines.transformers.model import TransformersVLMModel
 from pixano_vlm.engines.vllm.model import REFILL, VLLMVLMModel
@@ -74,6 +76,7 @@ def model() -> Iterator[VLLMVLMModel]:
     model.load_model()
     yield model
     model.unload()
+    gc.collect()  # what vLLM leaves open is closed here, where its warnings do not count
 
 
 def records() -> list[dict[str, Any]]:
@@ -334,6 +337,7 @@ class TestThoughts:
         model.load_model()
         yield model
         model.unload()
+        gc.collect()  # what vLLM leaves open is closed here, where its warnings do not count
 
     @pytest.fixture(scope="class")
     def reference(self, folder: Path) -> TransformersVLMModel:
@@ -378,6 +382,15 @@ class TestThoughts:
             assert answers[n].reasoning_tokens == n + 1
         assert all(answers[n].reasoning is None for n in range(4, 12))
         assert answers[8].generated_text == records()[0]["metadata"]["answer"]
+
+    @pytest.mark.parametrize("schema", [False, True], ids=["free", "schema"])
+    def test_they_are_apart_in_every_form_of_the_output(
+        self, thinker: VLLMVLMModel, tmp_path: Path, schema: bool
+    ) -> None:
+        variables = {"chat_template_kwargs": {"think": True}, "max_new_tokens": 60}
+        least = {} if schema else {"min_new_tokens": LEAST}
+        line = check_every_form(thinker, tmp_path, schema=schema, thinking_budget=4, **variables, **least)
+        assert line["reasoning_tokens"] == 5
 
     def test_thoughts_that_never_end_leave_no_answer(self, thinker: VLLMVLMModel) -> None:
         answer = thinker.predict(self.asked(0, min_new_tokens=LEAST, max_new_tokens=LEAST))
