@@ -12,9 +12,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.batching.test_thinking import SCHEMA, SWITCH
+from tests.batching.test_thinking import SWITCH
 from tests.embedded import TEMPLATE, answers, copy_checkpoint, examples, open_checkpoint
 from tests.engines.test_answer_ends import TestSpecialTokensInAnswers
+from tests.outputs.thoughts import SCHEMA
 
 from pixano_vlm.batching.thinking_constraint import ThinkingBudget, ThinkingConstraint
 from pixano_vlm.engines.transformers.model import TransformersVLMModel

@@ -1,11 +1,12 @@
 """Thoughts that a model writes before its answer: how they are marked, and an answer's two parts.
 
-Which marks a model uses, its chat template and its tokenizer say. Knows no tokens and no model by name.
+Which marks a model uses, its chat template and its tokenizer say. Knows no tokenizer and no model by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pixano_vlm.errors import PromptError
@@ -63,6 +64,22 @@ class Thinking:
         if not end and not (begun or is_open):
             return None, text
         return thoughts.strip() or (None if end else ""), answer.strip()
+
+    def count_tokens(
+        self, tokens: Sequence[int], decode: Callable[[Sequence[int]], str], *, is_open: bool
+    ) -> int:
+        """How many generated tokens, from the first on, are thoughts and the marks around them.
+
+        Args:
+            tokens: What was generated.
+            decode: Tokens -> text, marks included.
+            is_open: Whether the prompt ended inside of thoughts.
+        """
+        text = decode(tokens)
+        if self.ends not in text:
+            return len(tokens) if is_open or text.lstrip().startswith(self.begins) else 0
+        counts = range(len(tokens))
+        return bisect_left(counts, True, key=lambda count: self.ends in decode(tokens[: count + 1])) + 1
 
 
 def find_thinking(template: str, added_tokens: Iterable[str]) -> Thinking | None:
