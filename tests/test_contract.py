@@ -307,7 +307,9 @@ class TestRegistry:
     def test_no_garbage_is_looked_for_while_an_engine_is_imported_and_only_then(
         self, was_enabled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        (tmp_path / "an_engine.py").write_text("import gc\nraise ImportError(f'collected: {gc.isenabled()}')\n")
+        (tmp_path / "an_engine.py").write_text(
+            "import gc\nraise ImportError(f'collected: {gc.isenabled()}')\n"
+        )
         monkeypatch.syspath_prepend(tmp_path)
         registry = ClassRegistry({"AnEngine": "an_engine"})
         assert gc.isenabled()
