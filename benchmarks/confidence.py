@@ -1,6 +1,6 @@
 """What it costs to know how sure answers are: confidence of every token, and 100 labels against generating one.
 
-    python -m benchmarks.confidence [--records 96] [--labels 100] [--text-only] [--folder DIR]
+    python -m benchmarks.confidence [--records 96] [--labels 100] [--text-only] [--line-end] [--folder DIR]
 
 The model has SmolVLM-256M's shape and random weights. `confidence_share` is the part of the processor's time that
 goes into probabilities, free and under a JSON schema, where every token takes a mask: such weights never say
@@ -36,12 +36,21 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=96)
     parser.add_argument("--labels", type=int, default=100)
     parser.add_argument("--text-only", action="store_true", help="no images: the largest share there can be")
+    parser.add_argument(
+        "--line-end",
+        action="store_true",
+        help="a prompt that ends in a line end, as most do: after one that ends in a word, each label is scored "
+        "with and without a space before it",
+    )
     parser.add_argument("--folder", type=Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = (args.folder or Path(temporary)) / "model"
         if not folder.exists():
             write_model(folder, SMOLVLM_256M)
+            if args.line_end:
+                template = folder / "chat_template.jinja"
+                template.write_text(template.read_text().replace("Assistant:", "Assistant:\n"))
         params = {"path": str(folder), "max_batch_size": 32}
         model = TransformersVLMModel(ModelDeploymentConfig(name="m", model_params=params))
         model.load_model()

@@ -56,6 +56,11 @@ class LogLikelihoods:
         logs: list[float] = (self._logits[rows, tokens].float() - self._whole[rows]).tolist()
         return logs
 
+    def of_any(self, tokens: list[int]) -> list[float]:
+        """Those of any of some tokens, in each row."""
+        logs: list[float] = (torch.logsumexp(self._logits[:, tokens].float(), dim=-1) - self._whole).tolist()
+        return logs
+
     def likeliest(
         self, row: int, count: int, allowed: NDArray[np.bool_] | None = None
     ) -> list[tuple[int, float]]:
