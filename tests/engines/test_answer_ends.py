@@ -16,6 +16,7 @@ from tests.embedded import (
     count_right,
     examples,
     open_checkpoint,
+    rename_word,
 )
 from tests.tiny import build
 
@@ -93,21 +94,7 @@ class TestSpecialTokensInAnswers:
     ) -> Path:
         """The checkpoint with the token of a word and the space before it renamed and added as another."""
         copy_checkpoint(folder, template)
-        file = folder / "tokenizer.json"
-        held = json.loads(file.read_text(encoding="utf-8"))
-        vocabulary = held["model"]["vocab"]
-        number = vocabulary.pop("Ġ" + word)
-        vocabulary[mark] = number
-        gone = "Ġ" + word
-        held["model"]["merges"] = [
-            merge for merge in held["model"]["merges"] if gone not in (*merge, "".join(merge))
-        ]
-        added = {"id": number, "content": mark, "special": special}
-        held["added_tokens"].append(
-            added | dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-        )
-        held["added_tokens"].sort(key=lambda token: token["id"])
-        file.write_text(json.dumps(held), encoding="utf-8")
+        rename_word(folder, word, mark, special=special)
         return folder
 
     ASKED = VLMInput(prompt="", max_new_tokens=1)
