@@ -113,7 +113,8 @@ class ThinkingConstraint:
         if self._thinks or self._constraint is None:
             return None
         allowed = self._constraint.allowed()
-        if allowed is not None and self._may_begin:
+        if self._may_begin:
+            allowed = allowed.copy()  # the schema keeps its own
             allowed[self._begin_id] = True
         return allowed
 
