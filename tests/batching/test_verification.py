@@ -11,7 +11,7 @@ from tests.engines.test_answer_ends import TestSpecialTokensInAnswers
 
 from pixano_vlm.batching.prepare import PromptMaker
 from pixano_vlm.batching.verification import Verification
-from pixano_vlm.engines.transformers import loading
+from pixano_vlm.engines.transformers import answer_text, loading
 from pixano_vlm.engines.transformers import model as engine
 from pixano_vlm.engines.transformers.end_tokens import EndTokens
 from pixano_vlm.errors import PromptError
@@ -71,7 +71,7 @@ def test_a_special_token_that_is_lost_is_found(tmp_path: Path, monkeypatch: pyte
     def everything(tokenizer: Any, *args: Any) -> frozenset[int]:
         return frozenset(tokenizer.added_tokens_decoder)
 
-    monkeypatch.setattr(engine, "framing_ids", everything)
+    monkeypatch.setattr(answer_text, "framing_ids", everything)
     found = verify(folder)
     assert not found.ok
     assert "<loc_5>" in str(found.first_difference)

@@ -325,7 +325,13 @@ class TestThoughts:
 
     @pytest.fixture(scope="class")
     def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        folder = copy_checkpoint(tmp_path_factory.mktemp("thinker") / "m", SWITCH)
+        # No config but the model's own says what ends a turn, and two things of one are named.
+        folder = copy_checkpoint(
+            tmp_path_factory.mktemp("thinker") / "m",
+            SWITCH,
+            generation_config={"eos_token_id": 0, "stop_strings": ["purple"], "suppress_tokens": [3]},
+            tokenizer_config={"eos_token": "<|pad|>"},
+        )
         rename_word(folder, "about", "<think>", special=True)
         rename_word(folder, "helpful", "</think>", special=True)
         return folder
@@ -366,6 +372,22 @@ class TestThoughts:
         assert there[3].reasoning_tokens == 5 + 1
         assert there[4].reasoning is None
         assert there[0].reasoning
+
+    def test_end_tokens_and_stop_strings_of_the_checkpoint_are_heeded_and_what_is_not_is_named(
+        self, thinker: VLLMVLMModel, reference: TransformersVLMModel
+    ) -> None:
+        inputs = [self.asked(n, think=False, max_new_tokens=64) for n in range(len(records()))]
+        there, here = (dict(model.stream(enumerate(inputs))) for model in (thinker, reference))
+        answers = [record["metadata"]["answer"] for record in records()]
+        assert sum("purple" in answer for answer in answers) > 2
+        for n in range(len(answers)):
+            assert there[n].generated_text == here[n].generated_text
+            assert there[n].finish_reason == "stop"
+            assert "purple" not in there[n].generated_text
+        assert thinker.notices() == [
+            "the checkpoint's generation config asks for what is not heeded: suppress_tokens [3]"
+        ]
+        assert "heeded: stop_strings ['purple']" in str(thinker.describe()["generation_defaults"])
 
     def test_json_follows_thoughts_and_is_apart_from_them(self, thinker: VLLMVLMModel) -> None:
         form = {"response_format": SCHEMA, "max_new_tokens": 60}

@@ -6,6 +6,7 @@ The text is what the model's own processor makes of the tokens, as in the other 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from pixano_vlm.batching.answer_decoder import AnswerDecoder
@@ -25,11 +26,15 @@ class AnswerReader:
     Args:
         decoder: Decodes tokens.
         thinking: The marks of thoughts; None for a model that has none.
+        stop_strings: Those of the checkpoint, which hold for every record beside its own.
     """
 
-    def __init__(self, decoder: AnswerDecoder, thinking: Thinking | None) -> None:
+    def __init__(
+        self, decoder: AnswerDecoder, thinking: Thinking | None, stop_strings: Sequence[str] = ()
+    ) -> None:
         self._decoder = decoder
         self._thinking = thinking
+        self._stop_strings = stop_strings
 
     def read(self, output: Any, input: VLMInput, *, thinks: bool) -> VLMOutput | VLMError:
         """The answer of a request that has ended.
@@ -43,7 +48,8 @@ class AnswerReader:
         if completion.finish_reason not in ("stop", "length"):
             return GenerationError(f"vLLM ended this answer with {completion.finish_reason!r}.")
         tokens = list(completion.token_ids)
-        cut = self._decoder.text_before(tokens, input.stop) if input.stop else None
+        stops = [*(input.stop or ()), *self._stop_strings]
+        cut = self._decoder.text_before(tokens, stops) if stops else None
         text = self._decoder.text(tokens) if cut is None else cut
         reasoning, first = None, 0
         if self._thinking is not None and self._may_think(text, input, thinks=thinks):

@@ -22,7 +22,9 @@ from typing import Any, ClassVar, Generic
 from pydantic import BaseModel
 
 from pixano_vlm.engines.base import EngineModel, read_parameters, refuse_prompt_limit
+from pixano_vlm.engines.transformers import prompting
 from pixano_vlm.engines.transformers.answer_text import answer_decoder
+from pixano_vlm.engines.transformers.generation_defaults import vllm_defaults
 from pixano_vlm.engines.vllm.answer import AnswerReader
 from pixano_vlm.engines.vllm.labels import LabelPart, LabelRun
 from pixano_vlm.engines.vllm.params import VLLMParams
@@ -129,11 +131,11 @@ class VLLMVLMModel(EngineModel):
         except Exception as error:  # whatever vLLM, torch or the model's code raises
             raise self._explain(error) from error
         config = engine.vllm_config.model_config
-        named = config.try_get_generation_config().get("eos_token_id")
-        ends = requests.end_tokens(config.hf_config, named)
-        requests.end_ids = ends.ids
+        named = config.try_get_generation_config()
+        ends = requests.end_tokens(config.hf_config, named.get("eos_token_id"))
+        requests.end_ids, requests.defaults = ends.ids, vllm_defaults(named)
         decoder = answer_decoder(processor, requests.renderer, ends)
-        self._answers = AnswerReader(decoder, requests.renderer.thinking)
+        self._answers = AnswerReader(decoder, requests.renderer.thinking, requests.defaults.stop_strings)
         self._requests, self._vllm, self._engine = requests, vllm, engine
         self._seconds = time.perf_counter() - began
 
@@ -337,8 +339,6 @@ class VLLMVLMModel(EngineModel):
         if self._engine is None:
             raise self._not_loaded()
 
-    # --- facts ---
-
     def cannot_budget_images(self) -> str | None:
         """Images are processed by the model's own settings; see `VLMModel.cannot_budget_images`."""
         return NO_BUDGET
@@ -354,10 +354,17 @@ class VLLMVLMModel(EngineModel):
             "dtype": str(config.dtype).removeprefix("torch."),
             "load_seconds": round(self._seconds, 2),
             "chat_template": self._requests.renderer.has_template,
+            "thinking": prompting.thinking(self._requests.renderer),
+            "generation_defaults": prompting.generation_defaults(self._requests.defaults),
             "context_length": config.max_model_len,
             "image_token": self._requests.renderer.image_token,
             "engine": f"vLLM {self._vllm.__version__}, {self._batch_size()} records together",
         }
+
+    def notices(self) -> list[str]:
+        """What people should know of the checkpoint; see `VLMModel.notices`."""
+        self._require()
+        return prompting.notices(self._requests.renderer, self._requests.defaults, expects_template=False)
 
     def fingerprint(self) -> str:
         """Identity of the weights and of what shapes the answers, from files and parameters alone."""

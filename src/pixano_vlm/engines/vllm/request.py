@@ -16,6 +16,7 @@ from PIL import Image
 
 from pixano_vlm.engines.base import check_image_count, refuse_budget
 from pixano_vlm.engines.transformers.end_tokens import EndTokens, find_end_tokens
+from pixano_vlm.engines.transformers.generation_defaults import GenerationDefaults
 from pixano_vlm.engines.vllm.thoughts import ThoughtRules
 from pixano_vlm.errors import PromptError
 from pixano_vlm.media.images import read_image
@@ -70,6 +71,8 @@ class RequestMaker:
         self.thoughts = ThoughtRules.of(self.renderer, self._tokenizer)
         self.end_ids: frozenset[int] = frozenset()
         """The tokens that end an answer; vLLM itself heeds only those of the generation config."""
+        self.defaults = GenerationDefaults({}, {}, {})
+        """What the generation config asks, of which vLLM itself heeds its end tokens alone."""
 
     def prepare(self, input: VLMInput, limits: Limits) -> VLLMRequest:
         """Renders the prompt and opens its images. Safe to call from many threads.
@@ -107,7 +110,13 @@ class RequestMaker:
             budget = self.thoughts.budget(input, rendered)
             # A schema that holds from the first token on leaves no thoughts, whatever the prompt ends with.
             thinks = rendered.thinks and (grammar is not None or not self.thoughts.is_held(input))
-        params = sampling(input, self.end_ids, grammar=grammar, thinking_budget=budget)
+        params = sampling(
+            input,
+            self.end_ids,
+            stop_strings=self.defaults.stop_strings,
+            grammar=grammar,
+            thinking_budget=budget,
+        )
         return VLLMRequest(prompt, params, tokenization, thinks=thinks)
 
     def _labels(self, input: VLMInput, rendered: RenderedPrompt) -> LabelTree:
@@ -167,6 +176,7 @@ def sampling(
     input: VLMInput,
     end_ids: frozenset[int] = frozenset(),
     *,
+    stop_strings: tuple[str, ...] = (),
     grammar: str | None = None,
     thinking_budget: int | None = None,
 ) -> Any:
@@ -175,6 +185,7 @@ def sampling(
     Args:
         input: The record.
         end_ids: The tokens that end an answer.
+        stop_strings: The strings that end every answer, beside the record's own.
         grammar: What the answer must follow, thoughts included, instead of the record's schema alone.
         thinking_budget: As vLLM counts it: from the mark that begins thoughts on.
     """
@@ -195,6 +206,8 @@ def sampling(
         )
     if end_ids:
         given["stop_token_ids"] = sorted(end_ids)
+    if stop_strings:
+        given["stop"] = [*given.get("stop", []), *stop_strings]
     try:
         # Special tokens may be part of an answer, or mark its thoughts: what is dropped is decided here.
         return SamplingParams(output_kind=RequestOutputKind.FINAL_ONLY, skip_special_tokens=False, **given)
