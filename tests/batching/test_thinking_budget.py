@@ -17,7 +17,7 @@ from tests.embedded import TEMPLATE, answers, copy_checkpoint, examples, open_ch
 from tests.engines.test_answer_ends import TestSpecialTokensInAnswers
 from tests.outputs.thoughts import SCHEMA
 
-from pixano_vlm.batching.thinking_constraint import ThinkingBudget, ThinkingConstraint
+from pixano_vlm.batching.thinking_constraint import ThinkingConstraint
 from pixano_vlm.engines.transformers.model import TransformersVLMModel
 from pixano_vlm.errors import PromptError
 from pixano_vlm.models import VLMInput, VLMOutput
@@ -144,6 +144,26 @@ def test_an_answer_behind_thoughts_that_were_ended_follows_its_schema(
         assert answer.reasoning_tokens
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_turn_that_would_end_inside_of_its_thoughts_has_its_json_all_the_same(
+    thinker: Callable[..., TransformersVLMModel], engine: str
+) -> None:
+    """This model ends most of its thoughts so where nothing keeps it from that."""
+    pytest.importorskip("llguidance")
+    model = thinker("with space", engine)
+    free = questions(min_new_tokens=None)
+    ended = [answer for _, answer in tokens_of(model, free)]
+    assert any(answer.generated_text == "" and answer.finish_reason == "stop" for answer in ended)
+    asked = [
+        input.model_copy(update={"response_format": SCHEMA, "max_new_tokens": 60, "thinking_budget": budget})
+        for input, budget in zip(free, (None, 20, None, 20), strict=True)
+    ]
+    for (_, answer), before in zip(tokens_of(model, asked), ended, strict=True):
+        assert set(answer.parsed) == {"seen"}
+        if before.generated_text == "":
+            assert answer.reasoning == (before.reasoning or None)
+
+
 def test_confidence_and_log_probabilities_are_of_what_the_model_chose_behind_the_end(
     thinker: Callable[..., TransformersVLMModel],
 ) -> None:
@@ -261,7 +281,8 @@ def accepted(chosen: str, budget: int, *, is_open: bool) -> tuple[str, int]:
         lambda tokens: "".join(LETTERS[token] for token in tokens),
         begin_id=None,
         is_open=is_open,
-        budget=ThinkingBudget(budget, tuple(map(LETTERS.index, CLOSING))),
+        closing=tuple(map(LETTERS.index, CLOSING)),
+        budget=budget,
     )
     made = ""
     for place, letter in enumerate(chosen):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from pixano_vlm.batching.constraint import Constraint, Grammars
-from pixano_vlm.batching.thinking_constraint import ThinkingBudget, ThinkingConstraint
+from pixano_vlm.batching.thinking_constraint import ThinkingConstraint
 from pixano_vlm.errors import PromptError
 from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.chat_template import ChatTemplateRenderer, RenderedPrompt
@@ -48,20 +48,25 @@ class AnswerConstraints:
         begin_id = None if rendered.thinks else self._id_of(thinking.begins)
         if schema is not None and not rendered.thinks and begin_id is None:
             return schema
-        budget = self._budget(input, thinking)
-        if schema is not None and budget is not None:
-            _check_room(input, schema, budget)
+        closing = self._closing(thinking)
+        if schema is not None and input.thinking_budget is not None:
+            _check_room(input, schema, input.thinking_budget, len(closing))
         return ThinkingConstraint(
-            schema, thinking, self._decode, begin_id=begin_id, is_open=rendered.thinks, budget=budget
+            schema,
+            thinking,
+            self._decode,
+            begin_id=begin_id,
+            is_open=rendered.thinks,
+            closing=closing,
+            budget=input.thinking_budget,
         )
 
-    def _budget(self, input: VLMInput, thinking: Thinking) -> ThinkingBudget | None:
-        if input.thinking_budget is None:
-            return None
+    def _closing(self, thinking: Thinking) -> tuple[int, ...]:
+        """The tokens that end thoughts: of the mark, and of what the template writes between it and an answer."""
         end_id, space = self._id_of(thinking.ends), self._renderer.after_thoughts
         if end_id is None:
-            return ThinkingBudget(input.thinking_budget, tuple(self._encode(thinking.ends + space)))
-        return ThinkingBudget(input.thinking_budget, (end_id, *(self._encode(space) if space else ())))
+            return tuple(self._encode(thinking.ends + space))
+        return (end_id, *(self._encode(space) if space else ()))
 
     def _id_of(self, mark: str) -> int | None:
         """The token of a mark, where it is one."""
@@ -76,11 +81,11 @@ class AnswerConstraints:
         return str(self._tokenizer.decode(tokens, skip_special_tokens=False))
 
 
-def _check_room(input: VLMInput, schema: Constraint, budget: ThinkingBudget) -> None:
+def _check_room(input: VLMInput, schema: Constraint, budget: int, closing: int) -> None:
     """Checks that an answer that follows its schema still has room when all of the budget was thought."""
-    if 1 + budget.tokens + len(budget.closing) + schema.shortest > input.max_new_tokens:
+    if 1 + budget + closing + schema.shortest > input.max_new_tokens:
         raise PromptError(
-            f"thinking_budget is {budget.tokens:,} and max_new_tokens is {input.max_new_tokens:,}, thoughts "
-            f"included: an answer that follows the schema takes about {schema.shortest:,} tokens or more.",
+            f"thinking_budget is {budget:,} and max_new_tokens is {input.max_new_tokens:,}, thoughts included: an "
+            f"answer that follows the schema takes about {schema.shortest:,} tokens or more.",
             hint="Raise max_new_tokens, or lower thinking_budget.",
         )

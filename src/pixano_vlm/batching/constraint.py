@@ -113,7 +113,8 @@ class Constraint:
     ) -> None:
         self._fresh = matcher
         self._vocabulary = vocabulary
-        self._end_ids = end_ids
+        self.end_ids = end_ids
+        """The tokens that end an answer."""
         self._closers = closers
         self._plan: list[int] = []
         if shortest is None:
@@ -129,7 +130,7 @@ class Constraint:
 
     def fresh(self) -> Constraint:
         """The same for another record, at the beginning."""
-        return Constraint(self._fresh, self._vocabulary, self._end_ids, self._closers, self.shortest)
+        return Constraint(self._fresh, self._vocabulary, self.end_ids, self._closers, self.shortest)
 
     @property
     def is_complete(self) -> bool:
@@ -220,7 +221,7 @@ class Constraint:
 
     def _towards_end(self, state: Any) -> int:
         allowed = _bits(state, self._vocabulary)
-        for end in self._end_ids:
+        for end in self.end_ids:
             if allowed[end]:
                 return end
         brace, bracket, quote, comma, zero, letter, true = self._closers

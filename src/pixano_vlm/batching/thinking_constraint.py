@@ -6,7 +6,6 @@ Knows no schema: that is `constraint`'s.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +14,7 @@ from torch import Tensor
 from pixano_vlm.batching.constraint import Constraint
 from pixano_vlm.prompts.thinking import Thinking
 
-__all__ = ["ThinkingBudget", "ThinkingConstraint"]
-
-
-@dataclass(frozen=True, slots=True)
-class ThinkingBudget:
-    """When a record's thoughts are ended, and how."""
-
-    tokens: int
-    """Most tokens of thoughts, the marks around them not counted."""
-    closing: tuple[int, ...]
-    """The tokens that end them: those of the mark, and of what the template writes between it and an answer."""
+__all__ = ["ThinkingConstraint"]
 
 
 class ThinkingConstraint:
@@ -38,7 +27,10 @@ class ThinkingConstraint:
         begin_id: The token that begins thoughts, where it is one; None: they begin in the prompt, or, where there is
             no schema, with the text of the mark.
         is_open: Whether the prompt ended inside of thoughts.
-        budget: None: they are as long as the model makes them.
+        closing: The tokens that end thoughts: those of the mark, and of what the template writes between it and an
+            answer.
+        budget: Most tokens of thoughts, the marks around them not counted; None: they are as long as the model makes
+            them.
     """
 
     def __init__(
@@ -49,13 +41,15 @@ class ThinkingConstraint:
         *,
         begin_id: int | None,
         is_open: bool,
-        budget: ThinkingBudget | None = None,
+        closing: tuple[int, ...],
+        budget: int | None = None,
     ) -> None:
         self._constraint = constraint
         self._thinking = thinking
         self._decode = decode
         self._begin_id = begin_id
         self._is_open = is_open
+        self._closing = closing
         self._budget = budget
         self.restart()
 
@@ -77,6 +71,7 @@ class ThinkingConstraint:
             self._decode,
             begin_id=self._begin_id,
             is_open=self._is_open,
+            closing=self._closing,
             budget=self._budget,
         )
 
@@ -89,7 +84,7 @@ class ThinkingConstraint:
         self._first = 0  # the place of the first thought
         self._to_force: list[int] = []
         self.forced = 0
-        """Tokens up to the last one that the budget has forced; 0: it has forced none."""
+        """Tokens up to the last one that was forced; 0: none was."""
         if self._constraint is not None:
             self._constraint.restart()
 
@@ -120,7 +115,7 @@ class ThinkingConstraint:
 
     def accept(self, token: int, remaining: int) -> int:
         """Takes the chosen token, or puts one that ends the thoughts in its place; see `Constraint.accept`."""
-        if self._is_spent:
+        if self._thinks and not self._to_force and (self._is_spent or self._would_end(token)):
             self._to_force = self._closing_left()
         if self._to_force:
             return self._force()
@@ -139,14 +134,15 @@ class ThinkingConstraint:
 
     @property
     def _is_spent(self) -> bool:
-        if self._budget is None or not self._thinks or self._to_force:
-            return False
-        return len(self._tokens) - self._first >= self._budget.tokens
+        return self._budget is not None and len(self._tokens) - self._first >= self._budget
+
+    def _would_end(self, token: int) -> bool:
+        """Whether a token would end the turn inside of thoughts, and leave a schema without its answer."""
+        return self._constraint is not None and token in self._constraint.end_ids
 
     def _closing_left(self) -> list[int]:
         """The tokens that end the thoughts, without those that the model itself has written last."""
-        assert self._budget is not None
-        closing, thoughts = list(self._budget.closing), self._tokens[self._first :]
+        closing, thoughts = list(self._closing), self._tokens[self._first :]
         for written in range(min(len(closing) - 1, len(thoughts)), 0, -1):
             if thoughts[-written:] == closing[:written]:
                 return closing[written:]
