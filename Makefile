@@ -6,8 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCHVISION_PACKAGES := num2words av
-# AND: more that pytest is told to leave out, as in AND=" and not once".
-SUITE = -n 2 -m "not slow and not models and not engines and not browser and not images and not tokenizers and not shards$(AND)"
+# AND: more that pytest is told to leave out, as in AND="and not once".
+SUITE = -n 2 -m "not slow and not models and not engines and not browser and not images and not tokenizers and not shards $(AND)"
 NEEDING_TORCHVISION := qwen or internvl or smolvlm or onevision or mistral3 or cosmos3 or gemma4 or lfm2 or video
 
 .DEFAULT_GOAL := help

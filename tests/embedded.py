@@ -41,6 +41,25 @@ def copy_checkpoint(folder: Path, template: str | None = TEMPLATE, **configs: di
     return folder
 
 
+def rename_word(folder: Path, word: str, mark: str, *, special: bool) -> None:
+    """Renames the token of a word and the space before it in a copied checkpoint, and adds it as another."""
+    file = folder / "tokenizer.json"
+    held = json.loads(file.read_text(encoding="utf-8"))
+    vocabulary = held["model"]["vocab"]
+    gone = "Ġ" + word
+    number = vocabulary.pop(gone)
+    vocabulary[mark] = number
+    held["model"]["merges"] = [
+        merge for merge in held["model"]["merges"] if gone not in (*merge, "".join(merge))
+    ]
+    added = {"id": number, "content": mark, "special": special}
+    held["added_tokens"].append(
+        added | dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    )
+    held["added_tokens"].sort(key=lambda token: token["id"])
+    file.write_text(json.dumps(held), encoding="utf-8")
+
+
 def change_json(file: Path, changes: dict[str, Any]) -> None:
     """Changes keys of a JSON object; None takes a key out."""
     held = json.loads(file.read_text(encoding="utf-8")) | changes

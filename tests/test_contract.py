@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
@@ -301,6 +302,25 @@ class TestRegistry:
         assert registry.get("their-vlm").__name__ == "Theirs"
         with pytest.raises(PluginError, match="no_such_module"):
             registry.get("broken")
+
+    @pytest.mark.parametrize("was_enabled", [True, False])
+    def test_no_garbage_is_looked_for_while_an_engine_is_imported_and_only_then(
+        self, was_enabled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "an_engine.py").write_text(
+            "import gc\nraise ImportError(f'collected: {gc.isenabled()}')\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        registry = ClassRegistry({"AnEngine": "an_engine"})
+        assert gc.isenabled()
+        if not was_enabled:
+            gc.disable()
+        try:
+            with pytest.raises(ImportError, match="collected: False"):
+                registry.get("AnEngine")
+            assert gc.isenabled() == was_enabled
+        finally:
+            gc.enable()
 
     def test_a_model_registry_keeps_the_order_and_the_source(self) -> None:
         registry = ModelRegistry()

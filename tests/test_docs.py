@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
@@ -255,6 +256,21 @@ class TestDocuments:
         assert [re.split(r", | and ", part.removesuffix(" without `once`")) for part in (first, sets)] == [
             targets.split() for targets in made
         ]
+
+    def test_what_ci_leaves_out_on_other_versions_is_said_as_pytest_reads_it(self) -> None:
+        script = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
+        (said,) = re.findall(r'AND="(.+)"', script)
+        make = ["make", "--dry-run", "--no-print-directory", "test-lowest", f"AND={said}"]
+        printed = subprocess.run(make, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+        (chosen,) = re.findall(r'-m "([^"]+)"', printed)
+        left_out = {
+            node.id for node in ast.walk(ast.parse(chosen, mode="eval")) if isinstance(node, ast.Name)
+        }
+        markers = re.findall(
+            r'^    "(\w+): ', (REPOSITORY / "pyproject.toml").read_text("utf-8"), re.MULTILINE
+        )
+        assert "once" in left_out
+        assert left_out <= set(markers)
 
     def test_no_document_holds_a_path_of_some_machine(self) -> None:
         for document in DOCUMENTS:

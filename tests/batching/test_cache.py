@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from pixano_vlm.batching.kv_cache import LayerKind, SlotCache
+
+pytestmark = pytest.mark.once
 
 HEADS, DIM, LAYERS = 2, 3, 2
 
@@ -82,7 +85,7 @@ ACTIONS = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(ACTIONS, max_size=25))
 def test_rows_keep_their_tokens_whatever_comes_and_goes(actions: list[tuple]) -> None:
     state = Rows()

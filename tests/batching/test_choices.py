@@ -17,6 +17,8 @@ from pixano_vlm.models import VLMInput, VLMOutput
 from pixano_vlm.prompts.labels import tree_of
 from pixano_vlm.shapes import MODEL_DIR
 
+pytestmark = pytest.mark.once
+
 Open = Callable[..., TransformersVLMModel]
 
 LABELS = {

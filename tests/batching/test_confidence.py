@@ -17,6 +17,8 @@ from pixano_vlm.engines.transformers.model import TransformersVLMModel
 from pixano_vlm.models import VLMInput, VLMOutput
 from pixano_vlm.shapes import MODEL_DIR
 
+pytestmark = pytest.mark.once
+
 Open = Callable[..., TransformersVLMModel]
 NO_CACHES = {"image_cache_bytes": 0, "prefix_cache_bytes": 0}
 

@@ -15,6 +15,8 @@ from pixano_vlm.batching.field_confidence import field_confidence
 from pixano_vlm.models import VLMInput
 from pixano_vlm.shapes import MODEL_DIR
 
+pytestmark = pytest.mark.once
+
 P = math.log(0.5)
 
 

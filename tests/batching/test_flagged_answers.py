@@ -15,6 +15,8 @@ from pixano_vlm.batching.verification import stream_tokens
 from pixano_vlm.models import VLMInput, VLMOutput
 from pixano_vlm.runs.flags import flags_of
 
+pytestmark = pytest.mark.once
+
 SEEDS = range(4)
 
 

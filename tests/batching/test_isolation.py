@@ -20,6 +20,8 @@ from pixano_vlm.engines.transformers.model import TransformersVLMModel
 from pixano_vlm.errors import GenerationError, RunError
 from pixano_vlm.models import VLMInput, VLMOutput
 
+pytestmark = pytest.mark.once
+
 Open = Callable[..., TransformersVLMModel]
 Answered = Callable[[str, int], list[Record]]
 
@@ -153,14 +155,14 @@ def test_requests_are_read_no_further_than_the_window_when_answers_are_long(
 
     def counted() -> Iterator[tuple[int, VLMInput]]:
         nonlocal read
-        for number in range(240):
+        for number in range(160):
             read += 1
             # Sampled, each would be a static batch of its own.
             warm = 0.5 if engine == "auto" else 0.0
-            yield number, VLMInput(prompt="word " * (number % 40 + 1), max_new_tokens=32, temperature=warm)
+            yield number, VLMInput(prompt="word " * (number % 40 + 1), max_new_tokens=16, temperature=warm)
 
     ahead = [read - answered_so_far for answered_so_far, _ in enumerate(model.stream(counted()))]
-    assert len(ahead) == 240
+    assert len(ahead) == 160
     # The preparer's window, the queue, and the rows.
     assert max(ahead) <= 64 + 4 * 8 + 8 + 8
 

@@ -18,6 +18,8 @@ from pixano_vlm.models import VLMInput, VLMOutput
 from pixano_vlm.models.samples import sample_inputs, vote
 from pixano_vlm.models.vlm import Sample
 
+pytestmark = pytest.mark.once
+
 Open = Callable[..., TransformersVLMModel]
 
 

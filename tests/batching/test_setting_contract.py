@@ -52,14 +52,18 @@ EXAMPLES: dict[str, Any] = {
     "top_logprobs": 2,
     "choices": ["red", "dark blue"],
     "chat_template_kwargs": {"enable_thinking": False},
+    "thinking_budget": 2,
     "regions": True,
     "min_pixels": 4_000_000,
     "max_pixels": 4_000,
 }
 """Setting -> a value that changes the answer of one of the models below."""
 
-OF_A_TEMPLATE = {"chat_template_kwargs": "tests/batching/test_thinking.py"}
-"""Settings that change an answer only where a checkpoint's template reads them -> the tests that show it."""
+OF_A_TEMPLATE = {
+    "chat_template_kwargs": "tests/batching/test_thinking.py",
+    "thinking_budget": "tests/batching/test_thinking_budget.py",
+}
+"""Settings that change an answer only where a checkpoint's template is made for them -> the tests that show it."""
 
 OF_IMAGES = {
     "regions": "tests/regions/test_run.py",
@@ -151,10 +155,8 @@ def test_it_reaches_a_server_and_vllm(name: str) -> None:
         return
     plain, changed = (writer.write(input, Limits()).settings for input in both(name))
     assert plain != changed
-    if name not in {
-        "response_format",
-        *OF_A_TEMPLATE,
-    }:  # which vLLM takes in another form, or is rendered here
+    # The one vLLM takes in another form, the other is rendered here.
+    if name not in {"response_format", "chat_template_kwargs"}:
         sent = named_elsewhere(settings_used(both(name)[1], EXAMPLES["max_new_tokens"]))
         assert (SETTINGS[name].elsewhere or name) in sent
 

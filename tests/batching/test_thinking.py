@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,14 +10,15 @@ from typing import Any
 import pytest
 from tests.embedded import EXAMPLES, TEMPLATE, answers, copy_checkpoint, examples, open_checkpoint
 from tests.engines.test_answer_ends import TestSpecialTokensInAnswers
+from tests.outputs.thoughts import SCHEMA
 
 from pixano_vlm.cli.template_variables import read_variables
 from pixano_vlm.errors import PromptError, UsageError
 from pixano_vlm.models import VLMInput, VLMOutput
 from pixano_vlm.prompts.thinking import Thinking, find_thinking
-from pixano_vlm.report.answers import ShownLine
-from pixano_vlm.report.rows import _answer
 from pixano_vlm.runs.flags import flags_of
+
+pytestmark = pytest.mark.once
 
 ENGINES = ("auto", "static")
 THINKS = TEMPLATE + "{% if false %}<think></think>{% endif %}"
@@ -26,17 +26,6 @@ THINKS = TEMPLATE + "{% if false %}<think></think>{% endif %}"
 SWITCH = TEMPLATE.replace("{{ 'Assistant:' }}", "{{ 'Assistant:' }}{% if think %}<think>{% endif %}") + (
     "{% if false %}</think>{% endif %}"
 )
-SCHEMA = {
-    "type": "json_schema",
-    "json_schema": {
-        "schema": {
-            "type": "object",
-            "properties": {"seen": {"type": "string", "maxLength": 12}},
-            "required": ["seen"],
-            "additionalProperties": False,
-        }
-    },
-}
 
 
 @pytest.fixture(autouse=True)
@@ -152,39 +141,6 @@ def test_marks_in_the_strings_of_an_answer_that_did_not_think_are_text(tmp_path:
     form = {"type": "json_schema", "json_schema": {"schema": {"const": "a</think>b"}}}
     answer = ask(folder, input.model_copy(update={"response_format": form, "max_new_tokens": 40}), engine)
     assert (answer.parsed, answer.reasoning, answer.reasoning_tokens) == ("a</think>b", None, None)
-
-
-def test_thoughts_are_apart_and_counted_in_every_form_of_the_output(
-    thinker: Path, tmp_path: Path, cli: Callable[..., Any]
-) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
-    input, _ = about_two_shapes()
-    (tmp_path / "a.jpg").write_bytes(Path(str((input.images or [])[0])).read_bytes())
-    asked = {"id": "a", "prompt": input.prompt, "images": ["a.jpg"]}
-    (tmp_path / "in.jsonl").write_text(json.dumps(asked) + "\n", encoding="utf-8")
-    for name in ("lines.jsonl", "table.csv", "arrow.parquet", "batch.openai.jsonl"):
-        flags = ["--temperature", "0", *(["--sidecar", "txt"] if name == "lines.jsonl" else [])]
-        done = cli("generate", tmp_path / "in.jsonl", "--model", thinker, "-o", tmp_path / name, *flags)
-        assert done.code == 0, done.err
-    line = json.loads((tmp_path / "lines.jsonl").read_text(encoding="utf-8"))
-    text, thoughts, count = (line[name] for name in ("generated_text", "reasoning", "reasoning_tokens"))
-    assert thoughts
-    assert thoughts not in text
-    assert 0 < count < line["usage"]["completion_tokens"]
-
-    with (tmp_path / "table.csv").open(encoding="utf-8", newline="") as file:
-        [row] = csv.DictReader(file)
-    assert (row["generated_text"], row["reasoning"], int(row["reasoning_tokens"])) == (text, thoughts, count)
-    [row] = parquet.read_table(tmp_path / "arrow.parquet").to_pylist()
-    assert (row["generated_text"], row["reasoning"], row["reasoning_tokens"]) == (text, thoughts, count)
-    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == text + "\n"
-    body = json.loads((tmp_path / "batch.openai.jsonl").read_text(encoding="utf-8"))["response"]["body"]
-    message = body["choices"][0]["message"]
-    assert (message["content"], message["reasoning_content"]) == (text, thoughts)
-    assert body["usage"]["completion_tokens_details"] == {"reasoning_tokens": count}
-    shown = _answer(ShownLine.model_validate(line))
-    assert (shown["text"], shown["thoughts"], shown["thinking"]) == (text, thoughts, count)
-    assert not {"reasoning", "reasoning_tokens"} & set(shown.get("more", {}))
 
 
 def test_a_mark_that_is_not_a_token_is_not_the_unknown_token(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import pytest
 from tests.embedded import TEMPLATE, copy_checkpoint, open_checkpoint
 from tests.engines.test_answer_ends import TestSpecialTokensInAnswers
 
+from pixano_vlm.batching.oracle import Oracle
 from pixano_vlm.batching.prepare import PromptMaker
 from pixano_vlm.batching.verification import Verification
-from pixano_vlm.engines.transformers import loading
+from pixano_vlm.engines.transformers import answer_text, loading
 from pixano_vlm.engines.transformers import model as engine
 from pixano_vlm.engines.transformers.end_tokens import EndTokens
-from pixano_vlm.errors import PromptError
+from pixano_vlm.errors import GenerationError, PromptError
 from pixano_vlm.prompts.content_style import ContentStyle, ContentStyles
 
 SYSTEM_AS_STRING = (
@@ -71,7 +73,7 @@ def test_a_special_token_that_is_lost_is_found(tmp_path: Path, monkeypatch: pyte
     def everything(tokenizer: Any, *args: Any) -> frozenset[int]:
         return frozenset(tokenizer.added_tokens_decoder)
 
-    monkeypatch.setattr(engine, "framing_ids", everything)
+    monkeypatch.setattr(answer_text, "framing_ids", everything)
     found = verify(folder)
     assert not found.ok
     assert "<loc_5>" in str(found.first_difference)
@@ -112,3 +114,43 @@ def test_no_trial_at_all_is_not_ok(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     found = model.verify()
     assert not found.ok
     assert found.records == 0
+
+
+def test_trials_that_all_fail_are_not_ok_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = open_checkpoint(copy_checkpoint(tmp_path / "m"))
+
+    def fail(inputs: Any) -> Any:
+        return ((key, GenerationError("the model failed.")) for key, _ in inputs)
+
+    monkeypatch.setattr(model, "stream", fail)
+    found = model.verify()
+    assert not found.ok
+    assert found.records == 0
+    assert "the model failed" in str(found.not_compared)
+
+
+def test_a_transformers_that_answers_nothing_is_not_ok_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Oracle, input: Any) -> Any:
+        raise ValueError("no generate here")
+
+    monkeypatch.setattr(Oracle, "answer", refuse)
+    found = verify(copy_checkpoint(tmp_path / "m"))
+    assert not found.ok
+    assert found.records == 0
+    assert "no generate here" in str(found.not_compared)
+
+
+def test_a_check_of_nothing_exits_1_with_what_was_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Callable[..., Any]
+) -> None:
+    folder = copy_checkpoint(tmp_path / "m")
+
+    def refuse(self: Oracle, input: Any) -> Any:
+        raise ValueError("no generate here")
+
+    monkeypatch.setattr(Oracle, "answer", refuse)
+    ran = cli("load", folder, "--verify")
+    assert ran.code == 1
+    assert "no generate here" in ran.out + ran.err

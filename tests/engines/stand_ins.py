@@ -37,11 +37,22 @@ class EngineArgs:
     max_num_seqs: int = 4
 
 
+FIRST_WORD = 100
+"""From here on, tokens of the embedded checkpoint are pieces of words."""
+
+
 class Engine:
     def __init__(self, args: EngineArgs) -> None:
+        text = SimpleNamespace(eos_token_id=None)
         self.vllm_config = SimpleNamespace(
             scheduler_config=SimpleNamespace(max_num_seqs=args.max_num_seqs),
-            model_config=SimpleNamespace(architecture="Toy", dtype="float32", max_model_len=100),
+            model_config=SimpleNamespace(
+                architecture="Toy",
+                dtype="float32",
+                max_model_len=100,
+                hf_config=SimpleNamespace(eos_token_id=None, get_text_config=lambda decoder: text),
+                try_get_generation_config=dict,
+            ),
         )
         self.engine_core = SimpleNamespace(shutdown=lambda: None)
         self.waiting: list[tuple[str, Any]] = []
@@ -58,8 +69,8 @@ class Engine:
 
     def step(self) -> list[Any]:
         id, prompt = self.waiting.pop(0)
-        text = f"said {prompt['prompt'][:60]}"
-        answer = SimpleNamespace(text=text, finish_reason="stop", token_ids=[1, 2])
+        said = [FIRST_WORD + byte for byte in prompt["prompt"].encode()[-40:]]
+        answer = SimpleNamespace(finish_reason="stop", token_ids=said)
         return [SimpleNamespace(request_id=id, finished=True, outputs=[answer], prompt_token_ids=[1, 2, 3])]
 
 

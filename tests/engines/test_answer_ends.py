@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from PIL import Image
 from tests.embedded import (
     END,
     TEMPLATE,
@@ -16,10 +17,13 @@ from tests.embedded import (
     count_right,
     examples,
     open_checkpoint,
+    rename_word,
 )
 from tests.tiny import build
+from tests.tiny.reference import generate_alone
 
 from pixano_vlm import load_model
+from pixano_vlm.engines.transformers.generation_defaults import HEEDED
 from pixano_vlm.errors import VLMError
 from pixano_vlm.models import VLMInput, VLMOutput
 from pixano_vlm.shapes import MODEL_DIR
@@ -93,21 +97,7 @@ class TestSpecialTokensInAnswers:
     ) -> Path:
         """The checkpoint with the token of a word and the space before it renamed and added as another."""
         copy_checkpoint(folder, template)
-        file = folder / "tokenizer.json"
-        held = json.loads(file.read_text(encoding="utf-8"))
-        vocabulary = held["model"]["vocab"]
-        number = vocabulary.pop("Ġ" + word)
-        vocabulary[mark] = number
-        gone = "Ġ" + word
-        held["model"]["merges"] = [
-            merge for merge in held["model"]["merges"] if gone not in (*merge, "".join(merge))
-        ]
-        added = {"id": number, "content": mark, "special": special}
-        held["added_tokens"].append(
-            added | dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-        )
-        held["added_tokens"].sort(key=lambda token: token["id"])
-        file.write_text(json.dumps(held), encoding="utf-8")
+        rename_word(folder, word, mark, special=special)
         return folder
 
     ASKED = VLMInput(prompt="", max_new_tokens=1)
@@ -213,6 +203,56 @@ class TestGenerationConfig:
         model = open_checkpoint(folder, engine=engine)
         assert first not in texts(model, [asked[0]])[0].split()
         assert "heeded: suppress_tokens" in str(model.describe()["generation_defaults"])
+
+    OF_THE_MODEL: ClassVar[dict[str, Any]] = {
+        "no_repeat_ngram_size": lambda words: 1,
+        "bad_words_ids": lambda words: [[words["cyan"]]],
+        "begin_suppress_tokens": lambda words: [words["first"]],
+        "suppress_tokens": lambda words: [words["cyan"]],
+        "sequence_bias": lambda words: [[[words["cyan"]], -50.0]],
+        "forced_bos_token_id": lambda words: words["cyan"],
+        "forced_eos_token_id": lambda words: words["cyan"],
+        "exponential_decay_length_penalty": lambda words: [1, 20.0],
+    }
+    """Setting -> a value that changes the answers below, from tokens of them."""
+
+    def test_every_setting_that_is_heeded_has_an_example(self) -> None:
+        without_effect = {"remove_invalid_values", "renormalize_logits"}  # of scores that are numbers
+        assert self.OF_THE_MODEL.keys() == HEEDED - {"stop_strings"} - without_effect
+
+    @pytest.mark.parametrize("engine", ENGINES)
+    @pytest.mark.parametrize("name", OF_THE_MODEL)
+    def test_it_is_heeded_as_transformers_own_generate_heeds_it(
+        self, tmp_path: Path, name: str, engine: str
+    ) -> None:
+        from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
+
+        folder = copy_checkpoint(tmp_path / "m")
+        vocabulary = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+        alone = AutoModelForImageTextToText.from_pretrained(folder).eval()
+        processor = AutoProcessor.from_pretrained(folder)
+        asked = [
+            input for input, right in examples(90) if " a cyan" in " " + right and len(right.split()) > 5
+        ]
+        inputs = [input.model_copy(update={"max_new_tokens": 8}) for input in asked[:3]]
+        pictures = [[Image.open(str(image)).convert("RGB") for image in i.images or ()] for i in inputs]
+        plain = [
+            generate_alone(alone, processor, str(input.prompt), images, 8)
+            for input, images in zip(inputs, pictures, strict=True)
+        ]
+        words = {"cyan": vocabulary["Ġcyan"], "first": plain[0][0]}
+        change_json(folder / "generation_config.json", {name: self.OF_THE_MODEL[name](words)})
+        alone.generation_config = GenerationConfig.from_pretrained(folder)
+        model = open_checkpoint(folder, engine=engine, dtype="float32")
+        with model._require().stop.recording() as recorded:
+            texts(model, inputs)
+        found = [recorded[number] for number in range(len(inputs))]
+        assert found == [
+            generate_alone(alone, processor, str(input.prompt), images, 8)
+            for input, images in zip(inputs, pictures, strict=True)
+        ]
+        assert (found != plain) == (name != "forced_bos_token_id")  # which is of encoder-decoders
+        assert f"heeded: {name}" in str(model.describe()["generation_defaults"])
 
     def test_sampling_is_the_records_and_no_warning(self, tmp_path: Path) -> None:
         asked = {"do_sample": True, "temperature": 0.6, "top_p": 0.8, "repetition_penalty": 1.2}

@@ -20,14 +20,17 @@ from tests.engines.served import ask, collected, connect, impatient
 
 from pixano_vlm.engines.openai.answer import read_answer
 from pixano_vlm.engines.openai.request import RequestWriter
-from pixano_vlm.errors import GenerationError
+from pixano_vlm.errors import GenerationError, PromptError
 from pixano_vlm.models import Limits, VLMInput, VLMOutput
 from pixano_vlm.prompts.response_format import find_json, parse_json
 
 __all__ = ["collected", "connect", "impatient"]  # fixtures
 
 pytest.importorskip("openai")
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 def choice(**changes: Any) -> dict[str, Any]:
@@ -234,6 +237,18 @@ class TestParts:
         with ScriptedServer(answer("<think>Hm, so", finish="length")) as server:
             output = connect(server).predict(ask())
         assert (output.generated_text, output.finish_reason) == ("", "length")
+
+    def test_a_budget_of_thoughts_is_sent_to_vllm_and_refused_elsewhere(self, connect: Any) -> None:
+        """Most servers would pass over it without a word."""
+        with ScriptedServer() as server:
+            with pytest.raises(PromptError, match="only vLLM's server is known to end thoughts"):
+                connect(server).predict(ask(thinking_budget=5))
+            assert server.bodies == []
+            listed = {"object": "list", "data": [{"id": "toy", "object": "model", "owned_by": "vllm"}]}
+            server.listing = says(listed)
+            output = connect(server).predict(ask(thinking_budget=5))
+        assert server.bodies[0]["thinking_token_budget"] == 5
+        assert output.generation_config["thinking_budget"] == 5
 
     def test_json_after_thoughts_is_parsed(self, connect: Any) -> None:
         with ScriptedServer(answer('<think>{"no": 1}</think>{"a": 1}')) as server:

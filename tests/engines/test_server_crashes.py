@@ -32,7 +32,10 @@ from pixano_vlm.retry import RetryPolicy, retry_after
 __all__ = ["collected", "connect", "impatient"]  # fixtures
 
 pytest.importorskip("openai")
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 class Fragile:

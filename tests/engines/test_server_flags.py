@@ -15,7 +15,10 @@ from tests.engines.served import collected, impatient
 __all__ = ["collected", "impatient"]  # a fixture
 
 pytest.importorskip("openai")
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 @pytest.fixture

@@ -19,7 +19,10 @@ from pixano_vlm.models import Limits
 __all__ = ["collected", "connect", "impatient"]  # fixtures
 
 pytest.importorskip("openai")
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 def photo(size: tuple[int, int] = (243, 161)) -> Image.Image:

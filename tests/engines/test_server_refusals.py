@@ -18,7 +18,10 @@ from pixano_vlm.models import VLMInput, VLMOutput
 __all__ = ["collected", "connect", "impatient"]  # fixtures
 
 pytest.importorskip("openai")
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 def bad(act: Action) -> Action:

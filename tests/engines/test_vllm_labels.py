@@ -42,10 +42,6 @@ class Engine(stand_ins.Engine):
         super().__init__(args)
         self.chance = random.Random(0)
         self.added = 0
-        text = SimpleNamespace(eos_token_id=None)
-        config = SimpleNamespace(eos_token_id=None, get_text_config=lambda decoder: text)
-        self.vllm_config.model_config.hf_config = config
-        self.vllm_config.model_config.try_get_generation_config = dict
 
     def add_request(self, id: str, prompt: Any, params: Any, tokenization_kwargs: Any) -> None:
         if self.added >= self.refuses_after:
@@ -56,7 +52,7 @@ class Engine(stand_ins.Engine):
     def step(self) -> list[Any]:
         id, (prompt, params) = self.waiting.pop(self.chance.randrange(len(self.waiting)))
         asked = getattr(params, "logprob_token_ids", None)
-        answer = SimpleNamespace(text="said", finish_reason="length", token_ids=[1], logprobs=None)
+        answer = SimpleNamespace(finish_reason="length", token_ids=[1], logprobs=None)
         ids = prompt.get("prompt_token_ids") or [1, 2, 3]
         if asked is not None:
             assert len(asked) <= 128
@@ -97,7 +93,7 @@ def brute_force(model: VLLMVLMModel, input: VLMInput) -> dict[str, float]:
                 for place, token in enumerate(tokens)
             )
             after = logs_after(ids + tokens, Engine.vocabulary)
-            share += math.exp(log) * math.fsum(math.exp(after[end]) for end in model._end_ids())
+            share += math.exp(log) * math.fsum(math.exp(after[end]) for end in model._requests.end_ids)
         shares[label] = share
     whole = math.fsum(shares.values())
     return {label: share / whole for label, share in shares.items()}

@@ -272,3 +272,26 @@ class TestKeys:
                 modifier,
             )
         assert browser.texts(".badge.mark-good") == []
+
+
+class TestThoughts:
+    def test_they_are_folded_beside_the_answer_and_are_text(self, browser: Browser, folder: Folder) -> None:
+        hostile = 'Let me <img src=x onerror="window.pwned = 1"> look.'
+        thinks = answer("1", "A star.", reasoning=hostile, reasoning_tokens=3)
+        page = folder.report(folder.run("a", [thinks, answer("2", "A cat.")]))[0]
+        browser.open(page, "#record=1")
+        assert browser.wait(
+            "return document.querySelector('#detail details.thoughts summary')?.textContent"
+        ) == ("Thoughts")
+        assert browser.run("return document.querySelector('#detail details.thoughts').open") is False
+        said = "return document.querySelector('#detail details.thoughts p').textContent"
+        assert browser.run(said) == hostile
+        browser.run("document.querySelector('#detail details.thoughts summary').click()")
+        assert browser.run("return document.querySelector('#detail details.thoughts').open") is True
+        assert browser.run("return window.pwned ?? null") is None
+        shown = "return document.getElementById('detail').textContent"
+        assert "Of these thoughts" in str(browser.run(shown))
+        browser.open(page, "#record=2")
+        browser.wait("return document.getElementById('detail').textContent.includes('A cat.')")
+        assert browser.run("return document.querySelector('#detail details.thoughts')") is None
+        assert browser.complaints() == []

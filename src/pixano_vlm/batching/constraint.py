@@ -113,7 +113,8 @@ class Constraint:
     ) -> None:
         self._fresh = matcher
         self._vocabulary = vocabulary
-        self._end_ids = end_ids
+        self.end_ids = end_ids
+        """The tokens that end an answer."""
         self._closers = closers
         self._plan: list[int] = []
         if shortest is None:
@@ -122,12 +123,14 @@ class Constraint:
         self.shortest = shortest
         """Tokens of about the shortest answer that there is."""
         self._matcher = matcher.deep_copy()
+        # What `_matcher` allows next, once it was asked for: masks and probabilities both need it.
+        self._allowed: NDArray[np.bool_] | None = None
         self._way_out: list[int] | None = None
         """Tokens that would bring the answer to its end from here, if that is known."""
 
     def fresh(self) -> Constraint:
         """The same for another record, at the beginning."""
-        return Constraint(self._fresh, self._vocabulary, self._end_ids, self._closers, self.shortest)
+        return Constraint(self._fresh, self._vocabulary, self.end_ids, self._closers, self.shortest)
 
     @property
     def is_complete(self) -> bool:
@@ -137,6 +140,7 @@ class Constraint:
     def restart(self) -> None:
         """Back to the beginning."""
         self._matcher = self._fresh.deep_copy()
+        self._allowed = None
         self._plan, self._way_out = [], None
 
     def restrict(self, scores: Tensor) -> Tensor:
@@ -149,16 +153,18 @@ class Constraint:
             only = torch.full_like(scores, float("-inf"))
             only[..., self._plan[0]] = 0.0
             return only
-        allowed = torch.from_numpy(_bits(self._matcher, self._vocabulary)).to(scores.device)
-        return scores.masked_fill(~allowed, float("-inf"))
+        forbidden = torch.from_numpy(~self.allowed()).to(scores.device)
+        return scores.masked_fill(forbidden, float("-inf"))
 
     def allows(self, token: int) -> bool:
         """Whether a token may come next: quicker than a mask, and for most tokens of a model that follows, enough."""
         return not self._plan and self._matcher.validate_tokens([token]) == 1
 
-    def allowed(self) -> NDArray[np.bool_] | None:
+    def allowed(self) -> NDArray[np.bool_]:
         """The tokens `[vocabulary]` that the schema allows next, whether or not there is time for all of them."""
-        return _bits(self._matcher, self._vocabulary)
+        if self._allowed is None:
+            self._allowed = _bits(self._matcher, self._vocabulary)
+        return self._allowed
 
     def accept(self, token: int, remaining: int) -> int:
         """Takes the chosen token, or a closing one in its place when there would be no time to close after it.
@@ -170,6 +176,7 @@ class Constraint:
         Returns:
             The token that really comes next.
         """
+        self._allowed = None
         if self._plan:
             token = self._plan.pop(0)
         elif remaining <= 4 * self.shortest + 64:
@@ -214,7 +221,7 @@ class Constraint:
 
     def _towards_end(self, state: Any) -> int:
         allowed = _bits(state, self._vocabulary)
-        for end in self._end_ids:
+        for end in self.end_ids:
             if allowed[end]:
                 return end
         brace, bracket, quote, comma, zero, letter, true = self._closers

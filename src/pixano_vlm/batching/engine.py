@@ -152,6 +152,7 @@ class Engine:
 
     def _admit(self) -> None:
         self._next_calls = self.scheduler.admit()
+        self.runner.row_prefixes.keep_from_flight(self._next_calls, self.scheduler.active)
         while self._next_calls:
             computed = [s for s in self._next_calls if s.copy is not None and s.copy.states is not None]
             if computed:
@@ -390,6 +391,8 @@ class Engine:
             sequence = active[row]
             if not sequence.is_finished:
                 continue
+            if len(active) == 1 and id(sequence) not in failed:
+                self.runner.row_prefixes.keep_last(sequence)
             last = self.runner.cache.drop_row(row)
             active[row] = active[last]
             active[row].row = row

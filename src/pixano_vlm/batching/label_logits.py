@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
+from pixano_vlm.batching.likelihood import LogLikelihoods
 from pixano_vlm.prompts.labels import LabelScores
 
 __all__ = ["take_logits"]
@@ -20,8 +20,11 @@ def take_logits(scores: LabelScores, places: Sequence[int], logits: Tensor) -> N
         places: The nodes; -1: the prompt.
         logits: `[places, vocabulary]`, those after each.
     """
-    logs = torch.log_softmax(logits.float(), dim=-1)
-    ends = scores.ends
-    ended = torch.logsumexp(logs[:, ends], dim=-1).tolist() if ends else [0.0] * len(places)
+    likelihoods = LogLikelihoods(logits, logits.amax(dim=-1))
+    after = [scores.tokens_after(place) for place in places]
+    # All in one: row by row, starting the operations costs more than what they do.
+    rows = [row for row, tokens in enumerate(after) for _ in tokens]
+    logs = iter(likelihoods.of(rows, [token for tokens in after for token in tokens]))
+    ended = likelihoods.of_any(scores.ends) if scores.ends else [0.0] * len(places)
     for row, place in enumerate(places):
-        scores.take(place, ended[row], logs[row, scores.tokens_after(place)].tolist())
+        scores.take(place, ended[row], [next(logs) for _ in after[row]])

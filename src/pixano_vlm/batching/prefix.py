@@ -70,13 +70,16 @@ class PrefixStore:
         self._entries.append(entry)
         return best, entry.states
 
+    def kept_length(self, ids: NDArray[np.int64]) -> int:
+        """How many leading tokens of a prompt are kept already; nothing counts as used by asking."""
+        return max((shared_length(entry.ids, ids) for entry in self._entries), default=0)
+
     def longest_shared(self, ids: NDArray[np.int64], others: Iterable[NDArray[np.int64]]) -> int:
         """The longest beginning of `ids` that another prompt has too, and that is not kept yet; else 0."""
         wanted = max((shared_length(ids, other) for other in others), default=0)
         if wanted < SHORTEST:
             return 0
-        kept = max((shared_length(entry.ids, ids) for entry in self._entries), default=0)
-        return wanted if wanted > kept else 0
+        return wanted if wanted > self.kept_length(ids) else 0
 
     def keep(self, ids: NDArray[np.int64], states: States) -> None:
         """Keeps the states of a prompt beginning."""

@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pixano_vlm.batching.constraint import Constraint, Grammars
+from pixano_vlm.batching.answer_constraints import AnswerConstraints
+from pixano_vlm.batching.constraint import Grammars
 from pixano_vlm.batching.frames import FrameChooser
 from pixano_vlm.batching.image_budget import ImageBudget, budget_of
 from pixano_vlm.batching.image_memo import DIGEST, ImageProcessorMemo, nbytes_of
 from pixano_vlm.batching.image_size import image_sizes
 from pixano_vlm.batching.sequence import PreparedImage, Prompt
-from pixano_vlm.batching.thinking_constraint import ThinkingConstraint
 from pixano_vlm.errors import GenerationError, PromptError, VLMError
 from pixano_vlm.media.images import load_image
 from pixano_vlm.models.image_source import ImageSource
@@ -38,7 +38,7 @@ from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.chat_template import ChatTemplateRenderer, RenderedPrompt
 from pixano_vlm.prompts.control_tokens import unmarked
 from pixano_vlm.prompts.labels import LabelTree, check_labels, tree_of
-from pixano_vlm.prompts.thinking import Thinking
+from pixano_vlm.prompts.thinking import check_thinking_budget
 
 
 class PromptMaker:
@@ -72,7 +72,6 @@ class PromptMaker:
     ) -> None:
         self._processor = processor
         self.renderer = renderer
-        self._grammars = grammars
         self._image_token_id = image_token_id
         self.limits = limits
         self._context = context
@@ -85,6 +84,7 @@ class PromptMaker:
         if self._memo is not None:
             processor.image_processor = self._memo
         self._tokenizer = getattr(processor, "tokenizer", processor)
+        self._constraints = AnswerConstraints(renderer, grammars, self._tokenizer)
         self._frames = FrameChooser(getattr(processor, "video_processor", None))
         self._flat: bool | None = None  # how this processor took its first images
         self._image_processor = inner
@@ -97,6 +97,7 @@ class PromptMaker:
             VLMError: When the request cannot be prepared; says why.
         """
         check_samples(input)
+        check_thinking_budget(input, self.renderer.thinking)
         rendered = self.renderer.render(input)
         self._check_counts(rendered)
         pictures = [self._open(source) for source in rendered.images]
@@ -119,21 +120,10 @@ class PromptMaker:
         sizes = None
         if input.regions or input.min_pixels is not None or input.max_pixels is not None:
             sizes = self._sizes(pictures, processed or ([tensors] if len(pictures) == 1 else []), ids)
-        schema: Constraint | None = None
-        if input.response_format is not None and input.response_format.get("type") != "text":
-            schema = self._grammars.constrain(input.response_format, input.max_new_tokens)
-        thinking = self.renderer.thinking
-        thinks = (
-            thinking is not None
-            and rendered.from_template
-            and thinking.is_open(rendered.text, rendered.begun)
-        )
-        constraint: Constraint | ThinkingConstraint | None = schema
-        if thinking is not None and schema is not None:
-            constraint = self._after_thoughts(schema, thinking, rendered.text, thinks=thinks)
+        constraint = self._constraints.of(input, rendered)
         nbytes = nbytes_of(tensors) + sum(nbytes_of(image.pixels) for image in images)
-        labels = None if input.choices is None else self._labels(input, rendered.text, thinks=thinks)
-        return Prompt(ids, tensors, tuple(images), nbytes, constraint, labels, thinks, sizes)
+        labels = None if input.choices is None else self._labels(input, rendered)
+        return Prompt(ids, tensors, tuple(images), nbytes, constraint, labels, rendered.thinks, sizes)
 
     @property
     def image_budget(self) -> ImageBudget:
@@ -165,29 +155,13 @@ class PromptMaker:
         sizes = [picture.size for picture in pictures]
         return image_sizes(sizes, processed, self._image_processor, ids, self._image_token_id)
 
-    def _labels(self, input: VLMInput, prompt: str, *, thinks: bool) -> LabelTree:
-        labels = check_labels(input.choices, input.response_format, thinks=thinks)
+    def _labels(self, input: VLMInput, rendered: RenderedPrompt) -> LabelTree:
+        labels = check_labels(input.choices, input.response_format, thinks=rendered.thinks)
 
         def tokenize(text: str) -> list[int]:
             return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
-        return tree_of(labels, unmarked(prompt), tokenize)
-
-    def _after_thoughts(
-        self, constraint: Constraint, thinking: Thinking, prompt: str, *, thinks: bool
-    ) -> Constraint | ThinkingConstraint:
-        """A schema for a model that thinks: it holds from the end of the thoughts on."""
-        # Not `convert_tokens_to_ids`, which takes a mark that is not a token for the unknown token.
-        added = getattr(self._tokenizer, "added_tokens_decoder", {})
-        begins = next((id for id, token in added.items() if token.content == thinking.begins), None)
-        begin_id = None if thinks or thinking.is_closed(prompt) else begins
-        if not thinks and begin_id is None:
-            return constraint
-
-        def decode(tokens: list[int]) -> str:
-            return str(self._tokenizer.decode(tokens, skip_special_tokens=False))
-
-        return ThinkingConstraint(constraint, thinking, decode, begin_id=begin_id, is_open=thinks)
+        return tree_of(labels, unmarked(rendered.text), tokenize)
 
     def shared_ids(self, prompt: Prompt) -> NDArray[np.int64] | None:
         """Ids in which placeholders stand for their image's content; None when that is not known."""

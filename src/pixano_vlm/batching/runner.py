@@ -20,6 +20,7 @@ from pixano_vlm.batching.engine_stats import EngineStats
 from pixano_vlm.batching.kv_cache import CacheWindow, LayerKind, SlotCache
 from pixano_vlm.batching.label_logits import take_logits
 from pixano_vlm.batching.prefix import PrefixStore
+from pixano_vlm.batching.row_prefixes import RowPrefixes
 from pixano_vlm.batching.sampling import attach_sampling
 from pixano_vlm.batching.sequence import PreparedImage, PromptCopy, Sequence
 from pixano_vlm.batching.vision import PIXEL_ARGUMENTS, ImageEncoder, ImageFeatures, join
@@ -66,6 +67,7 @@ class ModelRunner:
         self.encoder = ImageEncoder(model, image_bytes)
         self.encodes = image_features and self.encoder.is_available
         self.prefixes = PrefixStore(prefix_bytes)
+        self.row_prefixes = RowPrefixes(self.prefixes, self.cache, self._image_token)
         self.stats = EngineStats()
 
     # -- before the prompt -----------------------------------------------------------------------------------
@@ -123,7 +125,7 @@ class ModelRunner:
             sequence.row = row
         if together:
             logits = self._prefill_together(group, rows)
-            self._keep_prefixes(group, later)
+            self.row_prefixes.keep_for_later(group, later)
         else:
             logits = self._prefill_alone(group[0])
         self.stats.prefill_seconds += time.perf_counter() - began
@@ -135,7 +137,7 @@ class ModelRunner:
     def _prefill_together(self, group: list[Sequence], rows: slice) -> Tensor:
         clock = self.cache.clock
         for sequence in group:
-            sequence.prefix = self._restore_prefix(sequence)
+            sequence.prefix = self.row_prefixes.restore(sequence)
         lengths = [sequence.prompt.length for sequence in group]
         fresh = [sequence.prompt.length - sequence.prefix for sequence in group]
         width, longest = max(fresh), max(lengths)
@@ -329,31 +331,6 @@ class ModelRunner:
 
     # -- prefixes --------------------------------------------------------------------------------------------
 
-    def _restore_prefix(self, sequence: Sequence) -> int:
-        """Copies the longest kept beginning into the record's row; returns its length."""
-        if sequence.shared_ids is None or not self.prefixes.is_on:
-            return 0
-        length, states = self.prefixes.find(sequence.shared_ids)
-        length = self._not_within_image(sequence, length)
-        if states is None or not length:
-            return 0
-        self.cache.write(sequence.row, states, length)
-        self.prefixes.reused_tokens += length
-        return length
-
-    def _not_within_image(self, sequence: Sequence, length: int) -> int:
-        """The length, shortened where it would cut an image in two."""
-        if not sequence.features:
-            return length
-        places = (sequence.prompt.ids == self._image_token).nonzero()[0]
-        covered = int((places < length).sum())
-        end = 0
-        for features in sequence.features:
-            if end < covered < end + features.tokens:
-                return int(places[end])
-            end += features.tokens
-        return length
-
     def _fresh_features(self, sequence: Sequence) -> list[ImageFeatures]:
         """Features of the images that stand after the restored prefix."""
         covered = int((sequence.prompt.ids[: sequence.prefix] == self._image_token).sum())
@@ -363,17 +340,6 @@ class ModelRunner:
                 fresh.append(features)
             end += features.tokens
         return fresh
-
-    def _keep_prefixes(self, group: list[Sequence], later: Iterable[Sequence]) -> None:
-        """Keeps the beginnings that records still to come have in common with these."""
-        if not self.prefixes.is_on:
-            return
-        others = [s.shared_ids for s in later if s.shared_ids is not None]
-        for sequence in group:
-            if sequence.shared_ids is not None:
-                count = self.prefixes.longest_shared(sequence.shared_ids, others)
-                if count:
-                    self.prefixes.keep(sequence.shared_ids[:count], self.cache.read(sequence.row, count))
 
 
 def _next_positions(sequences: list[Sequence]) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Hashable, Iterator
 from collections.abc import Sequence as Tokens
 from contextlib import contextmanager
@@ -81,15 +80,13 @@ class StopCriteria:
         thinking, tokens = self._thinking, sequence.tokens
         if thinking is None or not self._may_think(sequence):
             return 0
-        text = self.decoder.whole(tokens)
-        if thinking.ends not in text:
-            return len(tokens) if sequence.prompt.thinks or text.lstrip().startswith(thinking.begins) else 0
-        return bisect_left(
-            range(len(tokens)), True, key=lambda count: thinking.ends in self.decoder.whole(tokens[: count + 1])
-        ) + 1  # fmt: skip
+        marked = thinking.count_tokens(tokens, self.decoder.whole, is_open=sequence.prompt.thinks)
+        # What a budget has forced behind the mark is not the answer's either: nobody chose it.
+        constraint = sequence.prompt.constraint
+        return max(marked, constraint.forced) if isinstance(constraint, ThinkingConstraint) else marked
 
     def _may_think(self, sequence: Sequence) -> bool:
-        """Not where a schema held from the first token on: marks of thoughts in its strings are text."""
+        """Not where a schema holds from the first token on: marks of thoughts in its strings are text."""
         constraint = sequence.prompt.constraint
         return constraint is None or (isinstance(constraint, ThinkingConstraint) and constraint.has_thoughts)
 

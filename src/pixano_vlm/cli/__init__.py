@@ -5,6 +5,7 @@ Importing it imports neither torch nor transformers, so that `--help` and `list`
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -137,4 +138,7 @@ def main(args: Sequence[str] | None = None) -> None:
     Args:
         args: The arguments after the command's name; by default the process's own.
     """
-    sys.exit(run_app(app, sys.argv[1:] if args is None else args))
+    code = run_app(app, sys.argv[1:] if args is None else args)
+    # Or else Python would search all that torch and transformers hold for cycles once more before it ends.
+    gc.freeze()
+    sys.exit(code)

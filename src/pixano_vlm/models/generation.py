@@ -156,6 +156,19 @@ class GenerationFields(BaseModel):
         Field(description="Variables of the chat template, such as a switch for thinking."),
         Setting(aliases=("template_kwargs", "chat_template_args")),
     ] = None
+    thinking_budget: Annotated[
+        int | None,
+        Field(ge=0, description="Most tokens of thoughts: then they are ended, and the answer follows."),
+        Setting(
+            aliases=(
+                "thinking_token_budget",
+                "thinking_budget_tokens",
+                "max_thinking_tokens",
+                "reasoning_budget",
+            ),
+            elsewhere="thinking_token_budget",
+        ),
+    ] = None
     regions: Annotated[
         bool | None,
         Field(

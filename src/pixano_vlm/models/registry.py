@@ -6,8 +6,10 @@ nothing. Knows no file: `pixano_vlm.catalog` reads configs and plugins into it.
 
 from __future__ import annotations
 
+import gc
 import importlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import TypeVar
 
@@ -69,7 +71,8 @@ class ClassRegistry:
             PluginError: When importing it fails.
         """
         if name not in self._classes and name in self._modules:
-            importlib.import_module(self._modules[name])
+            with _no_garbage_collection():
+                importlib.import_module(self._modules[name])
         if name not in self._classes and name in (installed := self._installed()):
             self._load_entry_point(name, installed[name])
         if name in self._classes:
@@ -103,6 +106,21 @@ class ClassRegistry:
 
 def _identity(cls: type) -> tuple[str, str]:
     return cls.__module__, cls.__qualname__
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """While an engine is imported: its libraries make a million objects that stay, and nothing to collect.
+
+    Searching them for cycles again and again takes a third of the time that `import torch, transformers` needs.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class ModelRegistry:

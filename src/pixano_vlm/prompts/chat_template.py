@@ -32,6 +32,8 @@ GIVEN = frozenset(
     }
 )  # fmt: skip
 """What a template reads that is given to it anyway."""
+THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
+"""Where in an assistant's message published templates look for the thoughts of an earlier answer."""
 GENERATION_MARK = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
 """transformers' own statement, which marks answers for training."""
 
@@ -43,10 +45,11 @@ class RenderedPrompt:
     text: str
     """Control tokens that a user wrote are marked in it; see `control_tokens`."""
     images: tuple[ImageSource, ...]
-    from_template: bool
     videos: tuple[VideoSource, ...] = ()
     begun: str = ""
     """The answer that the record begins itself."""
+    thinks: bool = False
+    """Whether it ends inside of thoughts, which the answer begins with."""
 
 
 class ChatTemplateRenderer:
@@ -109,8 +112,13 @@ class ChatTemplateRenderer:
         begun = (
             "".join(part.get("text", "") for part in last["content"]) if last["role"] == "assistant" else ""
         )
+        thinks = self.thinking is not None and self.thinking.is_open(text, begun)
         return RenderedPrompt(
-            text, tuple(chat.images), from_template=True, videos=tuple(chat.videos), begun=begun
+            text,
+            tuple(chat.images),
+            videos=tuple(chat.videos),
+            begun=begun,
+            thinks=thinks,
         )
 
     # -- without a template ------------------------------------------------------------------------------------
@@ -120,7 +128,7 @@ class ChatTemplateRenderer:
         places = count_images(prompt, self.placeholders)
         token = (self.image_token or "") if self.prepends_images else ""
         if not places:
-            return RenderedPrompt(token * len(images) + prompt, images, from_template=False)
+            return RenderedPrompt(token * len(images) + prompt, images)
         if places != len(images):
             raise PromptError(
                 f"the prompt has {places} places for an image, and the record has {len(images)} images.",
@@ -130,7 +138,7 @@ class ChatTemplateRenderer:
             pieces = split_at_images(prompt, self.placeholders)
             prompt = "".join(token if piece is None else piece for piece in pieces)
             prompt = prompt if token else prompt.lstrip("\n")
-        return RenderedPrompt(prompt, images, from_template=False)
+        return RenderedPrompt(prompt, images)
 
     # -- with a template ---------------------------------------------------------------------------------------
 
@@ -193,16 +201,30 @@ class ChatTemplateRenderer:
         turns = [("user", WORD), ("assistant", SECOND_WORD), ("user", SECOND_WORD)]
         return self._probe(turns, generation_prompt=True).partition(WORD)[2].replace(SECOND_WORD, "")
 
-    def _probe(self, turns: list[tuple[str, str]], *, generation_prompt: bool) -> str:
+    @cached_property
+    def after_thoughts(self) -> str:
+        """The white space that the template writes between the mark that ends thoughts and the answer."""
+        if self.thinking is None:
+            return ""
+        text = self._probe(
+            [("user", FILLER), ("assistant", WORD)], generation_prompt=False, thoughts=SECOND_WORD
+        )
+        _, ends, behind = text.rpartition(self.thinking.ends)
+        space, answer, _ = behind.partition(WORD)
+        return space if ends and answer and space.isspace() else ""
+
+    def _probe(self, turns: list[tuple[str, str]], *, generation_prompt: bool, thoughts: str = "") -> str:
         if not self.has_template:
             return ""
-        messages = [
+        messages: Messages = [
             {
                 "role": role,
                 "content": said if self.styles.of(role).string else [{"type": "text", "text": said}],
             }
             for role, said in turns
         ]
+        if thoughts:
+            messages[-1] |= dict.fromkeys(THOUGHT_KEYS, thoughts)
         try:
             text: str = self._processor.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=generation_prompt, **self._variables

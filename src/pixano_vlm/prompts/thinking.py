@@ -1,14 +1,18 @@
 """Thoughts that a model writes before its answer: how they are marked, and an answer's two parts.
 
-Which marks a model uses, its chat template and its tokenizer say. Knows no tokens and no model by name.
+Which marks a model uses, its chat template and its tokenizer say. Knows no tokenizer and no model by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["MARKS", "Thinking", "find_thinking"]
+from pixano_vlm.errors import PromptError
+from pixano_vlm.models.generation import GenerationFields
+
+__all__ = ["MARKS", "Thinking", "check_thinking_budget", "find_thinking"]
 
 MARKS = (
     ("<think>", "</think>"),
@@ -61,6 +65,22 @@ class Thinking:
             return None, text
         return thoughts.strip() or (None if end else ""), answer.strip()
 
+    def count_tokens(
+        self, tokens: Sequence[int], decode: Callable[[Sequence[int]], str], *, is_open: bool
+    ) -> int:
+        """How many generated tokens, from the first on, are thoughts and the marks around them.
+
+        Args:
+            tokens: What was generated.
+            decode: Tokens -> text, marks included.
+            is_open: Whether the prompt ended inside of thoughts.
+        """
+        text = decode(tokens)
+        if self.ends not in text:
+            return len(tokens) if is_open or text.lstrip().startswith(self.begins) else 0
+        counts = range(len(tokens))
+        return bisect_left(counts, True, key=lambda count: self.ends in decode(tokens[: count + 1])) + 1
+
 
 def find_thinking(template: str, added_tokens: Iterable[str]) -> Thinking | None:
     """The marks that a template writes or a tokenizer has tokens for; None for a model that has none."""
@@ -69,3 +89,28 @@ def find_thinking(template: str, added_tokens: Iterable[str]) -> Thinking | None
         if ends in template or {begins, ends} <= added:
             return Thinking(begins, ends)
     return None
+
+
+def check_thinking_budget(asked: GenerationFields, thinking: Thinking | None) -> None:
+    """Checks that a record's `thinking_budget` can be held to, where it has one.
+
+    Args:
+        asked: The record.
+        thinking: The marks of the model's thoughts; None for a model that has none.
+
+    Raises:
+        PromptError: When the model has no thoughts, or no token would be left for the answer.
+    """
+    if asked.thinking_budget is None:
+        return
+    if thinking is None:
+        raise PromptError(
+            "thinking_budget: neither the template nor the tokenizer of this model marks thoughts.",
+            hint="Leave thinking_budget out, or use a model that thinks: `load` prints how it marks its thoughts.",
+        )
+    if asked.max_new_tokens is not None and asked.thinking_budget >= asked.max_new_tokens:
+        raise PromptError(
+            f"thinking_budget is {asked.thinking_budget:,} and max_new_tokens is {asked.max_new_tokens:,}, thoughts "
+            "included: no token would be left for the answer.",
+            hint="Raise max_new_tokens, or lower thinking_budget.",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -27,10 +28,16 @@ from benchmarks.vllm_engine import (
 
 pytest.importorskip("vllm")
 
+from tests.batching.test_thinking import SWITCH
+from tests.embedded import copy_checkpoint, open_checkpoint, rename_word
+from tests.outputs.thoughts import SCHEMA, check_every_form
+
+from pixano_vlm.engines.transformers.model import TransformersVLMModel
 from pixano_vlm.engines.vllm.model import REFILL, VLLMVLMModel
 from pixano_vlm.errors import ConfigError, ImageError, ModelLoadError, PromptError
 from pixano_vlm.models import Limits, ModelDeploymentConfig, VLMInput, VLMOutput
 from pixano_vlm.models.samples import sample_inputs
+from pixano_vlm.runs.flags import flags_of
 
 # What vLLM and the libraries under it warn of is not this project's.
 pytestmark = [pytest.mark.engines, pytest.mark.filterwarnings("ignore")]
@@ -48,8 +55,8 @@ from pixano_vlm.engines.vllm.model import VLLMVLMModel
 
 @register_model("noting")
 class Noting(VLLMVLMModel):
-    def _answer_of(self, output, input):
-        answer = super()._answer_of(output, input)
+    def _answer_of(self, output, input, **more):
+        answer = super()._answer_of(output, input, **more)
         note = [input.prompt, [str(image) for image in input.images], list(output.outputs[0].token_ids)]
         with open("tokens.jsonl", "a") as file:
             print(json.dumps([*note, answer.usage.model_dump()]), file=file)
@@ -69,6 +76,7 @@ def model() -> Iterator[VLLMVLMModel]:
     model.load_model()
     yield model
     model.unload()
+    gc.collect()  # what vLLM leaves open is closed here, where its warnings do not count
 
 
 def records() -> list[dict[str, Any]]:
@@ -306,3 +314,120 @@ class TestLabelsAndSamples:
         answer = model.predict(input)
         alone = [model.predict(one).generated_text for one in sample_inputs(input)]
         assert [sample.generated_text for sample in answer.samples or []] == alone
+
+
+LEAST = 12
+"""No answer of these tests ends by itself before so many tokens."""
+
+
+class TestThoughts:
+    """A checkpoint that thinks where its template's variable says so, held against the in-process engine."""
+
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        # No config but the model's own says what ends a turn, and two things of one are named.
+        folder = copy_checkpoint(
+            tmp_path_factory.mktemp("thinker") / "m",
+            SWITCH,
+            generation_config={"eos_token_id": 0, "stop_strings": ["purple"], "suppress_tokens": [3]},
+            tokenizer_config={"eos_token": "<|pad|>"},
+        )
+        rename_word(folder, "about", "<think>", special=True)
+        rename_word(folder, "helpful", "</think>", special=True)
+        return folder
+
+    @pytest.fixture(scope="class")
+    def thinker(self, folder: Path) -> Iterator[VLLMVLMModel]:
+        os.environ.update(ENVIRONMENT)
+        model = VLLMVLMModel(config(path=str(folder)))
+        model.load_model()
+        yield model
+        model.unload()
+        gc.collect()  # what vLLM leaves open is closed here, where its warnings do not count
+
+    @pytest.fixture(scope="class")
+    def reference(self, folder: Path) -> TransformersVLMModel:
+        return open_checkpoint(folder, engine="auto", dtype="float32")
+
+    @staticmethod
+    def asked(number: int, *, think: bool = True, **settings: Any) -> VLMInput:
+        return ask(number, **{"chat_template_kwargs": {"think": think}, "max_new_tokens": 24, **settings})
+
+    def test_thoughts_budgets_and_answers_are_those_of_the_in_process_engine(
+        self, thinker: VLLMVLMModel, reference: TransformersVLMModel
+    ) -> None:
+        budgets = [None, 0, 1, 5, None, 3, 8, 2]
+        inputs = [
+            self.asked(n, think=n != 4, thinking_budget=budget, min_new_tokens=LEAST)
+            for n, budget in enumerate(budgets)
+        ]
+        there, here = (dict(model.stream(enumerate(inputs))) for model in (thinker, reference))
+        for n, budget in enumerate(budgets):
+            parts = [
+                (answer.reasoning, answer.generated_text, answer.reasoning_tokens, answer.finish_reason)
+                for answer in (there[n], here[n])
+            ]
+            assert parts[0] == parts[1], (n, budget)
+            assert there[n].usage == here[n].usage
+        assert there[3].reasoning_tokens == 5 + 1
+        assert there[4].reasoning is None
+        assert there[0].reasoning
+
+    def test_end_tokens_and_stop_strings_of_the_checkpoint_are_heeded_and_what_is_not_is_named(
+        self, thinker: VLLMVLMModel, reference: TransformersVLMModel
+    ) -> None:
+        inputs = [self.asked(n, think=False, max_new_tokens=64) for n in range(len(records()))]
+        there, here = (dict(model.stream(enumerate(inputs))) for model in (thinker, reference))
+        answers = [record["metadata"]["answer"] for record in records()]
+        assert sum("purple" in answer for answer in answers) > 2
+        for n in range(len(answers)):
+            assert there[n].generated_text == here[n].generated_text
+            assert there[n].finish_reason == "stop"
+            assert "purple" not in there[n].generated_text
+        assert thinker.notices() == [
+            "the checkpoint's generation config asks for what is not heeded: suppress_tokens [3]"
+        ]
+        assert "heeded: stop_strings ['purple']" in str(thinker.describe()["generation_defaults"])
+
+    def test_json_follows_thoughts_and_is_apart_from_them(self, thinker: VLLMVLMModel) -> None:
+        form = {"response_format": SCHEMA, "max_new_tokens": 60}
+        inputs = [
+            *(self.asked(n, thinking_budget=n, **form) for n in range(4)),
+            *(self.asked(n, think=False, **form) for n in range(4)),
+            *(self.asked(n, think=False) for n in range(4)),
+        ]
+        answers = dict(thinker.stream(enumerate(inputs)))
+        for n in range(8):
+            assert set(answers[n].parsed) == {"seen"}
+            assert json.loads(answers[n].generated_text) == answers[n].parsed
+        for n in range(4):
+            assert answers[n].reasoning_tokens == n + 1
+        assert all(answers[n].reasoning is None for n in range(4, 12))
+        assert answers[8].generated_text == records()[0]["metadata"]["answer"]
+
+    @pytest.mark.parametrize("schema", [False, True], ids=["free", "schema"])
+    def test_they_are_apart_in_every_form_of_the_output(
+        self, thinker: VLLMVLMModel, tmp_path: Path, schema: bool
+    ) -> None:
+        variables = {"chat_template_kwargs": {"think": True}, "max_new_tokens": 60}
+        least = {} if schema else {"min_new_tokens": LEAST}
+        line = check_every_form(thinker, tmp_path, schema=schema, thinking_budget=4, **variables, **least)
+        assert line["reasoning_tokens"] == 5
+
+    def test_thoughts_that_never_end_leave_no_answer(self, thinker: VLLMVLMModel) -> None:
+        answer = thinker.predict(self.asked(0, min_new_tokens=LEAST, max_new_tokens=LEAST))
+        assert answer.generated_text == ""
+        assert answer.reasoning
+        assert "only_thinking" in flags_of(answer)
+
+    def test_confidence_is_of_the_answer_alone(
+        self, thinker: VLLMVLMModel, reference: TransformersVLMModel
+    ) -> None:
+        input = self.asked(1, thinking_budget=4, min_new_tokens=LEAST, logprobs=True)
+        there, here = thinker.predict(input), reference.predict(input)
+        assert there.confidence == pytest.approx(here.confidence, abs=1e-3)
+        assert len(there.logprobs["content"]) == there.usage.completion_tokens - 5
+
+    def test_a_model_that_has_no_thoughts_has_no_budget(self, model: VLLMVLMModel) -> None:
+        with pytest.raises(PromptError, match="thinking_budget"):
+            model.predict(ask(thinking_budget=4))

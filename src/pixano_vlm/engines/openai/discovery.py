@@ -118,6 +118,7 @@ async def _try_to_list(server: ChatServer, *, is_optional: bool) -> list[str] | 
         if not isinstance(answer, Failure):
             names = _names(answer)
             if names is not None:
+                server.is_vllm = _is_vllms(answer)
                 is_page = isinstance(answer, dict) and answer.get("has_more")
                 return [] if is_page and is_optional else names  # a page of a longer list rules no name out
             message = f"what the server at {server.base_url} answered is not a list of models"
@@ -130,6 +131,13 @@ async def _try_to_list(server: ChatServer, *, is_optional: bool) -> list[str] | 
         if not passes or server.retry.is_spent(failed) or time.monotonic() + wait > until:
             return answer
         await asyncio.sleep(wait)
+
+
+def _is_vllms(answer: Any) -> bool:
+    models = answer.get("data") if isinstance(answer, dict) else None
+    return isinstance(models, list) and any(
+        isinstance(model, dict) and model.get("owned_by") == "vllm" for model in models
+    )
 
 
 def _names(answer: Any) -> list[str] | None:

@@ -21,7 +21,7 @@ from pixano_vlm.engines.openai.answer import read_answer
 from pixano_vlm.engines.openai.dialect import ServerDialect
 from pixano_vlm.engines.openai.discovery import api_address, find_model
 from pixano_vlm.engines.openai.params import OpenAIParams
-from pixano_vlm.engines.openai.request import NO_BUDGET, RequestWriter
+from pixano_vlm.engines.openai.request import NO_BUDGET, RequestWriter, refuse_thinking_budget
 from pixano_vlm.engines.openai.samples import ask_for_samples
 from pixano_vlm.engines.openai.server import ChatServer, Patience
 from pixano_vlm.errors import GenerationError, ModelLoadError, RunError, VLMError
@@ -153,6 +153,8 @@ class OpenAIVLMModel(EngineModel):
                     future.cancel()
 
     async def _answer_one(self, server: ChatServer, pool: ThreadPoolExecutor, input: VLMInput) -> VLMOutput:
+        if not server.is_vllm:
+            refuse_thinking_budget(input)
         loop = asyncio.get_running_loop()
         request = await loop.run_in_executor(pool, self._writer.write, input, self.limits)
         if (input.n or 1) > 1:

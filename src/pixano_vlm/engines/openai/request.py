@@ -26,7 +26,10 @@ from pixano_vlm.models.vlm import VLMInput
 from pixano_vlm.prompts.choices import NOT_SCORED
 from pixano_vlm.prompts.messages import read_messages
 
-__all__ = ["LIMIT", "NO_BUDGET", "SEEDS", "ChatRequest", "RequestWriter", "plain_request", "plainest_request"]
+__all__ = [
+    "LIMIT", "NO_BUDGET", "SEEDS", "ChatRequest", "RequestWriter", "plain_request", "plainest_request",
+    "refuse_thinking_budget",
+]  # fmt: skip
 
 LIMIT = SETTINGS["max_new_tokens"].elsewhere or ""
 """What the most new tokens are called in `ChatRequest.settings`; a server may know them by another name."""
@@ -124,6 +127,20 @@ class RequestWriter:
 
     def _data_url(self, source: ImageSource, limits: Limits) -> str:
         return _as_url(image_as_sent(read_image(source, limits), limits, self._max_side))
+
+
+def refuse_thinking_budget(input: VLMInput) -> None:
+    """For a server that is not known to end thoughts: most pass over what they do not know, without a word.
+
+    Raises:
+        PromptError: When the record has a budget for them, which would not be held to.
+    """
+    if input.thinking_budget is not None:
+        raise PromptError(
+            "thinking_budget: only vLLM's server is known to end thoughts at a budget, and this one does not say "
+            "that it is vLLM.",
+            hint="Leave thinking_budget out, or give what the server itself calls it in the model's `extra_body`.",
+        )
 
 
 def plain_request(request: ChatRequest) -> ChatRequest:

@@ -107,6 +107,8 @@ class ChatServer:
         self.base_url = base_url
         self.model = ""
         """The model's name there."""
+        self.is_vllm = False
+        """Whether its list of models says that it is vLLM."""
         self.key = key
         self.patience = patience
         self.retry = RetryPolicy(patience.tries, first_wait=FIRST_WAIT, max_wait=LONGEST_WAIT)

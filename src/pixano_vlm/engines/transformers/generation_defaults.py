@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["GenerationDefaults", "settle"]
+__all__ = ["GenerationDefaults", "settle", "vllm_defaults"]
 
 HEEDED = frozenset(
     {
@@ -83,6 +83,20 @@ def settle(config: Any, *, has_encoder: bool) -> GenerationDefaults:
         setattr(config, name, plain[name])
     config.stop_strings = None
     return found
+
+
+def vllm_defaults(named: dict[str, Any]) -> GenerationDefaults:
+    """What a generation config asks of vLLM, which is told the strings that end answers, and nothing else of it.
+
+    Args:
+        named: What the generation config names.
+    """
+    from transformers import GenerationConfig
+
+    found = settle(GenerationConfig.from_dict(named), has_encoder=False)
+    kept = {name: value for name, value in found.heeded.items() if name == "stop_strings"}
+    others = {name: value for name, value in found.heeded.items() if name not in kept}
+    return GenerationDefaults(kept, found.of_records, found.not_heeded | others)
 
 
 OFF = {

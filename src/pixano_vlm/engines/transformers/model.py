@@ -20,7 +20,6 @@ from typing import Any, ClassVar
 import torch
 from pydantic import BaseModel
 
-from pixano_vlm.batching.answer_decoder import AnswerDecoder
 from pixano_vlm.batching.capabilities import (
     Capabilities,
     Trial,
@@ -42,9 +41,10 @@ from pixano_vlm.batching.verification import Verification, Verifier, trial_conve
 from pixano_vlm.engines.base import EngineModel
 from pixano_vlm.engines.transformers import prompting
 from pixano_vlm.engines.transformers.adapters import adapter_files
+from pixano_vlm.engines.transformers.answer_text import answer_decoder
 from pixano_vlm.engines.transformers.checkpoint import checkpoint_folder
 from pixano_vlm.engines.transformers.device import MOST_TOKENS, tokens_that_fit
-from pixano_vlm.engines.transformers.end_tokens import EndTokens, find_end_tokens, framing_ids
+from pixano_vlm.engines.transformers.end_tokens import EndTokens, find_end_tokens
 from pixano_vlm.engines.transformers.generation_defaults import GenerationDefaults, settle
 from pixano_vlm.engines.transformers.loading import load_model, load_processor, load_untouched, read_params
 from pixano_vlm.engines.transformers.quantization import is_quantized, unquantized, weight_bytes
@@ -124,12 +124,8 @@ class TransformersVLMModel(EngineModel):
         if ends.ids:
             model.generation_config.eos_token_id = list(ends.ids)
         context = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
-        framing = framing_ids(tokenizer, ends, renderer.control.images, renderer.between_turns())
-        thinking = renderer.thinking
-        marks = () if thinking is None else (thinking.begins, thinking.ends)
-        kept = frozenset(id for id, token in tokenizer.added_tokens_decoder.items() if token.content in marks)
-        decoder = AnswerDecoder(processor, framing, self.params.skip_special_tokens, kept)
-        stop = StopCriteria(ends.ids, decoder, defaults.stop_strings, thinking)
+        decoder = answer_decoder(processor, renderer, ends, self.params.skip_special_tokens)
+        stop = StopCriteria(ends.ids, decoder, defaults.stop_strings, renderer.thinking)
         vocabulary = model.config.get_text_config(decoder=True).vocab_size
         maker = PromptMaker(
             processor,

@@ -7,17 +7,22 @@ from typing import Any
 __all__ = ["told"]
 
 
-def told(completion: Any, count: int) -> tuple[list[float], dict[str, Any] | None]:
+def told(completion: Any, count: int, first: int = 0) -> tuple[list[float], dict[str, Any] | None]:
     """The logarithms of the answer's tokens, and all that vLLM says of them in OpenAI's form; where it was asked.
 
     Of each token it gives a `Logprob` by id: the chosen one and the likeliest.
+
+    Args:
+        completion: What vLLM generated.
+        count: How many alternatives of each token to tell.
+        first: The place of the answer's first token: behind the thoughts.
     """
     steps = getattr(completion, "logprobs", None)
     if not steps:
         return [], None
     logs: list[float] = []
     content: list[dict[str, Any]] = []
-    for token, found in zip(completion.token_ids, steps, strict=True):
+    for token, found in zip(completion.token_ids[first:], steps[first:], strict=True):
         logs.append(found[token].logprob)
         # The chosen one is in there whether or not it is among the likeliest.
         others = sorted(found.values(), key=lambda one: -one.logprob)[:count]

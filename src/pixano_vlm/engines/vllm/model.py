@@ -7,7 +7,6 @@ other engines. Imports vLLM only when a model is loaded.
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import signal
 import time
@@ -23,14 +22,17 @@ from typing import Any, ClassVar, Generic
 from pydantic import BaseModel
 
 from pixano_vlm.engines.base import EngineModel, read_parameters, refuse_prompt_limit
+from pixano_vlm.engines.transformers import prompting
+from pixano_vlm.engines.transformers.answer_text import answer_decoder
+from pixano_vlm.engines.transformers.generation_defaults import vllm_defaults
+from pixano_vlm.engines.vllm.answer import AnswerReader
 from pixano_vlm.engines.vllm.labels import LabelPart, LabelRun
-from pixano_vlm.engines.vllm.logprobs import told
 from pixano_vlm.engines.vllm.params import VLLMParams
 from pixano_vlm.engines.vllm.request import NO_BUDGET, RequestMaker, VLLMRequest
+from pixano_vlm.engines.vllm.thoughts import ThoughtRules
 from pixano_vlm.errors import (
     RESUME,
     ConfigError,
-    GenerationError,
     ModelLoadError,
     PixanoVLMError,
     PromptError,
@@ -40,12 +42,10 @@ from pixano_vlm.errors import (
 )
 from pixano_vlm.extras import import_extra
 from pixano_vlm.models.deployment import ModelDeploymentConfig
-from pixano_vlm.models.generation import settings_used
 from pixano_vlm.models.registry import register_model
 from pixano_vlm.models.samples import in_samples
-from pixano_vlm.models.vlm import Key, UsageInfo, VLMInput, VLMOutput
+from pixano_vlm.models.vlm import Key, VLMInput, VLMOutput
 from pixano_vlm.nearest import nearest
-from pixano_vlm.prompts.response_format import parsed_answer
 
 __all__ = ["VLLMParams", "VLLMVLMModel"]
 
@@ -73,8 +73,8 @@ class _Flow(Generic[Key]):
 
     source: Iterator[tuple[Key, VLMInput]]
     preparing: deque[tuple[Key, VLMInput, Future[VLLMRequest]]] = field(default_factory=deque)
-    running: dict[str, tuple[Key, VLMInput]] = field(default_factory=dict)
-    """The id that vLLM was given -> the key and the input."""
+    running: dict[str, tuple[Key, VLMInput, bool]] = field(default_factory=dict)
+    """The id that vLLM was given -> the key, the input, and whether its answer begins inside of thoughts."""
     labels: dict[str, tuple[LabelRun, LabelPart]] = field(default_factory=dict)
     """Of those that are part of a record's labels, which part."""
 
@@ -97,6 +97,7 @@ class VLLMVLMModel(EngineModel):
         self._engine: Any = None
         self._vllm: Any = None
         self._requests: RequestMaker
+        self._answers: AnswerReader
         self._seconds = 0.0
         self._ids = count()
 
@@ -119,15 +120,23 @@ class VLLMVLMModel(EngineModel):
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         vllm = import_extra("vllm", extra="vllm", purpose="VLLMVLMModel")
         began = time.perf_counter()
-        self._check_names([entry.name for entry in fields(vllm.EngineArgs)])
+        known = [entry.name for entry in fields(vllm.EngineArgs)]
+        self._check_names(known)
         processor = self._load_processor()
+        requests = RequestMaker(processor)
         try:
             with _deaf_to_interrupts():
-                engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**self._engine_arguments()))
+                arguments = self._engine_arguments(requests.thoughts, known)
+                engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**arguments))
         except Exception as error:  # whatever vLLM, torch or the model's code raises
             raise self._explain(error) from error
-        self._requests = RequestMaker(processor)
-        self._vllm, self._engine = vllm, engine
+        config = engine.vllm_config.model_config
+        named = config.try_get_generation_config()
+        ends = requests.end_tokens(config.hf_config, named.get("eos_token_id"))
+        requests.end_ids, requests.defaults = ends.ids, vllm_defaults(named)
+        decoder = answer_decoder(processor, requests.renderer, ends)
+        self._answers = AnswerReader(decoder, requests.renderer.thinking, requests.defaults.stop_strings)
+        self._requests, self._vllm, self._engine = requests, vllm, engine
         self._seconds = time.perf_counter() - began
 
     def _check_names(self, names: list[str]) -> None:
@@ -144,7 +153,7 @@ class VLLMVLMModel(EngineModel):
                     hint=f"Did you mean {close[0]!r}?" if close else "`vllm serve --help=all` lists them.",
                 )
 
-    def _engine_arguments(self) -> dict[str, Any]:
+    def _engine_arguments(self, thoughts: ThoughtRules | None, known: list[str]) -> dict[str, Any]:
         from vllm.config import StructuredOutputsConfig
 
         params = self.params
@@ -164,6 +173,8 @@ class VLLMVLMModel(EngineModel):
         name = "structured_outputs_config"  # the one such argument that vLLM takes as an object alone
         if isinstance(arguments[name], dict):
             arguments[name] = StructuredOutputsConfig(**arguments[name])
+        if thoughts is not None:
+            thoughts.configure(arguments, known)
         return arguments
 
     def _load_processor(self) -> Any:
@@ -246,9 +257,9 @@ class VLLMVLMModel(EngineModel):
         try:
             ready = future.result()
             if ready.labels is not None:
-                self._add_labels(flow, key, input, LabelRun(ready, self._end_ids()))
+                self._add_labels(flow, key, input, LabelRun(ready, self._requests.end_ids))
             else:
-                flow.running[self._start(ready)] = (key, input)
+                flow.running[self._start(ready)] = (key, input, ready.thinks)
         except Exception as error:  # vLLM refuses a request with whatever its processor raises
             yield key, self._refusal(error)
 
@@ -258,12 +269,6 @@ class VLLMVLMModel(EngineModel):
             return error
         self._raise_if_dead(error)
         return PromptError(f"vLLM refuses this request: {' '.join(str(error).split())[:300]}")
-
-    def _end_ids(self) -> frozenset[int]:
-        config = self._engine.vllm_config.model_config
-        return self._requests.end_ids(
-            config.hf_config, config.try_get_generation_config().get("eos_token_id")
-        )
 
     def _start(self, ready: VLLMRequest) -> str:
         """Gives vLLM one request; returns its id."""
@@ -280,7 +285,7 @@ class VLLMVLMModel(EngineModel):
         try:
             for part in parts:
                 begun.append(id := self._start(run.request(part)))
-                flow.running[id], flow.labels[id] = (key, input), (run, part)
+                flow.running[id], flow.labels[id] = (key, input, False), (run, part)
         except Exception:
             for id in begun:
                 del flow.running[id], flow.labels[id]
@@ -296,10 +301,10 @@ class VLLMVLMModel(EngineModel):
             raise RunError(f"vLLM failed: {type(error).__name__}: {error}.", hint=RESUME) from error
         for output in outputs:
             if output.finished:
-                key, input = flow.running.pop(output.request_id)
+                key, input, thinks = flow.running.pop(output.request_id)
                 part_of = flow.labels.pop(output.request_id, None)
                 if part_of is None:
-                    yield key, self._answer_of(output, input)
+                    yield key, self._answer_of(output, input, thinks=thinks)
                 else:
                     yield from self._labels_of(flow, key, input, *part_of, output)
 
@@ -315,21 +320,8 @@ class VLLMVLMModel(EngineModel):
         except Exception as error:  # as in `_add`
             yield key, self._refusal(error)
 
-    def _answer_of(self, output: Any, input: VLMInput) -> VLMOutput | VLMError:
-        completion = output.outputs[0]
-        if completion.finish_reason not in ("stop", "length"):
-            return GenerationError(f"vLLM ended this answer with {completion.finish_reason!r}.")
-        logs, written = told(completion, input.top_logprobs or 0)
-        prompt, generated = len(output.prompt_token_ids or ()), len(completion.token_ids)
-        return VLMOutput(
-            generated_text=completion.text,
-            parsed=parsed_answer(completion.text, input.response_format),
-            usage=UsageInfo.of(prompt, generated),
-            generation_config=settings_used(input, input.max_new_tokens),
-            finish_reason=completion.finish_reason,
-            confidence=None if not logs else round(math.exp(min(0.0, math.fsum(logs) / len(logs))), 6),
-            logprobs=written,
-        )
+    def _answer_of(self, output: Any, input: VLMInput, *, thinks: bool) -> VLMOutput | VLMError:
+        return self._answers.read(output, input, thinks=thinks)
 
     def _raise_if_dead(self, error: Exception) -> None:
         if is_out_of_memory(error):
@@ -347,8 +339,6 @@ class VLLMVLMModel(EngineModel):
         if self._engine is None:
             raise self._not_loaded()
 
-    # --- facts ---
-
     def cannot_budget_images(self) -> str | None:
         """Images are processed by the model's own settings; see `VLMModel.cannot_budget_images`."""
         return NO_BUDGET
@@ -364,10 +354,17 @@ class VLLMVLMModel(EngineModel):
             "dtype": str(config.dtype).removeprefix("torch."),
             "load_seconds": round(self._seconds, 2),
             "chat_template": self._requests.renderer.has_template,
+            "thinking": prompting.thinking(self._requests.renderer),
+            "generation_defaults": prompting.generation_defaults(self._requests.defaults),
             "context_length": config.max_model_len,
             "image_token": self._requests.renderer.image_token,
             "engine": f"vLLM {self._vllm.__version__}, {self._batch_size()} records together",
         }
+
+    def notices(self) -> list[str]:
+        """What people should know of the checkpoint; see `VLMModel.notices`."""
+        self._require()
+        return prompting.notices(self._requests.renderer, self._requests.defaults, expects_template=False)
 
     def fingerprint(self) -> str:
         """Identity of the weights and of what shapes the answers, from files and parameters alone."""

@@ -15,7 +15,9 @@ from typing import Any
 from PIL import Image
 
 from pixano_vlm.engines.base import check_image_count, refuse_budget
-from pixano_vlm.engines.transformers.end_tokens import find_end_tokens
+from pixano_vlm.engines.transformers.end_tokens import EndTokens, find_end_tokens
+from pixano_vlm.engines.transformers.generation_defaults import GenerationDefaults
+from pixano_vlm.engines.vllm.thoughts import ThoughtRules
 from pixano_vlm.errors import PromptError
 from pixano_vlm.media.images import read_image
 from pixano_vlm.models.generation import named_elsewhere, settings_used
@@ -26,6 +28,7 @@ from pixano_vlm.prompts.chat_template import ChatTemplateRenderer, RenderedPromp
 from pixano_vlm.prompts.control_tokens import ControlTokens, heed_marks, unmarked
 from pixano_vlm.prompts.labels import LabelTree, check_labels, tree_of
 from pixano_vlm.prompts.response_format import schema_of
+from pixano_vlm.prompts.thinking import check_thinking_budget
 
 __all__ = ["NO_BUDGET", "RequestMaker", "VLLMRequest"]
 
@@ -46,6 +49,8 @@ class VLLMRequest:
     tokenization: dict[str, Any]
     labels: LabelTree | None = None
     """What its answer is one of, where that was asked for; the prompt has token ids then."""
+    thinks: bool = False
+    """Whether its answer begins inside of thoughts."""
 
 
 class RequestMaker:
@@ -63,6 +68,11 @@ class RequestMaker:
         heed_marks(self._tokenizer, ControlTokens.of(processor))
         self._pictures = _Pictures()
         self._bos = getattr(getattr(processor, "tokenizer", processor), "bos_token", None)
+        self.thoughts = ThoughtRules.of(self.renderer, self._tokenizer)
+        self.end_ids: frozenset[int] = frozenset()
+        """The tokens that end an answer; vLLM itself heeds only those of the generation config."""
+        self.defaults = GenerationDefaults({}, {}, {})
+        """What the generation config asks, of which vLLM itself heeds its end tokens alone."""
 
     def prepare(self, input: VLMInput, limits: Limits) -> VLLMRequest:
         """Renders the prompt and opens its images. Safe to call from many threads.
@@ -71,6 +81,7 @@ class RequestMaker:
             VLMError: When the request cannot be prepared; says why.
         """
         refuse_budget(input, NO_BUDGET)
+        check_thinking_budget(input, self.renderer.thinking)
         rendered = self.renderer.render(input)
         if rendered.videos:
             raise PromptError(
@@ -90,24 +101,33 @@ class RequestMaker:
             prompt["multi_modal_data"] = {"image": [picture for _, picture in opened]}
             # By these vLLM recognises an image that it has processed, without hashing its pixels.
             prompt["multi_modal_uuids"] = {"image": [digest.hex() for digest, _ in opened]}
-        params = sampling(input) if labels is None else None
-        return VLLMRequest(prompt, params, {"add_special_tokens": False} if twice else {}, labels)
+        tokenization = {"add_special_tokens": False} if twice else {}
+        if labels is not None:
+            return VLLMRequest(prompt, None, tokenization, labels)
+        grammar, thinks, budget = None, False, None
+        if self.thoughts is not None:
+            grammar = self.thoughts.grammar(input, rendered, self.end_ids)
+            budget = self.thoughts.budget(input, rendered)
+            # A schema that holds from the first token on leaves no thoughts, whatever the prompt ends with.
+            thinks = rendered.thinks and (grammar is not None or not self.thoughts.is_held(input))
+        params = sampling(
+            input,
+            self.end_ids,
+            stop_strings=self.defaults.stop_strings,
+            grammar=grammar,
+            thinking_budget=budget,
+        )
+        return VLLMRequest(prompt, params, tokenization, thinks=thinks)
 
     def _labels(self, input: VLMInput, rendered: RenderedPrompt) -> LabelTree:
-        thinking = self.renderer.thinking
-        thinks = (
-            thinking is not None
-            and rendered.from_template
-            and thinking.is_open(rendered.text, rendered.begun)
-        )
-        labels = check_labels(input.choices, input.response_format, thinks=thinks)
+        labels = check_labels(input.choices, input.response_format, thinks=rendered.thinks)
 
         def tokenize(text: str) -> list[int]:
             return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
         return tree_of(labels, unmarked(rendered.text), tokenize)
 
-    def end_ids(self, config: Any, eos_token_id: Any) -> frozenset[int]:
+    def end_tokens(self, config: Any, eos_token_id: Any) -> EndTokens:
         """The model's end tokens.
 
         Args:
@@ -116,7 +136,7 @@ class RequestMaker:
         """
         generation = SimpleNamespace(eos_token_id=eos_token_id)
         model = SimpleNamespace(config=config, generation_config=generation)
-        return find_end_tokens(model, self._tokenizer, self.renderer.closing()).ids
+        return find_end_tokens(model, self._tokenizer, self.renderer.closing())
 
 
 class _Pictures:
@@ -152,20 +172,45 @@ class _Pictures:
         return digest, picture
 
 
-def sampling(input: VLMInput) -> Any:
-    """A record's settings as vLLM takes them: what it leaves open is left out, so that nothing else takes part."""
-    from vllm.sampling_params import RequestOutputKind, SamplingParams
+def sampling(
+    input: VLMInput,
+    end_ids: frozenset[int] = frozenset(),
+    *,
+    stop_strings: tuple[str, ...] = (),
+    grammar: str | None = None,
+    thinking_budget: int | None = None,
+) -> Any:
+    """A record's settings as vLLM takes them: what it leaves open is left out, so that nothing else takes part.
+
+    Args:
+        input: The record.
+        end_ids: The tokens that end an answer.
+        stop_strings: The strings that end every answer, beside the record's own.
+        grammar: What the answer must follow, thoughts included, instead of the record's schema alone.
+        thinking_budget: As vLLM counts it: from the mark that begins thoughts on.
+    """
+    from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
     given = named_elsewhere(settings_used(input, input.max_new_tokens))
     given.pop("chat_template_kwargs", None)  # the prompt is rendered here
+    given.pop("thinking_token_budget", None)
+    if thinking_budget is not None:
+        given["thinking_token_budget"] = thinking_budget
     told, count = given.pop("logprobs", None), given.pop("top_logprobs", None)
     if told or (told is None and count is not None):
         given["logprobs"] = count or 0  # the chosen token, and so many others
     structured = structured_outputs(input.response_format)
     if structured is not None:
-        given["structured_outputs"] = structured
+        given["structured_outputs"] = (
+            structured if grammar is None else StructuredOutputsParams(grammar=grammar)
+        )
+    if end_ids:
+        given["stop_token_ids"] = sorted(end_ids)
+    if stop_strings:
+        given["stop"] = [*given.get("stop", []), *stop_strings]
     try:
-        return SamplingParams(output_kind=RequestOutputKind.FINAL_ONLY, **given)
+        # Special tokens may be part of an answer, or mark its thoughts: what is dropped is decided here.
+        return SamplingParams(output_kind=RequestOutputKind.FINAL_ONLY, skip_special_tokens=False, **given)
     except ValueError as error:
         raise PromptError(f"vLLM refuses this record's settings: {error}") from error
 

@@ -30,6 +30,7 @@ _TAKEN = {
     "metadata": "metadata",
     "response_format": "response_format",
     "random_seed": "seed",
+    "thinking_token_budget": "thinking_budget",
 } | {name: name for name in SETTINGS if name != "max_new_tokens"}
 _IGNORED = frozenset(
     {"model", "user", "store", "service_tier", "stream", "stream_options", "safety_identifier", "prompt_cache_key",
