@@ -140,6 +140,30 @@ class TestCells:
         assert "the column 'image' is empty" in str(request.error)
 
 
+class TestDeclaredDelimiter:
+    """The line that Excel writes above the names of a table's columns."""
+
+    @pytest.mark.parametrize("first", ["sep=;\n", "sep=;\r\n", '"sep=;"\n', "SEP=;\n", "\ufeffsep=;\r\n"])
+    def test_it_is_heeded_and_is_not_a_row(self, tmp_path: Path, first: str) -> None:
+        (tmp_path / "m.csv").write_bytes(f"{first}prompt;image\nA, b, c, d?;a.png\n".encode())
+        (request,) = read(tmp_path / "m.csv")
+        assert request.input is not None
+        assert request.input.prompt == "A, b, c, d?"
+        assert images(request) == [str(tmp_path / "a.png")]
+        assert request.id == "1"
+
+    def test_it_decides_where_the_names_hold_more_of_another(self, tmp_path: Path) -> None:
+        (tmp_path / "m.csv").write_text('sep=;\nprompt;image;"a,b,c,d"\nWhy?;a.png;x\n')
+        (request,) = read(tmp_path / "m.csv")
+        assert images(request) == [str(tmp_path / "a.png")]
+
+    def test_an_error_names_the_line_of_the_file(self, tmp_path: Path) -> None:
+        (tmp_path / "m.csv").write_text("sep=;\nprompt;image\nWhy?;a.png;x;y\n")
+        (request,) = read(tmp_path / "m.csv")
+        assert request.error is not None
+        assert "m.csv:3" in str(request.error)
+
+
 class TestNotLines:
     """Row 16: a file whose name is that of lines, and whose records are not one per line."""
 
@@ -328,6 +352,14 @@ class TestFolders:
         rows = [{"file_name": f"{split}{join}a.png", "text": split} for split in ("train", "test")]
         (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         assert self.asked(folder, "{text}?") == ["test?", "train?"]
+
+    @pytest.mark.parametrize(
+        ("name", "parted"), [("metadata.csv", ","), ("metadata.csv", ";"), ("metadata.tsv", "\t")]
+    )
+    def test_metadata_is_a_table_with_any_delimiter(self, folder: Path, name: str, parted: str) -> None:
+        rows = [["file_name", "text"], ["train/a.png", "one"], ["test/a.png", "two"]]
+        (folder / name).write_text("".join(parted.join(row) + "\n" for row in rows))
+        assert self.asked(folder, "{text}?") == ["two?", "one?"]
 
     def test_a_caption_is_beside_its_image_under_either_ending(self, folder: Path) -> None:
         (folder / "train" / "a.txt").write_text("a cat")

@@ -1,4 +1,5 @@
 """A CSV file with named columns -> rows. Commas, semicolons, tabs or bars, whichever its first line has most of.
+The line `sep=;` that Excel writes and reads above the names is heeded.
 
 Knows lines and cells; what the columns mean is in `columns`.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from typing import IO
 
@@ -21,6 +23,7 @@ MAX_LINE = 32 * 2**20
 """Longest line and longest cell, in characters."""
 
 _DELIMITERS = ",;\t|"
+_DECLARATION = re.compile(r'"?sep=([,;\t|])"?[\r\n]*', re.IGNORECASE)
 
 
 class CsvTable:
@@ -40,7 +43,9 @@ class CsvTable:
         try:
             with self._open() as text:
                 head = text.readline(MAX_LINE)
-                self._delimiter = max(_DELIMITERS, key=head.count)
+                declared = _DECLARATION.fullmatch(head)
+                self._is_declared = declared is not None
+                self._delimiter = declared[1] if declared else max(_DELIMITERS, key=head.count)
             with self._open() as text:
                 self.header = [cell.strip() for cell in next(self._reader(text)[1], [])]
         except (OSError, *BROKEN) as error:
@@ -83,6 +88,8 @@ class CsvTable:
 
     def _reader(self, file: IO[str]) -> tuple[_LimitedLines, Iterator[list[str]]]:
         lines = _LimitedLines(file)
+        if self._is_declared:
+            next(lines, None)
         return lines, csv.reader(lines, delimiter=self._delimiter, strict=True)
 
 

@@ -1,4 +1,4 @@
-"""`metadata.jsonl`, `.csv` or `.parquet` of a Hugging Face image folder: what is said of each image, by `file_name`.
+"""`metadata.jsonl`, `.csv`, `.tsv` or `.parquet` of a Hugging Face image folder: what is said of each image, by `file_name`.
 
 Only where each row begins is kept, in bounded memory; a row is read again when its image's turn comes. The format is
 that of the `imagefolder` builder of the `datasets` library: one row per image, `file_name` relative to the file.
@@ -25,7 +25,7 @@ from pixano_vlm.records.request import hash_id
 
 __all__ = ["METADATA_NAMES", "ImageMetadata"]
 
-METADATA_NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+METADATA_NAMES = ("metadata.jsonl", "metadata.csv", "metadata.tsv", "metadata.parquet")
 """In this order; the first that a folder has counts."""
 
 _MAX_LINE = 1 << 20
@@ -116,7 +116,7 @@ class _Open:
 def _table(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a table, each as its columns; what a CSV file leaves empty is absent."""
     file = InputFile(str(path))
-    if path.suffix == ".csv":
+    if path.suffix in {".csv", ".tsv"}:
         table = CsvTable(file)
         for number, cells, problem in table.cells():
             if problem is not None:
