@@ -1,4 +1,4 @@
-"""`metadata.jsonl`, `.csv`, `.tsv` or `.parquet` of an image folder as Hugging Face has it: what is said of each image.
+"""`metadata.jsonl`, `.csv`, `.tsv` or `.parquet` of a Hugging Face image folder: what is said of each image.
 
 Only where each row begins is kept, in bounded memory; a row is read again when its image's turn comes. The format is
 that of the `imagefolder` builder of the `datasets` library: one row per image, `file_name` relative to the file.
