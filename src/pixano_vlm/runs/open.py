@@ -190,19 +190,11 @@ class _Opening:
             self._tidy()
             journal = self._journal(self.context, undo)
             fd = disk.open(self.path, create=True)
+            undo.callback(disk.close, fd)
+            sink = self._sink(fd, journal, Standing(), fresh)
+            opened = Opened(sink, AllRemaining(self.manifest, self.options.limit), _manifest=self.manifest)
             undo.pop_all()
-        sink = JsonlSink(
-            self.path,
-            self.model,
-            self.keys,
-            disk=disk,
-            fd=fd,
-            journal=journal,
-            standing=Standing(),
-            fresh=fresh,
-            clock=self.clock,
-        )
-        return Opened(sink, AllRemaining(self.manifest, self.options.limit), _manifest=self.manifest)
+        return opened
 
     def resume(self) -> Opened:
         """A run that continues an earlier one."""
@@ -241,19 +233,24 @@ class _Opening:
                 undo.callback(new.close)
                 undo.callback(disk.close, fd)
                 disk.sync_folder(self.beside.parent)
+                sink = self._sink(fd, new, found.standing)
+                remaining: Remaining = JournalRemaining(self.manifest, sink, found, self.model, options.limit)
+                opened = Opened(sink, remaining, notice, backup, self.manifest)
                 undo.pop_all()
-        sink = JsonlSink(
+        return opened
+
+    def _sink(self, fd: int, journal: Journal, standing: Standing, fresh: Fresh | None = None) -> JsonlSink:
+        return JsonlSink(
             self.path,
             self.model,
             self.keys,
-            disk=disk,
+            disk=self.disk,
             fd=fd,
-            journal=new,
-            standing=found.standing,
+            journal=journal,
+            standing=standing,
+            fresh=fresh,
             clock=self.clock,
         )
-        remaining: Remaining = JournalRemaining(self.manifest, sink, found, self.model, options.limit)
-        return Opened(sink, remaining, notice, backup, self.manifest)
 
     def _tidy(self) -> None:
         # A run was killed while lines were put in order, or while those that hold no longer were put aside.
