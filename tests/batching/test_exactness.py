@@ -41,7 +41,9 @@ def assert_exact(model: TransformersVLMModel, records: list[Record], order: list
     assert not wrong, f"records {wrong} differ; the first: {got[wrong[0]]} for {records[wrong[0]].tokens}"
 
 
-@pytest.mark.parametrize("rows", [1, 4, 32])
+@pytest.mark.parametrize(
+    "rows", [pytest.param(1, marks=ONCE), 4, pytest.param(32, marks=ONCE)]
+)
 @pytest.mark.parametrize("name", PLAIN + WITH_TORCHVISION)
 def test_a_record_gets_the_same_tokens_in_a_batch_of_any_size_as_alone(
     name: str, rows: int, open_model: Open, answered: Answered
@@ -50,12 +52,14 @@ def test_a_record_gets_the_same_tokens_in_a_batch_of_any_size_as_alone(
     assert_exact(open_model(name, max_batch_size=rows), records, list(range(len(records))))
 
 
+@ONCE
 @pytest.mark.parametrize("name", PLAIN + WITH_TORCHVISION)
 def test_the_image_and_prefix_caches_change_no_token(name: str, open_model: Open, answered: Answered) -> None:
     records = answered(name, 20)
     assert_exact(open_model(name, max_batch_size=4, **NO_CACHES), records, list(range(len(records))))
 
 
+@ONCE
 @pytest.mark.parametrize("name", ["idefics3", "llava_next", "gemma3", "qwen2_5_vl"])
 def test_the_order_of_the_manifest_changes_no_token(name: str, open_model: Open, answered: Answered) -> None:
     records = answered(name, 20)
@@ -65,6 +69,7 @@ def test_the_order_of_the_manifest_changes_no_token(name: str, open_model: Open,
         assert_exact(open_model(name, max_batch_size=4), records, order)
 
 
+@ONCE
 @pytest.mark.parametrize("budget", [1, 300, 900])
 def test_a_small_budget_of_tokens_changes_no_token(budget: int, open_model: Open, answered: Answered) -> None:
     records = answered("idefics3", 20)
@@ -119,6 +124,7 @@ def sampled(seed: int, pictures: list[Any], prompt: str = "Tell a story.") -> VL
     )
 
 
+@ONCE
 @pytest.mark.parametrize("name", ["idefics3", "gemma3", "florence2"])
 def test_a_seed_gives_the_same_text_alone_in_a_batch_and_in_another_batch(
     name: str, open_model: Open, answered: Answered, pictures: list[Any]
@@ -167,6 +173,10 @@ def test_a_stop_string_ends_the_text_before_it(open_model: Open, pictures: list[
     assert cut.finish_reason == "stop"
     assert cut.generated_text == whole.generated_text[: whole.generated_text.find(stop)].strip()
     assert cut.usage.completion_tokens < whole.usage.completion_tokens
+
+
+@ONCE
+ONCE = pytest.mark.once
 
 
 @pytest.mark.parametrize("rows", [1, 3, 16])

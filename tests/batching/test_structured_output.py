@@ -18,6 +18,8 @@ from pixano_vlm.models import VLMInput
 from pixano_vlm.models.limits import Limits
 from pixano_vlm.shapes import MODEL_DIR
 
+pytestmark = pytest.mark.once
+
 SLOW = pytest.mark.slow
 
 

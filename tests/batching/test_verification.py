@@ -19,6 +19,8 @@ from pixano_vlm.engines.transformers.end_tokens import EndTokens
 from pixano_vlm.errors import GenerationError, PromptError
 from pixano_vlm.prompts.content_style import ContentStyle, ContentStyles
 
+pytestmark = pytest.mark.once
+
 SYSTEM_AS_STRING = (
     "{% if messages[0].role == 'system' %}{{ messages[0]['content'] | trim }}\n{% set messages = messages[1:] %}"
     "{% endif %}" + TEMPLATE

@@ -13,6 +13,8 @@ import pytest
 
 from pixano_vlm.shapes.make_examples import make_examples
 
+pytestmark = pytest.mark.once
+
 
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -12,6 +12,8 @@ import pytest
 
 from pixano_vlm.models import ModelDeploymentConfig, VLMModel
 
+pytestmark = pytest.mark.once
+
 MANIFEST = "examples/shapes/manifest.jsonl"
 
 

@@ -28,6 +28,8 @@ from pixano_vlm.errors import VLMError
 from pixano_vlm.models import VLMInput, VLMOutput
 from pixano_vlm.shapes import MODEL_DIR
 
+pytestmark = pytest.mark.once
+
 ENGINES = ("auto", "static")
 
 

@@ -17,7 +17,10 @@ from tests.tiny.reference import generate_alone
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 # transformers 5.23 hands tensors to numpy in an old way in some processors (PaliGemma, GLM-4V).
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 
 PROMPTS = ("What colour is the largest shape?", "Describe the image.", "0 1 2 3 5")
 PICTURES = 4
