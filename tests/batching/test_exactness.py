@@ -29,6 +29,9 @@ Open = Callable[..., TransformersVLMModel]
 Answered = Callable[[str, int], list[Record]]
 
 
+ONCE = pytest.mark.once
+
+
 def batched(model: TransformersVLMModel, records: list[Record], order: list[int]) -> list[list[int]]:
     """The tokens of the records, streamed in an order, returned in their own."""
     tokens = stream_tokens(model._require().stop, model.stream, [records[i].input for i in order])
@@ -41,9 +44,7 @@ def assert_exact(model: TransformersVLMModel, records: list[Record], order: list
     assert not wrong, f"records {wrong} differ; the first: {got[wrong[0]]} for {records[wrong[0]].tokens}"
 
 
-@pytest.mark.parametrize(
-    "rows", [pytest.param(1, marks=ONCE), 4, pytest.param(32, marks=ONCE)]
-)
+@pytest.mark.parametrize("rows", [pytest.param(1, marks=ONCE), 4, pytest.param(32, marks=ONCE)])
 @pytest.mark.parametrize("name", PLAIN + WITH_TORCHVISION)
 def test_a_record_gets_the_same_tokens_in_a_batch_of_any_size_as_alone(
     name: str, rows: int, open_model: Open, answered: Answered
@@ -176,9 +177,6 @@ def test_a_stop_string_ends_the_text_before_it(open_model: Open, pictures: list[
 
 
 @ONCE
-ONCE = pytest.mark.once
-
-
 @pytest.mark.parametrize("rows", [1, 3, 16])
 @pytest.mark.parametrize("name", ["shapes", "llava"])
 def test_batches_of_one_three_and_sixteen_agree_and_count_their_tokens(
