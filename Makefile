@@ -11,7 +11,7 @@ SUITE = -n 2 -m "not slow and not models and not engines and not browser and not
 NEEDING_TORCHVISION := qwen or internvl or smolvlm or onevision or mistral3 or cosmos3 or gemma4 or lfm2 or video
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo next test test-today test-lowest test-versions test-slow test-torchvision test-models test-browser test-images test-shards test-engines test-servers lint types docs bench clean test-tokenizers soak simulate
+.PHONY: help audit sbom install demo next test test-today test-lowest test-versions test-slow test-torchvision test-models test-browser test-images test-shards test-engines test-servers lint types docs bench clean test-tokenizers soak simulate
 
 help:
 	@echo "make demo       install, run the embedded model on examples/shapes, check its answers, make a report"
@@ -32,6 +32,8 @@ help:
 	@echo "make soak MINUTES=45   runs with kills, edits and resumes in one process; fails where memory, files or threads grow"
 	@echo "make lint       ruff: rules and format"
 	@echo "make types      mypy, strict"
+	@echo "make audit      known weaknesses of the pinned packages, and their licences"
+	@echo "make sbom       the wheel's parts as a CycloneDX document, in build/sbom.json"
 	@echo "make docs       the site of the documentation, in build/docs (Python 3.11 or later)"
 	@echo "make bench      the benchmark"
 	@echo "make install    only set up $(VENV)"
@@ -169,6 +171,19 @@ lint: install
 types: install
 	$(BIN)/mypy
 
+# In an environment of their own: the tools need packages in versions that others here do not.
+$(VENV)-audit/.installed: constraints.txt
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pip-audit pip-licenses cyclonedx-bom
+	@touch $@
+
+audit: install $(VENV)-audit/.installed
+	$(VENV)-audit/bin/python scripts/audit.py weaknesses
+	$(VENV)-audit/bin/python scripts/audit.py licences $(BIN)/python
+
+sbom: install $(VENV)-audit/.installed
+	$(VENV)-audit/bin/python scripts/audit.py parts $(BIN)/python build/sbom.json
+
 $(VENV)/.docs-installed: export PIP_CONSTRAINT := constraints.txt
 $(VENV)/.docs-installed: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,docs]"
@@ -191,5 +206,5 @@ soak: install
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
 
 clean:
-	rm -rf docs/reference/python $(VENV) $(VENV)-torchvision $(VENV)-today $(VENV)-lowest $(VENV)-engines $(VENV)-tokenizers build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demo.outputs.jsonl* demo.report*.html
+	rm -rf docs/reference/python $(VENV) $(VENV)-torchvision $(VENV)-today $(VENV)-lowest $(VENV)-engines $(VENV)-tokenizers $(VENV)-audit build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demo.outputs.jsonl* demo.report*.html
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
