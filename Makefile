@@ -32,7 +32,7 @@ help:
 	@echo "make soak MINUTES=45   runs with kills, edits and resumes in one process; fails where memory, files or threads grow"
 	@echo "make lint       ruff: rules and format"
 	@echo "make types      mypy, strict"
-	@echo "make audit      known weaknesses of the pinned packages, and their licences"
+	@echo "make audit      known weaknesses of the pinned packages, and their licenses"
 	@echo "make sbom       the wheel's parts as a CycloneDX document, in build/sbom.json"
 	@echo "make docs       the site of the documentation, in build/docs (Python 3.11 or later)"
 	@echo "make bench      the benchmark"
@@ -179,7 +179,7 @@ $(VENV)-audit/.installed: constraints.txt
 
 audit: install $(VENV)-audit/.installed
 	$(VENV)-audit/bin/python scripts/audit.py weaknesses
-	$(VENV)-audit/bin/python scripts/audit.py licences $(BIN)/python
+	$(VENV)-audit/bin/python scripts/audit.py licenses $(BIN)/python
 
 sbom: install $(VENV)-audit/.installed
 	$(VENV)-audit/bin/python scripts/audit.py parts $(BIN)/python build/sbom.json

@@ -1,11 +1,11 @@
-"""What the package stands on: known weaknesses, licences, and a list of parts.
+"""What the package stands on: known weaknesses, licenses, and a list of parts.
 
     python scripts/audit.py weaknesses              # of constraints.txt, by pip-audit
-    python scripts/audit.py licences PYTHON         # of that Python's environment, by pip-licenses
+    python scripts/audit.py licenses PYTHON         # of that Python's environment, by pip-licenses
     python scripts/audit.py parts PYTHON FILE       # of the package and what it needs there, by cyclonedx-bom
 
 `make audit` and `make sbom` run it in an environment of its own, in which those tools are. Exits with 1 where a
-weakness is known or a licence is not one of `LICENCES`. Where the service that knows of weaknesses cannot be reached,
+weakness is known or a license is not one of `LICENSES`. Where the service that knows of weaknesses cannot be reached,
 it says so and that part passes: whether it can is not the project's doing.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-LICENCES = frozenset(
+LICENSES = frozenset(
     (
         "0bsd", "apache 2.0 license", "apache software license", "apache-2.0", "apache-2.0 with llvm-exception",
         "bsd", "bsd license", "bsd-2-clause", "bsd-3-clause", "bsl-1.0", "cc0-1.0", "cnri-python", "freebsd",
@@ -27,27 +27,27 @@ LICENCES = frozenset(
         "zlib",
     )
 )  # fmt: skip
-"""Under these a package may be used beside others of any licence, as they are written in packages, in lower case."""
+"""Under these a package may be used beside others of any license, as they are written in packages, in lower case."""
 
 EXCEPTIONS = {
     # Brought by the extra `jxl` alone, and imported only where a JPEG XL file is read.
     "pillow-jxl-plugin": "GPL-3.0-or-later",
-    # Both of its licences are allowed; the rest of the text says that it has parts of others in it.
+    # Both of its licenses are allowed; the rest of the text says that it has parts of others in it.
     "pypdfium2": "BSD-3-Clause, Apache-2.0, dependency licenses",
 }
-"""Packages that may be under another licence, and which."""
+"""Packages that may be under another license, and which."""
 
 
-def is_allowed(name: str, licence: str) -> bool:
-    """Whether a package may be under a licence: one of several to choose from, or all that hold together."""
-    if EXCEPTIONS.get(name) == licence:
+def is_allowed(name: str, license: str) -> bool:
+    """Whether a package may be under a license: one of several to choose from, or all that hold together."""
+    if EXCEPTIONS.get(name) == license:
         return True
     return any(
         all(
-            part.strip(" ()").lower() in LICENCES or part.strip().lower() in LICENCES
+            part.strip(" ()").lower() in LICENSES or part.strip().lower() in LICENSES
             for part in re.split(r" AND |, ", choice)
         )
-        for choice in re.split(r"; | OR ", licence)
+        for choice in re.split(r"; | OR ", license)
     )
 
 
@@ -76,8 +76,8 @@ def weaknesses() -> int:
     return len(weak)
 
 
-def licences(python: str) -> int:
-    """Looks at those of an environment's packages; the number of packages whose licence is not allowed."""
+def licenses(python: str) -> int:
+    """Looks at those of an environment's packages; the number of packages whose license is not allowed."""
     ran = tool("pip-licenses", "--python", python, "--from", "mixed", "--format", "json")
     if ran.returncode:
         sys.exit(f"pip-licenses failed: {ran.stderr}")
@@ -87,7 +87,7 @@ def licences(python: str) -> int:
         print(
             f"{one['Name']} {one['Version']} is under {one['License']}, which scripts/audit.py does not allow"
         )
-    print(f"licences: {len(packages) - len(refused)} of {len(packages)} packages have one that is allowed")
+    print(f"licenses: {len(packages) - len(refused)} of {len(packages)} packages have one that is allowed")
     return len(refused)
 
 
@@ -157,8 +157,8 @@ def main() -> None:
     match sys.argv[1:]:
         case ["weaknesses"]:
             sys.exit(min(1, weaknesses()))
-        case ["licences", python]:
-            sys.exit(min(1, licences(python)))
+        case ["licenses", python]:
+            sys.exit(min(1, licenses(python)))
         case ["parts", python, file]:
             parts(python, file)
         case _:

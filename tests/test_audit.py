@@ -1,4 +1,4 @@
-"""A licence that nobody has allowed is refused, and the list of parts holds what the wheel needs."""
+"""A license that nobody has allowed is refused, and the list of parts holds what the wheel needs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def audit() -> ModuleType:
 
 
 @pytest.mark.parametrize(
-    ("name", "licence", "allowed"),
+    ("name", "license", "allowed"),
     [
         ("a", "MIT", True),
         ("a", "MIT License", True),
@@ -43,10 +43,10 @@ def audit() -> ModuleType:
         ("pillow-jxl-plugin", "AGPL-3.0-or-later", False),
     ],
 )
-def test_a_licence_is_allowed_where_it_is_on_the_list(
-    audit: ModuleType, name: str, licence: str, allowed: bool
+def test_a_license_is_allowed_where_it_is_on_the_list(
+    audit: ModuleType, name: str, license: str, allowed: bool
 ) -> None:
-    assert audit.is_allowed(name, licence) is allowed
+    assert audit.is_allowed(name, license) is allowed
 
 
 class Ran:
@@ -56,13 +56,13 @@ class Ran:
         self.stdout = stdout
 
 
-def test_a_planted_licence_fails_the_audit_and_is_named(
+def test_a_planted_license_fails_the_audit_and_is_named(
     audit: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = [("good", "1", "MIT"), ("bad", "2", "AGPL-3.0")]
     rows = [dict(zip(("Name", "Version", "License"), row, strict=True)) for row in found]
     monkeypatch.setattr(audit, "tool", lambda *_: Ran(json.dumps(rows)))
-    monkeypatch.setattr(sys, "argv", ["audit.py", "licences", "python"])
+    monkeypatch.setattr(sys, "argv", ["audit.py", "licenses", "python"])
     with pytest.raises(SystemExit) as ended:
         audit.main()
     assert ended.value.code == 1
