@@ -50,6 +50,15 @@ def test_what_is_raised_becomes_a_message_and_a_code(
     assert out == ""
 
 
+@pytest.mark.parametrize("command", ["generate", "ask"])
+def test_a_path_that_is_longer_than_a_screen_is_shortened(cli: Callable[..., Any], command: str) -> None:
+    long = "p" * 5_000 + ".jpg"
+    ran = cli(command, long, *([] if command == "generate" else ["What?"]), "--model", "shapes")
+    assert ran.code != 0
+    assert "(5,004 characters)" in ran.err
+    assert max(map(len, ran.err.splitlines())) < 400
+
+
 def test_the_code_of_an_exit_is_kept() -> None:
     assert run_app(raising(typer.Exit(1)), []) == 1
     assert run_app(raising(typer.Exit(0)), []) == 0

@@ -73,7 +73,10 @@ def _explain(error: BaseException, args: Sequence[str]) -> tuple[str, str | None
     if isinstance(error, typer.TyperException):
         return *_explain_argument(error), EXIT_USAGE
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename is not None else ""
+        from pixano_vlm.media.sources import shortened  # a list and a help need nothing of images
+
+        # A path that is too long for the system is too long for the terminal as well.
+        where = f"{shortened(str(error.filename))}: " if error.filename is not None else ""
         return f"{where}{error.strerror or error}.", None, EXIT_RUN
     if isinstance(error, MemoryError):
         return "the machine's memory is full.", "A smaller --max-batch-size takes less.", EXIT_RUN
