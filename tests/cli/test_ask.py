@@ -54,6 +54,23 @@ def test_a_question_may_come_from_standard_input(ask: Ask, monkeypatch: pytest.M
     assert ask("a.jpg", "-").out == "What is\nthis?\n"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "data:image/png;base64," + "A" * 60_000,
+        "https://example.org/a.jpg?signature=" + "f" * 4_000,
+        "https://example.org/a.jpg?size=9",
+    ],
+    ids=["data", "signed", "query"],
+)
+def test_a_url_is_an_image_however_long_it_is(ask: Ask, url: str) -> None:
+    ran = ask(url, "What is this?")
+    assert (ran.code, ran.out) == (0, "What is this?\n")
+    behind = ask("a.jpg", "What?", url)
+    assert "is an image behind a question" in behind.err
+    assert max(map(len, behind.err.splitlines())) < 400
+
+
 def test_what_cannot_be_answered_is_told_and_exits_1(ask: Ask) -> None:
     ran = ask("a.jpg", "fail", "and this?")
     assert (ran.code, ran.out) == (1, "and this?\n")

@@ -30,7 +30,8 @@ from pixano_vlm.cli.verbosity import hide_bars, set_verbosity
 from pixano_vlm.errors import UsageError
 from pixano_vlm.inputs.globs import is_glob
 from pixano_vlm.media.formats import is_image_name
-from pixano_vlm.media.sources import is_url
+from pixano_vlm.media.sources import is_url, shortened
+from pixano_vlm.media.stores import is_store_url
 from pixano_vlm.nearest import nearest_path
 
 if TYPE_CHECKING:
@@ -138,8 +139,10 @@ def _told_apart(what: Sequence[str]) -> tuple[list[str], list[str]]:
     images, questions = list(what[:count]), list(what[count:])
     for text in questions:
         if _is_image(text):
-            raise UsageError(f"{text} is an image behind a question.", hint=USE)
+            raise UsageError(f"{shortened(text)} is an image behind a question.", hint=USE)
     for image in images:
+        if is_url(image) and not is_store_url(image):
+            continue  # it may be longer than any path, and hold a "?"
         path = Path(image)
         if path.is_dir():
             raise UsageError(
